@@ -1,0 +1,8 @@
+"""``python -m vicisync`` is the command."""
+
+from __future__ import annotations
+
+from vicisync.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A call: what is read of it, when it can go, and what the API is told. Pure.
+
+The facts about rows come from VICIdial 2.14's own scripts; the field names and
+JSON types from DID Optimizer's documentation of ``POST /api/v1/call-results``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import Enum
+from typing import NamedTuple
+
+from vicisync.dispositions import result_of
+
+MESSAGE_STATUSES = frozenset({"AA", "AM"})
+"""A machine answered: AA comes with an end 3 s ahead, AM while the message plays, and AL when it has been left."""
+
+LONGEST_MESSAGE = 120
+"""Seconds past its end that a call stays AA or AM before no message can be playing any more."""
+
+
+class Sighting(NamedTuple):
+    """What a poll reads of a row: who, when, whether ended, which status. SQL's NULL is '' or 0."""
+
+    uniqueid: str
+    lead_id: int
+    start_epoch: int
+    end_epoch: int
+    status: str
+    comments: str
+
+
+class Call(NamedTuple):
+    """A finished call, whole; None is SQL's NULL. Types as PyMySQL gives them."""
+
+    uniqueid: str
+    lead_id: int
+    list_id: int | None
+    campaign_id: str | None
+    call_date: str | None  # local wall time, YYYY-MM-DD HH:MM:SS
+    start_epoch: int | None
+    end_epoch: int | None
+    length_in_sec: int | None
+    status: str | None
+    phone_code: str | None
+    phone_number: str | None
+    user: str | None
+    comments: str | None
+    user_group: str | None
+    term_reason: str | None
+    alt_dial: str | None
+    called_count: int | None  # no such column before VICIdial 2.8
+
+
+class Fate(Enum):
+    """What is to be done with a row as it stands now."""
+
+    READY = "ready"
+    NOT_ENDED = "not_ended"
+    NO_DISPOSITION = "no_disposition"
+    MESSAGE_PLAYING = "message_playing"
+    NOT_OURS = "not_ours"
+    NEVER_ENDED = "never_ended"
+
+
+WAITING = frozenset({Fate.NOT_ENDED, Fate.NO_DISPOSITION, Fate.MESSAGE_PLAYING})
+"""The fates of calls that are watched until they can go."""
+
+
+class Rules(NamedTuple):
+    """What decides a call's fate; times in seconds, ``ended_after`` an epoch."""
+
+    waiting_statuses: Collection[str]
+    wait_for_disposition: int
+    give_up_after: int
+    ended_after: int
+
+
+def fate(row: Sighting, now: int, rules: Rules) -> Fate:
+    """Decide what is to be done with a row at ``now``, the database's epoch.
+
+    A call can go once it has ended with a disposition that no agent, message or
+    transfer will change, or once the wait for that is over.
+    """
+    old = now - row.start_epoch >= rules.give_up_after
+    if not row.end_epoch:
+        return Fate.NEVER_ENDED if old else Fate.NOT_ENDED
+    if row.end_epoch > now and not old:  # AA's end lies ahead; a wrong clock must not hold a call for ever
+        return Fate.NOT_ENDED
+    waited = now - row.end_epoch
+    if old and waited < 0:
+        waited = rules.wait_for_disposition
+    if waited < rules.wait_for_disposition and _awaits_disposition(row, rules.waiting_statuses):
+        return Fate.NO_DISPOSITION
+    if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and row.status in MESSAGE_STATUSES:
+        return Fate.MESSAGE_PLAYING
+    return Fate.READY if row.end_epoch > rules.ended_after else Fate.NOT_OURS
+
+
+def _awaits_disposition(row: Sighting, waiting_statuses: Collection[str]) -> bool:
+    if row.status == "XFER" and row.comments == "REMOTE":
+        return False  # a remote agent has no screen to change it on
+    return not row.status or row.status in waiting_statuses
+
+
+def sighting_of(call: Call, start_epoch: int) -> Sighting:
+    """Give a whole call as a poll would have read it; ``start_epoch`` as the poll decided it."""
+    return Sighting(
+        call.uniqueid, call.lead_id, start_epoch, call.end_epoch or 0, call.status or "", call.comments or ""
+    )
+
+
+def stem(uniqueid: str) -> str:
+    """Give the part of a uniqueid that survives VICIdial's rewriting of it: the second the channel was created."""
+    return uniqueid.partition(".")[0]
+
+
+def payload(call: Call, overrides: Mapping[str, str]) -> dict[str, str | int | None]:
+    """Give the JSON object that DID Optimizer is POSTed; ``overrides`` map statuses to results."""
+    return {
+        "uniqueid": call.uniqueid,
+        "leadId": _text(call.lead_id),
+        "listId": _text(call.list_id),
+        "campaignId": call.campaign_id,
+        "phoneNumber": call.phone_number,
+        "phoneCode": call.phone_code,
+        "disposition": call.status,
+        "result": result_of(call.status, overrides),
+        "duration": call.length_in_sec,
+        "agentId": call.user,
+        "userGroup": call.user_group,
+        "termReason": call.term_reason,
+        "comments": call.comments,
+        "altDial": call.alt_dial,
+        "calledCount": call.called_count,
+        "callDate": call.call_date,
+        "startEpoch": call.start_epoch,
+        "endEpoch": call.end_epoch,
+        "timestamp": call.end_epoch,
+    }
+
+
+def _text(number: int | None) -> str | None:
+    return None if number is None else str(number)

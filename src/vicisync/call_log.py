@@ -1,0 +1,237 @@
+"""VICIdial's table of calls, ``vicidial_log``: the only user of PyMySQL.
+
+A reader of a MyISAM table holds up every dialer while its statement runs. So each statement here goes by an index,
+reads a bounded number of rows, is fetched whole at once, and is ended by the server after ``db_timeout`` seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import pymysql
+from pymysql.constants import CR, ER
+
+from vicisync.call import Call, Sighting
+from vicisync.config import Settings
+from vicisync.errors import DatabaseError
+
+PAGE = 2000
+"""Rows that one statement of discovery reads: about 3 ms of table lock."""
+
+AT_ONCE = 500
+"""Ids that one look-up names."""
+
+SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
+"""Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
+
+NOW = "SELECT UNIX_TIMESTAMP()"
+
+_SIGHTING = """
+SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(call_date), 0) AS UNSIGNED),
+       COALESCE(end_epoch, 0), COALESCE(status, ''), COALESCE(comments, ''), CAST(call_date AS CHAR)
+  FROM vicidial_log"""
+
+# call_date is local wall time, and autumn has an hour twice. Of the two ways to count back, by epochs and on the wall
+# clock, the earlier bound covers it; each row's start_epoch then decides, in Python, so that no statement reads more
+# than a page.
+FIRST_PAGE = f"""{_SIGHTING} FORCE INDEX (call_date)
+ WHERE call_date >= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL (UNIX_TIMESTAMP() - %(since)s) SECOND)
+ ORDER BY call_date LIMIT %(page)s"""
+
+NEXT_PAGE = f"""{_SIGHTING} FORCE INDEX (call_date)
+ WHERE call_date > %(after)s
+ ORDER BY call_date LIMIT %(page)s"""
+
+ONE_SECOND = f"""{_SIGHTING} FORCE INDEX (call_date)
+ WHERE call_date = %(second)s"""
+
+COUNT_AFTER = """
+SELECT COUNT(*) FROM vicidial_log FORCE INDEX (call_date)
+ WHERE call_date > %(after)s"""
+
+# Of the two epochs that a second of autumn's repeated hour has, the earlier.
+EPOCH_OF = """
+SELECT IF(FROM_UNIXTIME(UNIX_TIMESTAMP(%(second)s) - 3600) = %(second)s,
+          UNIX_TIMESTAMP(%(second)s) - 3600, UNIX_TIMESTAMP(%(second)s))"""
+
+BY_UNIQUEID = f"""{_SIGHTING} FORCE INDEX (PRIMARY)
+ WHERE uniqueid IN %(ids)s"""
+
+BY_LEAD = f"""{_SIGHTING} FORCE INDEX (lead_id)
+ WHERE lead_id IN %(ids)s"""
+
+HAS_CALLED_COUNT = "SHOW COLUMNS FROM vicidial_log LIKE 'called_count'"
+
+WHOLE_CALLS = """
+SELECT uniqueid, lead_id, list_id, campaign_id, CAST(call_date AS CHAR), start_epoch, end_epoch, length_in_sec, status,
+       phone_code, phone_number, user, comments, user_group, term_reason, alt_dial, called_count
+  FROM vicidial_log FORCE INDEX (PRIMARY)
+ WHERE uniqueid IN %(ids)s"""
+
+WHOLE_CALLS_BEFORE_2_8 = WHOLE_CALLS.replace("called_count", "NULL")
+
+
+class Page(NamedTuple):
+    """Rows of whole seconds in the order of call_date."""
+
+    rows: list[Sighting]
+    last_second: str | None
+    """The call_date up to which rows were read; None on the last page, which reads to the end."""
+
+
+class CallLog:
+    """A connection to VICIdial's database; all methods raise DatabaseError."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._called_count: bool | None = None
+
+    def __enter__(self) -> CallLog:
+        settings = self._settings
+        try:
+            self._connection = pymysql.connect(
+                host=settings.db_host,
+                port=settings.db_port,
+                unix_socket=_socket(settings),
+                user=settings.db_user,
+                password=settings.db_password,
+                database=settings.db_name,
+                charset="utf8mb4",
+                autocommit=True,
+                connect_timeout=settings.db_timeout,
+                # The server ends a statement first; this is for a server that has gone silent.
+                read_timeout=settings.db_timeout + 2,
+                write_timeout=settings.db_timeout + 2,
+                ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
+                ssl_verify_cert=settings.db_ssl_ca is not None,
+                ssl_verify_identity=settings.db_ssl_ca is not None,
+            )
+        except (pymysql.MySQLError, RuntimeError) as error:  # RuntimeError: an authentication PyMySQL lacks a part for
+            raise self._explained(error) from error
+        self._limit_statements()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection.open:
+            self._connection.close()
+
+    def now(self) -> int:
+        """Give the database's epoch, the only clock that decides about calls."""
+        return int(self._read(NOW, {})[0][0])
+
+    def pages(self, since: int) -> Iterator[Page]:
+        """Read the rows that started at or after the epoch ``since``, and some before it, page by page.
+
+        A page ends with a whole second, however many calls that holds, so that the next one begins behind it.
+        The last page comes always, if only empty.
+        """
+        rows = self._read(FIRST_PAGE, {"since": max(since, 0), "page": PAGE})
+        while len(rows) == PAGE:
+            second = rows[-1][6]
+            whole = [row for row in rows if row[6] != second] + list(self._read(ONE_SECOND, {"second": second}))
+            yield Page(_sightings(whole), second)
+            rows = self._read(NEXT_PAGE, {"after": second, "page": PAGE})
+        yield Page(_sightings(rows), None)
+
+    def epoch_of(self, second: str) -> int:
+        """Give the epoch of a call_date; the earlier one where autumn has the second twice."""
+        return int(self._read(EPOCH_OF, {"second": second})[0][0])
+
+    def count_after(self, second: str) -> int:
+        """Count the rows behind a page, by the index alone."""
+        return int(self._read(COUNT_AFTER, {"after": second})[0][0])
+
+    def by_uniqueid(self, uniqueids: Sequence[str]) -> list[Sighting]:
+        """Look rows up again by their ids; those that are gone are missing from the answer."""
+        return _sightings(self._read_in_parts(BY_UNIQUEID, uniqueids))
+
+    def by_lead(self, lead_ids: Sequence[int]) -> list[Sighting]:
+        """Read all rows of these leads."""
+        return _sightings(self._read_in_parts(BY_LEAD, lead_ids))
+
+    def whole(self, uniqueids: Sequence[str]) -> list[Call]:
+        """Read whole calls in the order asked for; those that are gone are missing from the answer."""
+        if self._called_count is None:
+            self._called_count = bool(self._read(HAS_CALLED_COUNT, {}))
+        sql = WHOLE_CALLS if self._called_count else WHOLE_CALLS_BEFORE_2_8
+        calls = {row[0]: Call(*row) for row in self._read_in_parts(sql, uniqueids)}
+        return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
+
+    def _read_in_parts(self, sql: str, ids: Sequence[object]) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(ids), AT_ONCE):
+            yield from self._read(sql, {"ids": ids[start : start + AT_ONCE]})
+
+    def _read(self, sql: str, parameters: Mapping[str, object]) -> tuple[tuple[Any, ...], ...]:
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                return cursor.fetchall()
+        except pymysql.MySQLError as error:
+            raise self._explained(error) from error
+
+    def _limit_statements(self) -> None:
+        """Have the server end a statement, one waiting for a locked table included, after ``db_timeout`` seconds."""
+        mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
+        limit = "max_statement_time" if mariadb else "max_execution_time"
+        seconds = self._settings.db_timeout
+        try:
+            self._read(f"SET SESSION {limit} = %(limit)s", {"limit": seconds if mariadb else seconds * 1000})
+        except DatabaseError as error:
+            cause = error.__cause__
+            # Servers before MariaDB 10.1 and MySQL 5.7 have no such limit; the socket's timeout has to do.
+            if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] == ER.UNKNOWN_SYSTEM_VARIABLE):
+                raise
+
+    def _explained(self, error: Exception) -> DatabaseError:
+        """Turn PyMySQL's error into the sentence that tells an operator what to do."""
+        number = error.args[0] if error.args else 0
+        settings = self._settings
+        place = settings.db_host if settings.db_host.startswith("/") else f"{settings.db_host}:{settings.db_port}"
+        grant = f"GRANT SELECT ON {settings.db_name}.vicidial_log TO '{settings.db_user}'@'…';"
+        said = str(error.args[-1]) if error.args else type(error).__name__
+        slow = number in _TOO_SLOW or "timed out" in said
+        if number == CR.CR_CONN_HOST_ERROR:
+            advice = f"Cannot reach the database at {place}; is MariaDB running there (systemctl status mariadb)?"
+        elif number in (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED):
+            advice = f"The database at {place} refuses user {settings.db_user}; check VARDB_user and VARDB_pass"
+        elif number in (ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR):
+            advice = f"User {settings.db_user} may not read vicidial_log; as the database's root: {grant}"
+        elif number == ER.BAD_DB_ERROR:
+            advice = f"There is no database {settings.db_name} at {place}; check VARDB_database"
+        elif number == ER.NO_SUCH_TABLE:
+            advice = f"Database {settings.db_name} has no table vicidial_log; is it VICIdial's? Check VARDB_database"
+        elif number in _CRASHED:
+            advice = "The table is damaged; as the database's root: REPAIR TABLE vicidial_log;"
+        elif number == ER.KEY_DOES_NOT_EXITS:
+            advice = "vicidial_log lacks an index that VICIdial makes, and would be locked for seconds without it"
+        elif slow:
+            advice = (
+                f"The database took longer than {settings.db_timeout} s to answer. Is the table locked, by the nightly"
+                " OPTIMIZE or archiving? The next run goes on from here"
+            )
+        else:
+            advice = f"The database at {place} failed; the next run goes on from here"
+        return DatabaseError(f"{advice} ({said})")
+
+
+_TOO_SLOW = (1969, 3024, ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED)  # 1969, 3024: MariaDB's and MySQL's time limit
+
+_CRASHED = (126, 127, 145, ER.NOT_KEYFILE, ER.CRASHED_ON_USAGE, ER.CRASHED_ON_REPAIR)
+
+
+def _sightings(rows: Iterable[tuple[Any, ...]]) -> list[Sighting]:
+    return [Sighting._make(row[:6]) for row in rows]
+
+
+def _socket(settings: Settings) -> str | None:
+    """Reach ``localhost`` as VICIdial's Perl does, by the socket, where the standard server runs on this machine."""
+    if settings.db_host.startswith("/"):
+        return settings.db_host
+    if (settings.db_host, settings.db_port) == ("localhost", 3306):
+        return next((str(path) for path in SOCKETS if path.is_socket()), None)
+    return None

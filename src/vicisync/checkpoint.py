@@ -1,0 +1,185 @@
+"""The checkpoint: how far the table has been looked through, what is watched, what was lately dealt with. Pure.
+
+Its text is tab-separated, one fact a line, and starts with what an operator wants to know::
+
+    end_epoch     1729771200  2024-10-24 12:00:00           newest end delivered
+    ended_after   1729767600                                calls that ended at or before this are not ours
+    looked_until  1729771260                                every call that started before this has been looked at
+    watching      <uniqueid> <lead_id> <start_epoch> <reason>
+    delivered     <uniqueid> <start_epoch> <lead_id>        kept while a poll can bring it back
+    rejected      <uniqueid> <start_epoch> <lead_id>        likewise
+
+A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outdates an earlier ``watching``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from vicisync.call import stem
+from vicisync.moments import local, point_in_time
+
+TO_SEND = "to_send"
+"""Reason of a watched call that could go and whose turn did not come, or was cut short."""
+
+FAILED = "failed"
+"""Reason of a watched call that could go and did not get through; the file adds in how many runs others did."""
+
+
+class Watched(NamedTuple):
+    """A call that was seen and is not dealt with yet."""
+
+    lead_id: int
+    start_epoch: int
+    reason: str
+    strikes: int = 0
+    """Runs in which this call failed while others passed."""
+
+
+class Dealt(NamedTuple):
+    """What is remembered of a call that was delivered or rejected."""
+
+    start_epoch: int
+    lead_id: int | None
+    """None where the line was written without it."""
+
+
+@dataclass
+class Checkpoint:
+    """What one run leaves for the next. Epochs in seconds; calls by uniqueid, oldest news first."""
+
+    end_epoch: int
+    ended_after: int
+    looked_until: int
+    watching: dict[str, Watched] = field(default_factory=dict)
+    delivered: dict[str, Dealt] = field(default_factory=dict)
+    rejected: dict[str, Dealt] = field(default_factory=dict)
+
+    def knows(self, uniqueid: str) -> bool:
+        """Say whether a row with this id has been seen, and is watched or dealt with."""
+        return uniqueid in self.watching or self.was_dealt_with(uniqueid)
+
+    def was_dealt_with(self, uniqueid: str) -> bool:
+        """Say whether the call was delivered or rejected, as far back as is remembered."""
+        return uniqueid in self.delivered or uniqueid in self.rejected
+
+    def forget_before(self, since: int) -> None:
+        """Forget dealt-with calls that no later poll can meet again.
+
+        A poll reads what started at or after the epoch ``since``; the search for a watched call that was
+        rewritten can also meet an older row with the same stem.
+        """
+        watched_stems = {stem(uniqueid) for uniqueid in self.watching}
+        for dealt_with in (self.delivered, self.rejected):
+            for uniqueid in [
+                uniqueid
+                for uniqueid, dealt in dealt_with.items()
+                if dealt.start_epoch < since and stem(uniqueid) not in watched_stems
+            ]:
+                del dealt_with[uniqueid]
+
+
+def starting_at(epoch: int, give_up_after: int) -> Checkpoint:
+    """Give the checkpoint under which what ended after ``epoch`` is delivered.
+
+    The look begins ``give_up_after`` seconds earlier, for calls that had begun by then.
+    """
+    return Checkpoint(end_epoch=epoch, ended_after=epoch, looked_until=max(0, epoch - give_up_after))
+
+
+class Damaged(ValueError):
+    """The text is no checkpoint; ``str()`` says where and why."""
+
+
+def parse(text: str, give_up_after: int) -> Checkpoint:
+    """Read a checkpoint, or the single line that the seed's operators write by hand.
+
+    A last line without its newline was torn by a kill and is ignored. Raises Damaged for anything else
+    that is not exactly what was written: a guess could skip calls.
+    """
+    handwritten = _handwritten(text)
+    if handwritten is not None:
+        return starting_at(handwritten, give_up_after)
+    if not text.strip("\0"):
+        raise Damaged("it is empty" if not text else "it holds nothing but NUL bytes")
+    epochs: dict[str, int] = {}
+    checkpoint = Checkpoint(0, 0, 0)
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        key, *values = line.split("\t")
+        try:
+            if key in ("end_epoch", "ended_after", "looked_until"):
+                epochs[key] = _number(values[0])
+            else:
+                _read_call(checkpoint, key, values)
+        except (ValueError, IndexError, KeyError) as error:
+            raise Damaged(f"line {number} is not a checkpoint's: {line[:60]!r}") from error
+    missing = [key for key in ("end_epoch", "ended_after", "looked_until") if key not in epochs]
+    if missing:
+        raise Damaged(f"it lacks {' and '.join(missing)}")
+    checkpoint.end_epoch, checkpoint.ended_after = epochs["end_epoch"], epochs["ended_after"]
+    checkpoint.looked_until = epochs["looked_until"]
+    return checkpoint
+
+
+def _handwritten(text: str) -> int | None:
+    try:
+        return point_in_time(text)
+    except ValueError:
+        return None
+
+
+def _read_call(checkpoint: Checkpoint, key: str, values: list[str]) -> None:
+    uniqueid = unescaped(values[0])
+    if key == "watching":
+        lead_id, start_epoch, reason = values[1:]
+        word, _, strikes = reason.partition(":")
+        checkpoint.watching[uniqueid] = Watched(_number(lead_id), _number(start_epoch), word, _number(strikes or "0"))
+        return
+    dealt_with = {"delivered": checkpoint.delivered, "rejected": checkpoint.rejected}[key]
+    start_epoch, *rest = values[1:]
+    lead = _number(*rest) if rest else None
+    dealt_with[uniqueid] = Dealt(_number(start_epoch), lead)
+    checkpoint.watching.pop(uniqueid, None)
+
+
+def _number(digits: str) -> int:
+    if not (digits.isascii() and digits.isdigit()):
+        raise ValueError(digits)
+    return int(digits)
+
+
+def render(checkpoint: Checkpoint) -> str:
+    """Write a checkpoint as text; ``parse`` reads it back the same."""
+    return "".join(f"{line}\n" for line in _lines(checkpoint))
+
+
+def _lines(checkpoint: Checkpoint) -> Iterator[str]:
+    yield f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}"
+    yield f"ended_after\t{checkpoint.ended_after}"
+    yield f"looked_until\t{checkpoint.looked_until}"
+    for uniqueid, (lead_id, start_epoch, reason, strikes) in checkpoint.watching.items():
+        counted = f"{reason}:{strikes}" if strikes else reason
+        yield f"watching\t{escaped(uniqueid)}\t{lead_id}\t{start_epoch}\t{counted}"
+    for uniqueid, dealt in checkpoint.delivered.items():
+        yield dealt_line("delivered", uniqueid, dealt)
+    for uniqueid, dealt in checkpoint.rejected.items():
+        yield dealt_line("rejected", uniqueid, dealt)
+
+
+def dealt_line(word: str, uniqueid: str, dealt: Dealt) -> str:
+    """Write the line, without its newline, that says a call was ``delivered`` or ``rejected``."""
+    line = f"{word}\t{escaped(uniqueid)}\t{dealt.start_epoch}"
+    return line if dealt.lead_id is None else f"{line}\t{dealt.lead_id}"
+
+
+def escaped(uniqueid: str) -> str:
+    """Write any uniqueid without tabs, newlines or other surprises; digits and dots stay as they are."""
+    return quote(uniqueid, safe="", errors="surrogatepass")
+
+
+def unescaped(text: str) -> str:
+    """Read what ``escaped`` wrote."""
+    return unquote(text, errors="surrogatepass")

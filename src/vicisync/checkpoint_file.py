@@ -1,0 +1,206 @@
+"""The checkpoint's file and its lock: read whole, appended to a line at a time, replaced in one step.
+
+What a crash leaves behind: at any instruction either the old file or the new one, plus whole appended lines and
+perhaps one torn last line, which the reader ignores. Nothing here ever starts over from a file it cannot read.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from vicisync.checkpoint import Checkpoint, Damaged, parse, render
+from vicisync.errors import AlreadyRunning, CheckpointError
+from vicisync.moments import local
+
+RESERVE = 64 * 1024
+"""Bytes of disk held back while calls are in flight, so that their answers can be recorded on a full disk."""
+
+OLD_CHECKPOINT_MAX_AGE = 2 * 86400
+"""Seconds since its last change after which the Perl script's checkpoint is nobody's any more."""
+
+_MENDS = "vicisync reset-checkpoint --to '1h'"
+_LARGEST = 256 * 1024 * 1024
+_NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
+    """Read the checkpoint; None where there is none yet. Raises CheckpointError where it cannot be trusted."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_FOLLOW)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise CheckpointError(
+                f"The checkpoint {path} is a symbolic link, which vicisync does not follow; name the file itself in"
+                " checkpoint_file, or remove the link"
+            ) from error
+        raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}") from error
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise CheckpointError(
+                f"The checkpoint {path} is not a file; move it away, or name another in checkpoint_file"
+            )
+        try:
+            if status.st_size > _LARGEST:
+                raise Damaged(f"it is {status.st_size} bytes long, far more than any checkpoint")
+            return parse(file.read().decode("ascii"), give_up_after)
+        except UnicodeDecodeError as error:
+            raise _damaged(path, f"byte {error.start} is no text") from error
+        except Damaged as error:
+            raise _damaged(path, str(error)) from error
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(
+        f"The checkpoint {path} is damaged: {why}. Nothing was sent and the file was left as it is."
+        f" To go on from a time of your choice: {_MENDS}"
+    )
+
+
+def read_old_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
+    """Take over the Perl script's checkpoint; None where it is missing, stale, or anyone could have planted it."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_FOLLOW)
+    except OSError:
+        return None
+    with os.fdopen(fd, "rb") as file:
+        status = os.fstat(fd)
+        sound = stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid())
+        if not sound or time.time() - status.st_mtime > OLD_CHECKPOINT_MAX_AGE:
+            return None
+        try:
+            checkpoint = parse(file.read(100).decode("ascii"), give_up_after)
+        except ValueError:
+            return None
+    return checkpoint if checkpoint.end_epoch <= time.time() else None
+
+
+class CheckpointFile:
+    """The locked checkpoint: as long as this is open, no other run touches it.
+
+    Raises AlreadyRunning when another process holds the lock, CheckpointError when the folder cannot be used.
+    The lock is the kernel's, and goes with the process that held it, however that died.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock_fd = -1
+        self._fd = -1
+        self._size = 0
+        self._reserve = path.with_name(path.name + ".reserve")
+
+    def __enter__(self) -> CheckpointFile:
+        lock = self._path.with_name(self._path.name + ".lock")
+        try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o600)
+        except OSError as error:
+            raise CheckpointError(f"Cannot use the folder of the checkpoint: {lock}: {error.strerror}") from error
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(self._lock_fd, 200, 0).decode("ascii", "replace").strip() or "not yet known which"
+            os.close(self._lock_fd)
+            raise AlreadyRunning(f"Another run is at work ({holder}); this one touched nothing") from None
+        os.ftruncate(self._lock_fd, 0)
+        os.pwrite(self._lock_fd, f"process {os.getpid()} since {local(time.time())}\n".encode(), 0)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release_reserve()
+        if self._fd >= 0:
+            os.close(self._fd)
+        os.close(self._lock_fd)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the file by the whole checkpoint in one step, safe against a loss of power."""
+        new = self._path.with_name(self._path.name + ".new")
+        text = render(checkpoint).encode("ascii")
+        try:
+            with suppress(FileNotFoundError):
+                new.unlink()
+            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _NO_FOLLOW, 0o600)
+            try:
+                _write_whole(fd, text)
+                os.fsync(fd)
+                new.rename(self._path)
+            except OSError:
+                os.close(fd)
+                new.unlink()
+                raise
+            if self._fd >= 0:
+                os.close(self._fd)
+            self._fd, self._size = fd, len(text)
+            _fsync_folder(self._path.parent)
+        except OSError as error:
+            raise CheckpointError(
+                f"Cannot save the checkpoint {self._path}: {error.strerror}."
+                " What was delivered stays recorded in it as it was appended"
+            ) from error
+
+    def begin(self, checkpoint: Checkpoint) -> None:
+        """Make ready for appending, before the first call is sent; a disk without room for answers is found here."""
+        self.save(checkpoint)
+        try:
+            with suppress(FileNotFoundError):
+                self._reserve.unlink()
+            fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, RESERVE)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._release_reserve()
+            raise CheckpointError(
+                f"No room beside the checkpoint {self._path}: {error.strerror}. Nothing was sent,"
+                " since what is sent could not be recorded"
+            ) from error
+
+    def append(self, line: str) -> None:
+        """Add one line, at once. On a full disk the reserve makes room for it, and CheckpointError ends the run."""
+        data = f"{line}\n".encode("ascii")
+        try:
+            _write_whole(self._fd, data)
+            self._size += len(data)
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise CheckpointError(f"Cannot write the checkpoint {self._path}: {error.strerror}") from error
+            os.ftruncate(self._fd, self._size)
+            self._release_reserve()
+            with suppress(OSError):  # without room even now, this one call will be sent again
+                _write_whole(self._fd, data)
+                self._size += len(data)
+            raise CheckpointError(
+                f"No room for the checkpoint {self._path}: {error.strerror}. The calls in flight were recorded,"
+                " no more were sent; make room, and the next run goes on"
+            ) from error
+
+    def _release_reserve(self) -> None:
+        with suppress(FileNotFoundError):
+            self._reserve.unlink()
+
+
+def _write_whole(fd: int, data: bytes) -> None:
+    """Write all of it; a disk that takes only a part is full."""
+    if os.write(fd, data) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _fsync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,163 @@
+"""The command line: the only user of click, and the only place that exits."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+
+from vicisync import __version__
+from vicisync.answer import Answer, Meaning
+from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
+from vicisync.delivery import Session, StopSignal
+from vicisync.errors import SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
+from vicisync.moments import local, moment
+from vicisync.report import Report, Verbosity
+from vicisync.sync import run as run_once
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Run the command and exit: with the code of the error that ended it, or 1 and a traceback for a bug."""
+    for stream in (sys.stdout, sys.stderr):
+        # A log line that the locale cannot write is written escaped; it must not end a run.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = commands.main(standalone_mode=False, prog_name="vicisync")
+    except VicisyncError as error:
+        Report(sys.stderr).error(str(error))
+        code = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.Abort:
+        click.echo("Aborted; nothing was changed", err=True)
+        code = 130
+    sys.exit(code)
+
+
+def _conf_options(command: F) -> F:
+    for option, standard in (("--dids-conf", DIDS_CONF), ("--astguiclient-conf", ASTGUICLIENT_CONF)):
+        variable = f"VICISYNC_{option[2:].replace('-', '_').upper()}"
+        what = f"Read this file, not {standard}; environment: {variable}."
+        command = click.option(option, type=click.Path(path_type=Path), metavar="PATH", help=what)(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def commands() -> None:
+    """Deliver VICIdial's finished calls to DID Optimizer: none lost, none twice."""
+
+
+@commands.command()
+@_conf_options
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N calls; the next run goes on.")
+@click.option("--batch-size", metavar="N", help="Calls read from the database at once.")
+@click.option("--max-runtime", metavar="SECONDS", help="Begin no new call after this time; 0 goes on until done.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
+@click.option("-v", "--verbose", is_flag=True, help="Also which calls wait, and why.")
+def run(
+    dids_conf: Path | None,
+    astguiclient_conf: Path | None,
+    dry_run: bool,
+    limit: int | None,
+    batch_size: str | None,
+    max_runtime: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Deliver the calls that have ended since the last run. Made for cron, every minute."""
+    if quiet and verbose:
+        raise click.UsageError("-q and -v exclude each other")
+    given = {"batch_size": batch_size, "max_runtime": max_runtime}
+    if dry_run:
+        given["concurrency"] = "1"  # shows the calls in their order
+    settings = load_settings(
+        astguiclient_conf, dids_conf, os.environ, {name: text for name, text in given.items() if text is not None}
+    )
+    verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
+    report = Report(sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, dry_run=dry_run)
+    stop = _stop_on_signals()
+    tally = run_once(
+        settings, report, stop, _Unsent if dry_run else _session_of(settings), dry_run=dry_run, limit=limit
+    )
+    return SOME_REJECTED if tally.rejected else 0
+
+
+def _session_of(settings: Settings) -> Callable[[], Session]:
+    def open_session() -> Session:
+        from vicisync.api import ApiSession  # requests takes longer to import than an idle run needs
+
+        return ApiSession(settings)
+
+    return open_session
+
+
+class _Unsent:
+    """What a dry run sends through: nothing leaves the machine."""
+
+    def post(self, payload: Mapping[str, object]) -> Answer:  # noqa: ARG002 -- a Session's signature
+        return Answer(Meaning.DELIVERED, "dry run")
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+def _stop_on_signals() -> StopSignal:
+    stop = StopSignal()
+
+    def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a handler's signature
+        stop.number = number
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, remember)
+    return stop
+
+
+@commands.command("reset-checkpoint")
+@_conf_options
+@click.option(
+    "--to",
+    "to",
+    default="1h",
+    show_default=True,
+    metavar="TIME",
+    help=("Deliver what ended after this: '2024-10-24 12:00:00' (local), an epoch, or how long ago: 90m, 1h, 2d."),
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str, yes: bool) -> int:
+    """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
+    from vicisync.checkpoint import starting_at
+    from vicisync.checkpoint_file import CheckpointFile, read_checkpoint
+
+    now = time.time()
+    try:
+        epoch = moment(to, now)
+    except ValueError as error:
+        raise ConfigError([f"--to: {error}"]) from error
+    if epoch > now:
+        raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
+    settings = load_settings(astguiclient_conf, dids_conf, os.environ)
+    with CheckpointFile(settings.checkpoint_file) as file:
+        try:
+            old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
+            was = f"{local(old.end_epoch)}, {len(old.watching)} calls watched" if old else "none yet"
+        except CheckpointError as error:
+            was = f"unreadable: {error}"
+        click.echo(f"Old checkpoint: {was}")
+        click.echo(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
+        if not yes and sys.stdin.isatty():
+            click.confirm("Reset?", abort=True)
+        file.save(starting_at(epoch, settings.give_up_after))
+    click.echo(f"💾 Saved checkpoint: {local(epoch)}")
+    return 0

@@ -1,0 +1,305 @@
+"""Delivery: calls on their way to the API, several at once, tried again and given up by rule.
+
+One worker starts, with one call; when that has got through, the others join. So an API that is down is met by one
+call at a time, and a backlog by all workers. A call that has to be tried again waits aside while others pass. Each
+worker writes an answer into the ledger before it takes the next call: a kill repeats only what was in flight.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import NamedTuple, Protocol
+
+from vicisync.answer import Answer, Meaning
+from vicisync.call import Call, payload
+from vicisync.config import Settings
+from vicisync.errors import ApiError, Stopped
+from vicisync.ledger import Ledger
+from vicisync.report import Report, Tally
+
+HANDFUL = 5
+"""Calls in a row that cannot get through before the API counts as down."""
+
+STRIKES_TO_REJECT = 10
+"""Runs in which a call may fail while others pass; the API answers 500 also for rows that it can never store."""
+
+FIRST_BACKOFF = 1.0
+"""Seconds: the longest wait before the first retry, doubled for each further one."""
+
+LONGEST_BACKOFF = 10.0
+"""Seconds."""
+
+_GLANCE = 0.2
+"""Seconds between two looks at the time and at whether a signal has come in."""
+
+
+class Session(Protocol):
+    """What a worker sends through."""
+
+    def post(self, payload: Mapping[str, object]) -> Answer:
+        """Send one call, once."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+
+class StopSignal:
+    """Set by a signal's handler, looked at by the run: the number of the signal, or 0."""
+
+    number = 0
+
+
+class Parcel(NamedTuple):
+    """A call on its way, and how often it has been tried."""
+
+    call: Call
+    tries: int
+
+
+class Failure(NamedTuple):
+    """A call that was given up for this run."""
+
+    call: Call
+    answer: Answer
+
+
+def backoff(tries: int) -> float:
+    """Give the seconds to wait before the next try: anything up to a bound that doubles each time."""
+    bound = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (tries - 1))
+    return random.uniform(0, bound)  # noqa: S311 -- it spreads the load, and guards no secret
+
+
+class Delivery:
+    """The workers of one run; a context whose end waits for what is in flight.
+
+    ``deadline`` is on the monotonic clock: no POST begins after it, and one that has not come back a timeout later
+    is no longer waited for.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        open_session: Callable[[], Session],
+        ledger: Ledger,
+        report: Report,
+        tally: Tally,
+        stop: StopSignal,
+        deadline: float,
+    ) -> None:
+        self._settings = settings
+        self._open_session = open_session
+        self._ledger = ledger
+        self._report = report
+        self._tally = tally
+        self._stop = stop
+        self._deadline = deadline
+        lock = threading.RLock()
+        self._work = threading.Condition(lock)
+        self._room = threading.Condition(lock)
+        self._workers: list[threading.Thread] = []
+        self._fresh: deque[Parcel] = deque()
+        self._retries: list[tuple[float, int, Parcel, Answer]] = []
+        self._retry_number = itertools.count()
+        self._in_flight = 0
+        self._passed = 0
+        self._failing_in_a_row = 0
+        self._failures: list[Failure] = []
+        self._failures_in_a_row = 0
+        self._paused_until = 0.0
+        self._closing = False
+        self._abandoned = False
+        self._over_since: float | None = None
+        self._error: BaseException | None = None
+
+    def __enter__(self) -> Delivery:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for all that was offered; where the run is over, for what is in flight alone."""
+        with self._work:
+            self._closing = True
+            if error is not None:
+                self._stop_sending(None)
+            self._work.notify_all()
+        while any(worker.is_alive() for worker in self._workers) and not self._is_overdue():
+            for worker in self._workers:
+                worker.join(_GLANCE / len(self._workers))
+        with self._work:
+            self._abandoned = True
+            for _, _, parcel, answer in self._retries:
+                self._give_up(parcel.call, answer)
+            self._count_strikes()
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the API could not be given everything; None where it could, or time was up."""
+        if self._error is None and self._failures and not self._passed:
+            return ApiError(f"No call got through to DID Optimizer: {self._failures[-1].answer.words}. {_KEPT}")
+        return self._error
+
+    def offer(self, call: Call) -> bool:
+        """Hand over a call that the ledger holds as about to be sent, when there is room. False: the run is over."""
+        with self._room:
+            while len(self._fresh) >= self._settings.concurrency and not self._is_over():
+                self._room.wait(_GLANCE)
+            if self._is_over():
+                return False
+            self._fresh.append(Parcel(call, 0))
+            if not self._workers:
+                self._hire(1)
+            self._work.notify()
+        return True
+
+    def _hire(self, workers: int) -> None:
+        for _ in range(workers):
+            # A daemon, since no lost connection may keep the process alive.
+            worker = threading.Thread(target=self._deliver, daemon=True)
+            self._workers.append(worker)
+            worker.start()
+
+    def _deliver(self) -> None:
+        """Do a worker's job."""
+        try:
+            session = self._open_session()
+            try:
+                while (parcel := self._next()) is not None:
+                    answer = session.post(payload(parcel.call, self._settings.dispositions))
+                    self._settle(parcel, answer)
+            finally:
+                session.close()
+        except BaseException as error:  # noqa: BLE001 -- carried to the run, which raises it
+            with self._work:
+                self._stop_sending(error)
+
+    def _next(self) -> Parcel | None:
+        """Give a worker its next call; None when there is none left, or the run is over."""
+        with self._work:
+            while not self._is_over():
+                now = time.monotonic()
+                if now >= self._paused_until:
+                    if self._retries and self._retries[0][0] <= now:
+                        parcel = heapq.heappop(self._retries)[2]
+                        self._in_flight += 1
+                        return parcel
+                    if self._fresh and self._may_begin_another():
+                        self._in_flight += 1
+                        self._room.notify()
+                        return self._fresh.popleft()
+                if self._closing and not self._fresh and not self._retries:
+                    break
+                self._work.wait(self._until_next_look(now))
+        return None
+
+    def _may_begin_another(self) -> bool:
+        """Until a call has got through, and while many fail, one has to be through with before another begins."""
+        flowing = self._passed > 0 and self._failing_in_a_row < HANDFUL
+        return flowing or not (self._in_flight or self._retries)
+
+    def _until_next_look(self, now: float) -> float:
+        due = max(self._paused_until, self._retries[0][0]) if self._retries else now + _GLANCE
+        return min(_GLANCE, max(due - now, 0.001))
+
+    def _settle(self, parcel: Parcel, answer: Answer) -> None:
+        """Do what follows from an answer."""
+        with self._work:
+            self._in_flight -= 1
+            if self._abandoned:
+                return  # the run stopped waiting for it; the next one sends the call again
+            call = parcel.call
+            if answer.meaning is Meaning.DELIVERED:
+                self._ledger.delivered(call)
+                self._tally.delivered += 1
+                self._tally.duplicates += answer.duplicate
+                self._report.delivered(call, duplicate=answer.duplicate)
+                self._got_through()
+            elif answer.meaning is Meaning.REJECTED:
+                self._tally.failed += 1
+                self._reject(call, answer.words)
+                self._got_through()
+            elif answer.meaning is Meaning.REFUSED:
+                self._give_up(call, answer)
+                self._stop_sending(ApiError(f"DID Optimizer refuses us: {answer.words}. {_KEPT}"))
+            else:
+                self._retry_or_give_up(parcel._replace(tries=parcel.tries + 1), answer)
+
+    def _got_through(self) -> None:
+        self._passed += 1
+        self._failing_in_a_row = self._failures_in_a_row = 0
+        if self._passed == 1:
+            self._hire(self._settings.concurrency - 1)
+
+    def _reject(self, call: Call, why: str) -> None:
+        self._ledger.rejected(call, why, payload(call, self._settings.dispositions))
+        self._tally.rejected += 1
+        self._report.rejected(call, why)
+
+    def _retry_or_give_up(self, parcel: Parcel, answer: Answer) -> None:
+        self._failing_in_a_row += 1
+        now = time.monotonic()
+        due = now + backoff(parcel.tries)
+        if answer.retry_after is not None:
+            # Whoever says so speaks for the whole API: everyone waits.
+            self._paused_until = max(self._paused_until, now + answer.retry_after)
+            due = max(due, self._paused_until)
+            if self._paused_until >= self._deadline:
+                self._give_up(parcel.call, answer)
+                wait = f"asks us to wait {answer.retry_after:.0f} s"
+                self._stop_sending(ApiError(f"DID Optimizer {wait} ({answer.words}). {_KEPT}"))
+                return
+        if parcel.tries <= self._settings.max_retries and due < self._deadline and self._over_since is None:
+            heapq.heappush(self._retries, (due, next(self._retry_number), parcel, answer))
+            self._work.notify()
+            return
+        self._give_up(parcel.call, answer)
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= HANDFUL:
+            self._stop_sending(
+                ApiError(f"DID Optimizer is down: {HANDFUL} calls in a row failed, {answer.words}. {_KEPT}")
+            )
+
+    def _give_up(self, call: Call, answer: Answer) -> None:
+        self._ledger.failed(call.uniqueid)
+        self._tally.failed += 1
+        self._report.failed(call, answer.words)
+        self._failures.append(Failure(call, answer))
+
+    def _count_strikes(self) -> None:
+        """Reject what keeps failing while others pass; an API that is down or refuses us counts against no call."""
+        if self._error is not None or not self._passed:
+            return
+        for call, answer in self._failures:
+            if not answer.says_nothing_of_the_call and self._ledger.strike(call.uniqueid) >= STRIKES_TO_REJECT:
+                self._reject(call, f"failed in {STRIKES_TO_REJECT} runs while others passed; last: {answer.words}")
+
+    def _is_over(self) -> bool:
+        if self._over_since is None:
+            if self._stop.number:
+                self._stop_sending(Stopped(self._stop.number))
+            elif time.monotonic() >= self._deadline:
+                self._stop_sending(None)
+        return self._over_since is not None
+
+    def _stop_sending(self, error: BaseException | None) -> None:
+        """Begin no further POST. The first error counts; None is no reason to complain."""
+        with self._work:
+            if self._over_since is None:
+                self._over_since = time.monotonic()
+            self._error = self._error or error
+            self._work.notify_all()
+            self._room.notify_all()
+
+    def _is_overdue(self) -> bool:
+        patience = self._settings.api_timeout + _GLANCE
+        return self._is_over() and time.monotonic() > (self._over_since or 0) + patience
+
+
+_KEPT = "Nothing is lost: the calls are kept and the next run tries again"

@@ -1,0 +1,160 @@
+"""What people read of a run: on a terminal, or in the log with a time stamp before each line.
+
+The words are those of the Perl script's log, since operators grep for them: ``Summary:``, ``failed:``, ``❌``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TextIO
+
+from vicisync.call import Call, Sighting
+from vicisync.checkpoint import Watched
+from vicisync.moments import LOCAL, local
+
+
+class Verbosity(IntEnum):
+    """How much a run says."""
+
+    QUIET = 0
+    NORMAL = 1
+    VERBOSE = 2
+
+
+@dataclass
+class Tally:
+    """What a run did, counted as it goes."""
+
+    delivered: int = 0
+    duplicates: int = 0
+    """Of the delivered ones, those that the API knew already."""
+    failed: int = 0
+    """Tried and not delivered, whether to be tried again or rejected."""
+    rejected: int = 0
+    gone: int = 0
+    never_ended: int = 0
+    waiting: int = 0
+
+
+def printable(text: str) -> str:
+    """Show text of others so that it can neither steer a terminal nor forge a line of the log."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+class Report:
+    """Writes a run's lines to ``stream``; the opening lines wait until there is something to tell."""
+
+    def __init__(
+        self,
+        stream: TextIO,
+        verbosity: Verbosity = Verbosity.NORMAL,
+        *,
+        show_phone_numbers: bool = True,
+        dry_run: bool = False,
+    ) -> None:
+        self._stream = stream
+        self._verbosity = verbosity
+        self._dry_run = dry_run
+        self._show_phone_numbers = show_phone_numbers
+        self._stamped = not stream.isatty()
+
+    def _say(self, line: str, at: Verbosity = Verbosity.NORMAL) -> None:
+        if self._verbosity >= at:
+            stamp = time.strftime(f"{LOCAL} %z ") if self._stamped else ""
+            # One write for the whole line, since several workers report at once.
+            self._stream.write(f"{stamp}{printable(line)}\n")
+            self._stream.flush()
+
+    def opening(self, end_epoch: int, found: int, behind: int) -> None:
+        """Say that there are calls to send: ``found`` now, about ``behind`` more after those."""
+        self._say("🚀 Starting call results sync...")
+        self._say("✅ Connected to VICIdial database")
+        self._say(f"📅 Last check: {local(end_epoch)}")
+        more = f", and about {behind} rows more to look at" if behind else ""
+        self._say(f"📞 Found {found} new call results{more}")
+
+    def note(self, line: str) -> None:
+        """Say something that an operator wants to know of a run that goes on."""
+        self._say(line)
+
+    def warning(self, line: str) -> None:
+        """Say something that an operator has to know, quiet or not."""
+        self._say(f"⚠ {line}", Verbosity.QUIET)
+
+    def delivered(self, call: Call, *, duplicate: bool) -> None:
+        """Say that the API has stored a call; in a dry run, that it would be sent."""
+        sign = "→ would send" if self._dry_run else "✓"
+        self._say(f"{sign} {self._described(call)}{' (duplicate)' if duplicate else ''}")
+
+    def failed(self, call: Call, why: str) -> None:
+        """Say that a call did not get through this time."""
+        self._say(f"✗ {call.uniqueid}: failed: {why}; will try again", Verbosity.QUIET)
+
+    def rejected(self, call: Call, why: str) -> None:
+        """Say that a call went into the rejected file."""
+        self._say(f"✗ {call.uniqueid}: failed: {why}; rejected", Verbosity.QUIET)
+
+    def gone(self, uniqueid: str, watched: Watched) -> None:
+        """Say that a watched call's row was deleted before it could be sent."""
+        self._say(f"⚠ {uniqueid}: gone from vicidial_log while watched ({watched.reason})")
+
+    def never_ended(self, row: Sighting) -> None:
+        """Say that a call is watched no longer, since it never ended."""
+        self._say(f"⚠ {row.uniqueid}: never ended; given up, started {local(row.start_epoch)}")
+
+    def waiting(self, watching: Mapping[str, Watched]) -> None:
+        """Say which calls wait, and why."""
+        for uniqueid, watched in watching.items():
+            self._say(
+                f"… {uniqueid}: waiting ({watched.reason}), started {local(watched.start_epoch)}", Verbosity.VERBOSE
+            )
+
+    def end(
+        self, end_epoch: int, watching: Mapping[str, Watched], tally: Tally, seconds: float, *, completed: bool
+    ) -> None:
+        """Sum the run up, in one line where there was nothing to do."""
+        if tally.delivered or tally.failed:
+            self._summary(tally, seconds)
+            if self._dry_run:
+                self._say("🔍 Dry run: nothing was sent, nothing was saved")
+                return
+            self._say(f"💾 Saved checkpoint: {local(end_epoch)}")
+            if completed:
+                self._say("✅ Sync completed successfully")
+        elif completed:
+            reasons = Counter(watched.reason for watched in watching.values())
+            waiting = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+            self._say(f"✅ Nothing new since {local(end_epoch)}{f'; waiting: {waiting}' if waiting else ''}")
+
+    def _summary(self, tally: Tally, seconds: float) -> None:
+        """Write the line that the seed's operators count by; what most runs have none of is said where there is any."""
+        further = (
+            (tally.duplicates, "duplicates"),
+            (tally.rejected, "rejected"),
+            (tally.waiting, "waiting"),
+            (tally.gone, "gone"),
+            (tally.never_ended, "never ended"),
+        )
+        rest = ", ".join(f"{number} {what}" for number, what in further if number)
+        self._say(
+            f"📊 Summary: {tally.delivered} processed, {tally.failed} failed in {seconds:.2f}s"
+            f"{f' ({rest})' if rest else ''}",
+            Verbosity.QUIET,
+        )
+
+    def error(self, message: str) -> None:
+        """Say what ended the run, each sentence behind the sign that operators grep for."""
+        for line in message.splitlines():
+            self._say(f"❌ {line}", Verbosity.QUIET)
+
+    def _described(self, call: Call) -> str:
+        number = call.phone_number or ""
+        shown = number if self._show_phone_numbers else f"…{number[-4:]}"
+        return (
+            f"{call.uniqueid}: {call.campaign_id or '-'}/{shown or '-'} → {call.status or '-'}"
+            f" ({call.length_in_sec or 0}s)"
+        )

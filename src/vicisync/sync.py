@@ -1,0 +1,180 @@
+"""The run: look, wait or send, remember."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from vicisync.call import Rules, Sighting, sighting_of
+from vicisync.call_log import CallLog, Page
+from vicisync.checkpoint import FAILED, Checkpoint, starting_at
+from vicisync.checkpoint_file import CheckpointFile, read_checkpoint, read_old_checkpoint
+from vicisync.config import Settings
+from vicisync.delivery import Delivery, Session, StopSignal
+from vicisync.errors import CheckpointError
+from vicisync.ledger import Ledger
+from vicisync.moments import local
+from vicisync.report import Report, Tally
+from vicisync.watch import sort_out
+
+FIRST_RUN_LOOKS_BACK = 3600
+"""Seconds before now after which calls of the very first run must have ended."""
+
+CLOCK_TOLERANCE = 60
+"""Seconds that the database's clock may step back unnoticed; VICIdial itself tolerates 8."""
+
+
+def run(
+    settings: Settings,
+    report: Report,
+    stop: StopSignal,
+    open_session: Callable[[], Session],
+    *,
+    dry_run: bool = False,
+    limit: int | None = None,
+) -> Tally:
+    """Deliver the calls that can go, at most ``limit``, and remember those that cannot yet.
+
+    A dry run reads the same and writes nothing; what ``open_session`` gives it sends nothing. Raises a VicisyncError
+    where the run could not do all, after saving what it did.
+    """
+    began = time.monotonic()
+    tally = Tally()
+    with ExitStack() as stack:
+        file = None if dry_run else stack.enter_context(CheckpointFile(settings.checkpoint_file))
+        checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
+        call_log = stack.enter_context(CallLog(settings))
+        now = call_log.now()
+        ledger = Ledger(checkpoint or _first_checkpoint(settings, now, report), file, settings.rejected_file)
+        deadline = began + (settings.max_runtime or float("inf"))
+        delivery = Delivery(settings, open_session, ledger, report, tally, stop, deadline)
+        ended_by: BaseException | None = None
+        try:
+            with delivery:
+                _Look(settings, call_log, ledger, report, tally, delivery, now, limit).look_and_send()
+        except Exception as error:  # noqa: BLE001 -- raised below, when what was done has been saved and told
+            ended_by = error
+        ended_by = ended_by or delivery.error
+        if not isinstance(ended_by, CheckpointError):
+            ledger.save()
+        watching = ledger.watching()
+        tally.waiting = len(watching)
+        report.waiting(watching)
+        report.end(ledger.end_epoch, watching, tally, time.monotonic() - began, completed=ended_by is None)
+        if ended_by:
+            raise ended_by
+    return tally
+
+
+def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoint:
+    old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
+    if old:
+        report.note(
+            f"📅 First run: going on where the old script stopped, {local(old.ended_after)} says"
+            f" {settings.old_checkpoint_file}; remove its cron line, or calls will be sent twice"
+        )
+        return old
+    first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
+    report.note(f"📅 First run: delivering what ended after {local(first.ended_after)}, an hour ago")
+    return first
+
+
+@dataclass
+class _Look:
+    """One look through the table, and what it works with."""
+
+    settings: Settings
+    call_log: CallLog
+    ledger: Ledger
+    report: Report
+    tally: Tally
+    delivery: Delivery
+    now: int
+    left: int | None
+    """How many calls may still be sent; None is no limit."""
+
+    def look_and_send(self) -> None:
+        """Go through the watched calls, then page by page through what is new, sending as it goes."""
+        since = self._begin_at()
+        ready, failed_before = self._watched()
+        announced = False
+        for page in self.call_log.pages(since):
+            ready += self._sorted(self.ledger.newcomers(page.rows, since))
+            if not announced and (ready or failed_before):
+                behind = self.call_log.count_after(page.last_second) if page.last_second else 0
+                self.report.opening(self.ledger.end_epoch, len(ready) + len(failed_before), behind)
+                announced = True
+            if not self._send(ready):
+                return
+            self._looked_through(page)
+            ready = []
+        self._send(failed_before)
+
+    def _begin_at(self) -> int:
+        back = self.ledger.looked_until - self.now
+        if back > CLOCK_TOLERANCE:
+            self.report.warning(
+                f"The database's clock went back by {back} s; calls since {local(self.now - self.settings.overlap)}"
+                " are looked at again, and some may be sent twice"
+            )
+            self.ledger.looked(self.now, self.settings.overlap)
+        return self.ledger.looked_until - self.settings.overlap
+
+    def _looked_through(self, page: Page) -> None:
+        until = min(self.now, self.call_log.epoch_of(page.last_second)) if page.last_second else self.now
+        self.ledger.looked(max(until, self.ledger.looked_until), self.settings.overlap)
+
+    def _watched(self) -> tuple[list[Sighting], list[Sighting]]:
+        """Find the watched calls again; give those that can go, and apart those that failed to get through before."""
+        watching = self.ledger.watching()
+        rows = self.call_log.by_uniqueid(list(watching))
+        here = {row.uniqueid for row in rows}
+        leads = {watched.lead_id for uniqueid, watched in watching.items() if uniqueid not in here}
+        found, gone = self.ledger.follow(watching, rows, self.call_log.by_lead(sorted(leads)))
+        for uniqueid in gone:
+            self.tally.gone += 1
+            self.report.gone(uniqueid, watching[uniqueid])
+            self.ledger.drop(uniqueid)
+        failed = {row.uniqueid for uniqueid, row in found.items() if watching[uniqueid].reason == FAILED}
+        ready = self._sorted(found.values())
+        return [row for row in ready if row.uniqueid not in failed], [row for row in ready if row.uniqueid in failed]
+
+    def _sorted(self, rows: Iterable[Sighting]) -> list[Sighting]:
+        """Watch what has to wait and drop what needs nothing more; give what can go."""
+        ready, waiting, never_ended, not_ours = sort_out(rows, self.now, self._rules)
+        for row, reason in waiting:
+            self.ledger.watch(row, reason)
+        for row in never_ended:
+            self.tally.never_ended += 1
+            self.report.never_ended(row)
+        for row in never_ended + not_ours:
+            self.ledger.drop(row.uniqueid)
+        return ready
+
+    def _send(self, ready: list[Sighting]) -> bool:
+        """Hand over what can go, in batches; False when no more are taken."""
+        wanted = ready if self.left is None else ready[: self.left]
+        for start in range(0, len(wanted), self.settings.batch_size):
+            batch = {row.uniqueid: row for row in wanted[start : start + self.settings.batch_size]}
+            # From here on they are watched: one that is rewritten before it is read whole will be followed.
+            self.ledger.about_to_send(batch.values())
+            for call in self.call_log.whole(list(batch)):
+                row = sighting_of(call, batch[call.uniqueid].start_epoch)
+                # Read whole, a call may turn out to have changed since the poll.
+                if self._sorted([row]) and not self.delivery.offer(call):
+                    return False
+        if self.left is not None:
+            self.left -= len(wanted)
+        return len(wanted) == len(ready)
+
+    @property
+    def _rules(self) -> Rules:
+        settings = self.settings
+        return Rules(
+            settings.waiting_statuses,
+            settings.wait_for_disposition,
+            settings.give_up_after,
+            self.ledger.ended_after,
+        )
