@@ -182,6 +182,7 @@ class DidOptimizer:
         self._record: IO[str] | None = None
         self._ssl_context = ssl_context
         self._lock = threading.Lock()
+        self._switch = threading.Lock()
         self._tally = _Tally()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="DID Optimizer", daemon=True)
@@ -245,11 +246,13 @@ class DidOptimizer:
 
     def up(self) -> None:
         """Listen, on the same port as before."""
-        asyncio.run_coroutine_threadsafe(self._up(), self._loop).result()
+        with self._switch:
+            asyncio.run_coroutine_threadsafe(self._up(), self._loop).result()
 
     def down(self) -> None:
         """Close the port and every connection: who calls now is refused."""
-        asyncio.run_coroutine_threadsafe(self._down(), self._loop).result()
+        with self._switch:
+            asyncio.run_coroutine_threadsafe(self._down(), self._loop).result()
 
     def _end(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -278,7 +281,11 @@ class DidOptimizer:
             return
         self._listener.close()
         await self._web.shutdown(0.001)  # 0 would wait for the clients to close
-        await asyncio.sleep(0)  # lets the closed connections say goodbye while the loop still runs
+        # Nothing else runs on this loop: what is left are answers under way, and they note that they are lost.
+        handlers = asyncio.all_tasks() - {asyncio.current_task()}
+        for handler in handlers:
+            handler.cancel()
+        await asyncio.gather(*handlers, return_exceptions=True)
         self._listener = self._web = None
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:

@@ -78,7 +78,7 @@ CREATE TABLE vicidial_log (
 CALLED_COUNT = "called_count SMALLINT(5) UNSIGNED DEFAULT 0,"
 
 
-class MariaDBMissing(RuntimeError):  # noqa: N818 - it names the state of the machine
+class MariaDBMissing(RuntimeError):
     """The machine has no MariaDB server to run."""
 
     def __init__(self, program: str) -> None:
@@ -156,7 +156,7 @@ class MariaDB:
             environment["TZ"] = self.time_zone
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C is meant for the program, which then stops the server in order.
-            self._process = subprocess.Popen(  # noqa: S603 - the command is ours
+            self._process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
         atexit.register(self.kill)
@@ -254,7 +254,7 @@ class MariaDB:
             "--skip-name-resolve",
             *_as_root(),
         ]
-        result = subprocess.run(  # noqa: S603 - the command is ours
+        result = subprocess.run(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
         )
         if result.returncode != 0:

@@ -13,6 +13,15 @@ from typing import Any
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import (
+    DecodeError,
+    HTTPError,
+    InsecureRequestWarning,
+    InvalidHeader,
+    ProtocolError,
+    ReadTimeoutError,
+    SSLError,
+)
 from urllib3.util.retry import Retry
 
 from vicisync import __version__
@@ -28,14 +37,13 @@ LARGEST_ANSWER = 64 * 1024
 class ApiSession:
     """One kept-alive connection to the API; to be used by one worker at a time.
 
-    The request is prepared once and only its body changes: preparing costs as much as sending.
+    The request is prepared once and only its body changes: preparing costs as much as sending. It goes through the
+    bare adapter, since a requests.Session would read the whole body of a redirect, however long.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._timeout = settings.api_timeout
-        self._session = requests.Session()
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=1))
+        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
         headers = {
             "x-api-key": settings.api_key,
             "Content-Type": "application/json",
@@ -46,97 +54,107 @@ class ApiSession:
         self._request = requests.Request("POST", settings.api_base_url + PATH, headers=headers).prepare()
         if settings.verify_ssl is False:
             # The run says it once, in its own words.
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
+            urllib3.disable_warnings(InsecureRequestWarning)
         verify = settings.verify_ssl if isinstance(settings.verify_ssl, bool) else str(settings.verify_ssl)
         # Proxies and a CA bundle of the environment count, as for every program of the machine.
-        self._transport: Mapping[str, Any] = self._session.merge_environment_settings(
+        self._transport: Mapping[str, Any] = requests.Session().merge_environment_settings(
             self._request.url, {}, True, verify, None
         )
-        self._answered_before = False
+        self._kept_alive = False
 
     def close(self) -> None:
         """Close the connection."""
-        self._session.close()
+        self._adapter.close()
 
     def post(self, payload: Mapping[str, object]) -> Answer:
         """Send one call, once, and say what came of it; whatever the network does becomes an Answer."""
         self._request.body = json.dumps(payload).encode("ascii")
         self._request.headers["Content-Length"] = str(len(self._request.body))
+        was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
-            try:
-                answer = self._exchange()
-            except requests.ConnectionError as error:
-                if not (self._answered_before and _closed_without_answer(error)):
-                    raise
-                # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
-                answer = self._exchange()
-        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            self._answered_before = False
-            return _answer_of_failure(error, self._timeout)
-        self._answered_before = True
-        return answer
+            return self._exchange()
+        except (OSError, HTTPError) as error:  # requests' own are OSErrors
+            if not (was_kept_alive and _closed_without_answer(error)):
+                return _answer_of_failure(error, self._timeout)
+        # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
+        return self.post(payload)
 
     def _exchange(self) -> Answer:
-        give_up = time.monotonic() + self._timeout
-        with self._session.send(
-            self._request, timeout=self._timeout, allow_redirects=False, **self._transport
-        ) as response:
+        with self._adapter.send(self._request, timeout=self._timeout, **self._transport) as response:
+            give_up = time.monotonic() + self._timeout  # requests' own timeout starts again with every byte
             body = b""
-            for part in response.raw.stream(LARGEST_ANSWER, decode_content=True):
+            while part := response.raw.read1(LARGEST_ANSWER, decode_content=True):
                 body += part
-                if len(body) > LARGEST_ANSWER:
+                if len(body) >= LARGEST_ANSWER:
                     break
-                if time.monotonic() > give_up:  # requests' own timeout starts again with every byte
+                if time.monotonic() > give_up:
                     raise requests.ReadTimeout
+        self._kept_alive = response.headers.get("Connection", "").lower() != "close"
         return answer_of(response.status_code, response.headers, body, _retry_after(response.headers))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     try:
-        return Retry().parse_retry_after(headers["Retry-After"])
-    except (KeyError, urllib3.exceptions.InvalidHeader):
+        return float(Retry().parse_retry_after(headers["Retry-After"]))
+    except (KeyError, InvalidHeader, ValueError, OverflowError):  # the latter two from dates and numbers beyond reason
         return None
 
 
+_NOT_CONNECTED = (requests.ConnectTimeout, requests.exceptions.ProxyError, socket.gaierror, ConnectionRefusedError)
+_CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((requests.exceptions.ProxyError,), "the proxy that the environment names does not let us through"),
+    ((requests.ConnectTimeout,), "no connection within {timeout:g} s"),
+    ((requests.ReadTimeout, ReadTimeoutError), "no answer within {timeout:g} s"),
+    ((socket.gaierror,), "the name in api_base_url cannot be resolved"),
+    ((ConnectionRefusedError,), "connection refused"),
+    ((DecodeError,), "the answer cannot be decompressed"),
+    (_CUT, "the connection was cut without an answer"),
+    ((http.client.HTTPException,), "the answer is not HTTP"),
+)
+"""What an operator reads of a failure that may pass: the first that fits."""
+
+_CURES = {
+    9: "set this machine's clock",
+    10: "have it renewed, or set this machine's clock",
+    62: "write the name it is for in api_base_url",
+    64: "write the name it is for in api_base_url",
+}
+"""What helps against a certificate that is not valid yet, has expired, or is another's, by OpenSSL's numbers."""
+
+_OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
+
+
 def _closed_without_answer(error: Exception) -> bool:
-    return any(isinstance(cause, ConnectionError) for cause in _causes(error)) and not isinstance(
-        error, requests.exceptions.SSLError
+    return (
+        isinstance(error, requests.RequestException)  # urllib3's own come from within an answer
+        and _is_due_to(error, *_CUT)
+        and not _is_due_to(error, *_NOT_CONNECTED)
     )
 
 
 def _answer_of_failure(error: Exception, timeout: float) -> Answer:
     """Put a failure of the network into words; TLS that is set up wrongly needs a person, all else may pass."""
-    causes = list(_causes(error))
-
-    def caused_by(*kinds: type[BaseException]) -> bool:
-        return any(isinstance(cause, kinds) for cause in causes)
-
-    for cause in causes:
+    if not isinstance(error, (requests.RequestException, HTTPError)):
+        return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
+    if isinstance(error, (ProtocolError, SSLError)):  # bare, from within an answer
+        return Answer(Meaning.TRY_AGAIN, "the answer broke off")
+    for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return Answer(
-                Meaning.REFUSED,
-                f"its certificate is not to be trusted ({cause.verify_message}); where the API has a CA of its own,"
-                " name that CA's file in verify_ssl",
-            )
-    if caused_by(ssl.SSLError) and not caused_by(ssl.SSLEOFError, ssl.SSLZeroReturnError):
+            cure = _CURES.get(cause.verify_code, _OWN_CA)
+            return Answer(Meaning.REFUSED, f"its certificate is not to be trusted ({cause.verify_message}); {cure}")
+    if _is_due_to(error, ssl.SSLError) and not _is_due_to(error, *_CUT):
         return Answer(Meaning.REFUSED, "the server does not speak TLS as we do; check https:// in api_base_url")
-    if caused_by(requests.ConnectTimeout):
-        words = f"no connection within {timeout:g} s"
-    elif caused_by(requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError):
-        words = f"no answer within {timeout:g} s"
-    elif caused_by(socket.gaierror):
-        words = "the name in api_base_url cannot be resolved"
-    elif caused_by(ConnectionRefusedError):
-        words = "connection refused"
-    elif caused_by(urllib3.exceptions.IncompleteRead):
-        words = "the answer broke off"
-    elif caused_by(ConnectionError):
-        words = "the connection was cut without an answer"
-    elif caused_by(http.client.HTTPException):
-        words = "the answer is not HTTP"
-    else:
-        words = f"{type(error).__name__}: {error}"[:LONGEST_WORDS]
-    return Answer(Meaning.TRY_AGAIN, words)
+    for kinds, words in _WORDS:
+        if _is_due_to(error, *kinds):
+            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout))
+    system = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
+    return Answer(Meaning.TRY_AGAIN, (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS])
+
+
+def _is_due_to(error: Exception, *kinds: type[BaseException]) -> bool:
+    return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

@@ -105,6 +105,8 @@ class CallLog:
                 # The server ends a statement first; this is for a server that has gone silent.
                 read_timeout=settings.db_timeout + 2,
                 write_timeout=settings.db_timeout + 2,
+                # Without a CA to check against, TLS would cost an idle run more than all the rest, and prove nothing.
+                ssl_disabled=settings.db_ssl_ca is None,
                 ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
                 ssl_verify_cert=settings.db_ssl_ca is not None,
                 ssl_verify_identity=settings.db_ssl_ca is not None,

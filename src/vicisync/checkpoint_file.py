@@ -97,6 +97,7 @@ class CheckpointFile:
         self._lock_fd = -1
         self._fd = -1
         self._size = 0
+        self._saved = b""
         self._reserve = path.with_name(path.name + ".reserve")
 
     def __enter__(self) -> CheckpointFile:
@@ -128,6 +129,8 @@ class CheckpointFile:
         """Replace the file by the whole checkpoint in one step, safe against a loss of power."""
         new = self._path.with_name(self._path.name + ".new")
         text = render(checkpoint).encode("ascii")
+        if text == self._saved and self._size == len(text):
+            return  # an idle run has nothing to add to what it saved when it had looked
         try:
             with suppress(FileNotFoundError):
                 new.unlink()
@@ -142,7 +145,7 @@ class CheckpointFile:
                 raise
             if self._fd >= 0:
                 os.close(self._fd)
-            self._fd, self._size = fd, len(text)
+            self._fd, self._size, self._saved = fd, len(text), text
             _fsync_folder(self._path.parent)
         except OSError as error:
             raise CheckpointError(

@@ -57,10 +57,12 @@ class StopSignal:
 
 
 class Parcel(NamedTuple):
-    """A call on its way, and how often it has been tried."""
+    """A call on its way."""
 
     call: Call
-    tries: int
+    failed_before: bool
+    """In an earlier run; where others pass, it tells nothing new of the API."""
+    tries: int = 0
 
 
 class Failure(NamedTuple):
@@ -131,7 +133,7 @@ class Delivery:
                 self._stop_sending(None)
             self._work.notify_all()
         while any(worker.is_alive() for worker in self._workers) and not self._is_overdue():
-            for worker in self._workers:
+            for worker in tuple(self._workers):  # the first one may be hiring the others just now
                 worker.join(_GLANCE / len(self._workers))
         with self._work:
             self._abandoned = True
@@ -146,25 +148,32 @@ class Delivery:
             return ApiError(f"No call got through to DID Optimizer: {self._failures[-1].answer.words}. {_KEPT}")
         return self._error
 
-    def offer(self, call: Call) -> bool:
+    def offer(self, call: Call, *, failed_before: bool = False) -> bool:
         """Hand over a call that the ledger holds as about to be sent, when there is room. False: the run is over."""
         with self._room:
             while len(self._fresh) >= self._settings.concurrency and not self._is_over():
                 self._room.wait(_GLANCE)
             if self._is_over():
                 return False
-            self._fresh.append(Parcel(call, 0))
+            self._fresh.append(Parcel(call, failed_before))
             if not self._workers:
                 self._hire(1)
             self._work.notify()
         return True
 
+    def has_passed_any(self) -> bool:
+        """Wait until a call has got through, or none is on its way any more, and say which."""
+        with self._room:
+            while not self._passed and (self._fresh or self._retries or self._in_flight) and not self._is_over():
+                self._room.wait(_GLANCE)
+            return self._passed > 0
+
     def _hire(self, workers: int) -> None:
         for _ in range(workers):
             # A daemon, since no lost connection may keep the process alive.
             worker = threading.Thread(target=self._deliver, daemon=True)
-            self._workers.append(worker)
             worker.start()
+            self._workers.append(worker)
 
     def _deliver(self) -> None:
         """Do a worker's job."""
@@ -260,7 +269,8 @@ class Delivery:
             self._work.notify()
             return
         self._give_up(parcel.call, answer)
-        self._failures_in_a_row += 1
+        if not (parcel.failed_before and self._passed):
+            self._failures_in_a_row += 1
         if self._failures_in_a_row >= HANDFUL:
             self._stop_sending(
                 ApiError(f"DID Optimizer is down: {HANDFUL} calls in a row failed, {answer.words}. {_KEPT}")

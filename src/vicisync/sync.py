@@ -98,19 +98,22 @@ class _Look:
     def look_and_send(self) -> None:
         """Go through the watched calls, then page by page through what is new, sending as it goes."""
         since = self._begin_at()
-        ready, failed_before = self._watched()
+        ready, failed, struck = self._watched()
         announced = False
         for page in self.call_log.pages(since):
             ready += self._sorted(self.ledger.newcomers(page.rows, since))
-            if not announced and (ready or failed_before):
+            if not announced and (ready or failed):
                 behind = self.call_log.count_after(page.last_second) if page.last_second else 0
-                self.report.opening(self.ledger.end_epoch, len(ready) + len(failed_before), behind)
+                self.report.opening(self.ledger.end_epoch, len(ready) + len(failed) + len(struck), behind)
                 announced = True
             if not self._send(ready):
                 return
             self._looked_through(page)
             ready = []
-        self._send(failed_before)
+        # What failed before comes last and holds up nobody. What failed while others passed is tried in company only:
+        # alone, it could not be told from an outage.
+        if self._send(failed, failed_before=True) and struck and self.delivery.has_passed_any():
+            self._send(struck, failed_before=True)
 
     def _begin_at(self) -> int:
         back = self.ledger.looked_until - self.now
@@ -126,8 +129,11 @@ class _Look:
         until = min(self.now, self.call_log.epoch_of(page.last_second)) if page.last_second else self.now
         self.ledger.looked(max(until, self.ledger.looked_until), self.settings.overlap)
 
-    def _watched(self) -> tuple[list[Sighting], list[Sighting]]:
-        """Find the watched calls again; give those that can go, and apart those that failed to get through before."""
+    def _watched(self) -> tuple[list[Sighting], list[Sighting], list[Sighting]]:
+        """Find the watched calls again; give those that can go.
+
+        Apart from them, those that have failed before, and those that did so while others passed.
+        """
         watching = self.ledger.watching()
         rows = self.call_log.by_uniqueid(list(watching))
         here = {row.uniqueid for row in rows}
@@ -137,9 +143,14 @@ class _Look:
             self.tally.gone += 1
             self.report.gone(uniqueid, watching[uniqueid])
             self.ledger.drop(uniqueid)
-        failed = {row.uniqueid for uniqueid, row in found.items() if watching[uniqueid].reason == FAILED}
-        ready = self._sorted(found.values())
-        return [row for row in ready if row.uniqueid not in failed], [row for row in ready if row.uniqueid in failed]
+        before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
+        ready: list[Sighting] = []
+        failed: list[Sighting] = []
+        struck: list[Sighting] = []
+        for row in self._sorted(found.values()):
+            watched = before[row.uniqueid]
+            (struck if watched.strikes else failed if watched.reason == FAILED else ready).append(row)
+        return ready, failed, struck
 
     def _sorted(self, rows: Iterable[Sighting]) -> list[Sighting]:
         """Watch what has to wait and drop what needs nothing more; give what can go."""
@@ -153,7 +164,7 @@ class _Look:
             self.ledger.drop(row.uniqueid)
         return ready
 
-    def _send(self, ready: list[Sighting]) -> bool:
+    def _send(self, ready: list[Sighting], *, failed_before: bool = False) -> bool:
         """Hand over what can go, in batches; False when no more are taken."""
         wanted = ready if self.left is None else ready[: self.left]
         for start in range(0, len(wanted), self.settings.batch_size):
@@ -163,7 +174,7 @@ class _Look:
             for call in self.call_log.whole(list(batch)):
                 row = sighting_of(call, batch[call.uniqueid].start_epoch)
                 # Read whole, a call may turn out to have changed since the poll.
-                if self._sorted([row]) and not self.delivery.offer(call):
+                if self._sorted([row]) and not self.delivery.offer(call, failed_before=failed_before):
                     return False
         if self.left is not None:
             self.left -= len(wanted)

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import io
+import re
+import time
+from collections.abc import Iterator
+from typing import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vicisync.call import Call, Sighting
+from vicisync.checkpoint import Watched
+from vicisync.report import Report, Tally, Verbosity, printable
+
+NOON = 1729771200  # 2024-10-24 12:00:00 UTC
+CALL = Call(
+    uniqueid="1634567890.123",
+    lead_id=7,
+    list_id=999,
+    campaign_id="CAMPAIGN001",
+    call_date="2024-10-24 12:00:00",
+    start_epoch=NOON,
+    end_epoch=NOON + 45,
+    length_in_sec=45,
+    status="SALE",
+    phone_code="1",
+    phone_number="5551234567",
+    user="agent001",
+    comments="AUTO",
+    user_group="AGENTS",
+    term_reason="CALLER",
+    alt_dial="MAIN",
+    called_count=3,
+)
+EMPTY = Call("1634567890.123", 7, *([None] * 15))
+ROW = Sighting("1634567890.123", 7, NOON, 0, "INCALL", "AUTO")
+WATCHED = Watched(7, NOON, "no_disposition")
+
+Event = Callable[[Report], None]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _utc() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC0")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+class Terminal(io.StringIO):
+    """A stream that takes itself for a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def said(
+    event: Event, verbosity: Verbosity = Verbosity.NORMAL, *, show_phone_numbers: bool = True, dry_run: bool = False
+) -> str:
+    terminal = Terminal()
+    event(Report(terminal, verbosity, show_phone_numbers=show_phone_numbers, dry_run=dry_run))
+    return terminal.getvalue()
+
+
+def end(tally: Tally, watching: dict[str, Watched] | None = None, *, completed: bool = True) -> Event:
+    return lambda report: report.end(NOON, watching or {}, tally, 1.234, completed=completed)
+
+
+OPENING = "🚀 Starting call results sync...\n✅ Connected to VICIdial database\n📅 Last check: 2024-10-24 12:00:00\n"
+CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed successfully\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "event"),
+    [
+        pytest.param(f"{OPENING}📞 Found 15 new call results\n", lambda r: r.opening(NOON, 15, 0), id="opening"),
+        pytest.param(
+            f"{OPENING}📞 Found 15 new call results, and about 2000 rows more to look at\n",
+            lambda r: r.opening(NOON, 15, 2000),
+            id="opening of a backlog",
+        ),
+        pytest.param("✨ so it is\n", lambda r: r.note("✨ so it is"), id="note"),
+        pytest.param("⚠ beware\n", lambda r: r.warning("beware"), id="warning"),
+        pytest.param(
+            "✓ 1634567890.123: CAMPAIGN001/5551234567 → SALE (45s)\n",
+            lambda r: r.delivered(CALL, duplicate=False),
+            id="delivered",
+        ),
+        pytest.param(
+            "✓ 1634567890.123: CAMPAIGN001/5551234567 → SALE (45s) (duplicate)\n",
+            lambda r: r.delivered(CALL, duplicate=True),
+            id="a duplicate",
+        ),
+        pytest.param(
+            "✓ 1634567890.123: -/- → - (0s)\n", lambda r: r.delivered(EMPTY, duplicate=False), id="NULL everywhere"
+        ),
+        pytest.param(
+            "✗ 1634567890.123: failed: 503 Service Unavailable; will try again\n",
+            lambda r: r.failed(CALL, "503 Service Unavailable"),
+            id="failed",
+        ),
+        pytest.param(
+            "✗ 1634567890.123: failed: 400 Bad Request; rejected\n",
+            lambda r: r.rejected(CALL, "400 Bad Request"),
+            id="rejected",
+        ),
+        pytest.param(
+            "⚠ 1634567890.123: gone from vicidial_log while watched (no_disposition)\n",
+            lambda r: r.gone("1634567890.123", WATCHED),
+            id="gone",
+        ),
+        pytest.param(
+            "⚠ 1634567890.123: never ended; given up, started 2024-10-24 12:00:00\n",
+            lambda r: r.never_ended(ROW),
+            id="never ended",
+        ),
+        pytest.param(
+            f"📊 Summary: 15 processed, 0 failed in 1.23s\n{CLOSING}", end(Tally(delivered=15)), id="all went well"
+        ),
+        pytest.param(
+            f"📊 Summary: 0 processed, 2 failed in 1.23s (1 rejected)\n{CLOSING}",
+            end(Tally(failed=2, rejected=1)),
+            id="nothing went well",
+        ),
+        pytest.param(
+            "📊 Summary: 1 processed, 2 failed in 1.23s"
+            " (3 duplicates, 4 rejected, 7 waiting, 5 gone, 6 never ended)\n" + CLOSING,
+            end(Tally(1, duplicates=3, failed=2, rejected=4, gone=5, never_ended=6, waiting=7)),
+            id="all kinds",
+        ),
+        pytest.param(
+            "📊 Summary: 15 processed, 0 failed in 1.23s\n💾 Saved checkpoint: 2024-10-24 12:00:00\n",
+            end(Tally(delivered=15), completed=False),
+            id="broken off",
+        ),
+        pytest.param("", end(Tally(), completed=False), id="broken off before anything"),
+        pytest.param("✅ Nothing new since 2024-10-24 12:00:00\n", end(Tally()), id="nothing new"),
+        pytest.param(
+            "✅ Nothing new since 2024-10-24 12:00:00; waiting: 2 not_ended, 1 failed\n",
+            end(
+                Tally(waiting=3),
+                {"1": Watched(7, 1, "failed"), "2": Watched(7, 1, "not_ended"), "3": Watched(7, 1, "not_ended")},
+            ),
+            id="nothing new, some waiting",
+        ),
+        pytest.param("❌ It broke\n❌ Mend it\n", lambda r: r.error("It broke\nMend it"), id="errors"),
+    ],
+)
+def test_each_event_is_told_in_the_words_that_operators_know(text: str, event: Event) -> None:
+    assert text == said(event)
+
+
+def test_a_dry_run_says_what_would_be_sent_and_that_nothing_was() -> None:
+    would = said(lambda report: report.delivered(CALL, duplicate=False), dry_run=True)
+    assert would == "→ would send 1634567890.123: CAMPAIGN001/5551234567 → SALE (45s)\n"
+    summary = "📊 Summary: 15 processed, 0 failed in 1.23s\n"
+    assert said(end(Tally(delivered=15)), dry_run=True) == f"{summary}🔍 Dry run: nothing was sent, nothing was saved\n"
+
+
+ONE_LINERS: dict[str, tuple[Verbosity, Event]] = {
+    "note": (Verbosity.NORMAL, lambda report: report.note("so")),
+    "delivered": (Verbosity.NORMAL, lambda report: report.delivered(CALL, duplicate=False)),
+    "gone": (Verbosity.NORMAL, lambda report: report.gone("1.2", WATCHED)),
+    "never ended": (Verbosity.NORMAL, lambda report: report.never_ended(ROW)),
+    "nothing new": (Verbosity.NORMAL, end(Tally())),
+    "warning": (Verbosity.QUIET, lambda report: report.warning("so")),
+    "failed": (Verbosity.QUIET, lambda report: report.failed(CALL, "503")),
+    "rejected": (Verbosity.QUIET, lambda report: report.rejected(CALL, "400")),
+    "error": (Verbosity.QUIET, lambda report: report.error("so")),
+    "waiting": (Verbosity.VERBOSE, lambda report: report.waiting({"1.2": WATCHED})),
+}
+
+
+@pytest.mark.parametrize("verbosity", list(Verbosity))
+@pytest.mark.parametrize(("least", "event"), [pytest.param(*line, id=name) for name, line in ONE_LINERS.items()])
+def test_each_line_is_said_from_its_verbosity_on(least: Verbosity, event: Event, verbosity: Verbosity) -> None:
+    assert (1 if verbosity >= least else 0) == said(event, verbosity).count("\n")
+
+
+def test_quiet_leaves_the_summary_and_nothing_else_of_a_run_that_went_well() -> None:
+    assert said(lambda report: report.opening(NOON, 15, 0), Verbosity.QUIET) == ""
+    assert said(end(Tally(delivered=15)), Verbosity.QUIET) == "📊 Summary: 15 processed, 0 failed in 1.23s\n"
+
+
+def test_verbose_tells_why_each_call_waits() -> None:
+    text = said(
+        lambda report: report.waiting({"1.2": WATCHED, "3.4": Watched(8, NOON + 1, "failed")}), Verbosity.VERBOSE
+    )
+    assert text == (
+        "… 1.2: waiting (no_disposition), started 2024-10-24 12:00:00\n"
+        "… 3.4: waiting (failed), started 2024-10-24 12:00:01\n"
+    )
+
+
+def test_each_line_in_a_log_begins_with_the_time() -> None:
+    log = io.StringIO()
+    Report(log).opening(NOON, 15, 0)
+    lines = log.getvalue().splitlines(keepends=True)
+    stamp = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000) ")
+    stamps = [match[1] for line in lines if (match := stamp.match(line))]
+    assert len(lines) == len(stamps) == 4
+    assert abs(time.time() - time.mktime(time.strptime(stamps[0][:19], "%Y-%m-%d %H:%M:%S"))) < 60
+    assert "".join(stamp.sub("", line) for line in lines) == said(lambda report: report.opening(NOON, 15, 0))
+
+
+def test_a_line_reaches_the_log_in_one_write_and_at_once() -> None:
+    """Several workers report at once, and a kill must not eat what was said."""
+    writes: list[str] = []
+
+    class Log(io.StringIO):
+        def write(self, text: str) -> int:
+            writes.append(text)
+            return len(text)
+
+        def flush(self) -> None:
+            writes.append("flush")
+
+    Report(Log()).warning("so")
+    assert len(writes) == 2
+    assert writes[0].endswith("⚠ so\n")
+    assert writes[1] == "flush"
+
+
+@pytest.mark.parametrize(
+    ("shown", "number"),
+    [
+        ("…4567", "5551234567"),
+        pytest.param("…", None, id="NULL"),
+        pytest.param("…", "", id="empty"),
+        pytest.param(
+            "…", "911", id="short", marks=pytest.mark.xfail(strict=True, reason="up to four digits are shown whole")
+        ),
+    ],
+)
+def test_a_masked_phone_number_shows_its_last_four_digits_at_most(shown: str, number: str | None) -> None:
+    text = said(
+        lambda report: report.delivered(CALL._replace(phone_number=number), duplicate=False), show_phone_numbers=False
+    )
+    assert text == f"✓ 1634567890.123: CAMPAIGN001/{shown} → SALE (45s)\n"
+
+
+@pytest.mark.parametrize(
+    ("shown", "text"),
+    [
+        ("plain – ✓ é", "plain – ✓ é"),
+        ("\\n✅ Sync completed", "\n✅ Sync completed"),
+        ("\\r\\t\\x00", "\r\t\0"),
+        ("\\x1b[2J", "\x1b[2J"),
+        ("\\x9b2J", "\x9b2J"),
+        ("\\u202e", "\u202e"),
+        ("\\u2028", "\u2028"),
+        ("\\ud800", "\ud800"),
+    ],
+)
+def test_signs_that_steer_a_terminal_or_break_a_line_are_written_out(shown: str, text: str) -> None:
+    assert shown == printable(text)
+
+
+TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(["\n❌ forged", "\x1b[31m", "\u2028", "\x85", "\ud800"])
+CALLS = st.builds(
+    lambda uniqueid, campaign_id, number, status: CALL._replace(
+        uniqueid=uniqueid, campaign_id=campaign_id, phone_number=number, status=status
+    ),
+    TEXT,
+    st.none() | TEXT,
+    st.none() | TEXT,
+    st.none() | TEXT,
+)
+
+
+@pytest.mark.parametrize(
+    "tell",
+    [
+        pytest.param(lambda report, call, _: report.delivered(call, duplicate=False), id="delivered"),
+        pytest.param(lambda report, call, why: report.failed(call, why), id="failed"),
+        pytest.param(lambda report, call, why: report.rejected(call, why), id="rejected"),
+        pytest.param(lambda report, call, why: report.gone(call.uniqueid, Watched(7, 1, why)), id="gone"),
+        pytest.param(lambda report, call, _: report.never_ended(ROW._replace(uniqueid=call.uniqueid)), id="never"),
+        pytest.param(lambda report, call, why: report.waiting({call.uniqueid: Watched(7, 1, why)}), id="waiting"),
+        pytest.param(lambda report, _, why: report.warning(why), id="warning"),
+        pytest.param(lambda report, _, why: report.note(why), id="note"),
+    ],
+)
+@given(call=CALLS, why=TEXT, masked=st.booleans())
+def test_one_event_gives_exactly_one_printable_line(
+    tell: Callable[[Report, Call, str], None], call: Call, why: str, masked: bool
+) -> None:
+    text = said(lambda report: tell(report, call, why), Verbosity.VERBOSE, show_phone_numbers=not masked)
+    assert text[-1] == "\n"
+    assert text[:-1].isprintable()
+
+
+@given(text=TEXT)
+def test_every_line_of_an_error_begins_with_the_sign_that_operators_grep_for(text: str) -> None:
+    lines = said(lambda report: report.error(f"It broke: {text}")).split("\n")
+    assert lines.pop() == ""
+    assert all(line.startswith("❌ ") and line.isprintable() for line in lines)
