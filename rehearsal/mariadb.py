@@ -36,6 +36,8 @@ SERVER_FOLDERS = ("/usr/sbin", "/usr/libexec", "/usr/local/sbin")
 # Unix refuses longer socket paths (108 bytes with the closing NUL).
 LONGEST_SOCKET_PATH = 107
 
+REDO_LOG = "--innodb-log-file-size=8M"  # for installing too, which otherwise writes 96 MB of it
+
 # Small buffers start fast. sql_mode is empty because VICIdial needs it so; without name resolution an account
 # @localhost is reached by the socket only, and TCP always means @'%'.
 SERVER_OPTIONS = (
@@ -45,7 +47,7 @@ SERVER_OPTIONS = (
     "--skip-log-bin",
     "--performance-schema=OFF",
     "--innodb-buffer-pool-size=16M",
-    "--innodb-log-file-size=8M",
+    REDO_LOG,
     "--innodb-flush-log-at-trx-commit=2",
     "--aria-pagecache-buffer-size=8M",
 )
@@ -252,6 +254,7 @@ class MariaDB:
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
+            REDO_LOG,
             *_as_root(),
         ]
         result = subprocess.run(

@@ -271,7 +271,6 @@ def test_netrc_and_cookies_add_nothing_to_a_request(
 # What an answer means
 
 UNSTORABLE = {**CALL, "campaignId": ""}
-NO_JSON = "; check api_base_url"
 
 ANSWERS = [
     pytest.param(None, CALL, DELIVERED, id="stored"),
@@ -399,6 +398,7 @@ def test_bytes_are_understood(open_session: Open, reply: bytes, expected: Answer
 
 def test_a_reset_in_an_answer_is_told_from_one_before_it(open_session: Open) -> None:
     def resets_within(connection: socket.socket) -> None:
+        says(STORED)(connection)
         read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n" + HALF)
         time.sleep(0.2)  # a reset overtakes what has not been read
@@ -410,7 +410,8 @@ def test_a_reset_in_an_answer_is_told_from_one_before_it(open_session: Open) -> 
 
     with wire(resets_within, resets_before) as server:
         session = open_session(server.url)
-        assert [session.post(CALL), session.post(CALL)] == [BROKE_OFF, CUT]
+        assert [session.post(CALL) for _ in range(3)] == [DELIVERED, BROKE_OFF, CUT]
+        assert server.connections == 2
 
 
 def reset(connection: socket.socket) -> None:
@@ -418,12 +419,12 @@ def reset(connection: socket.socket) -> None:
     connection.close()
 
 
-IN_A_MINUTE = format_datetime(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=5), usegmt=True)
+SOON = format_datetime(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=5), usegmt=True)
 
 RETRY_AFTER = [
     pytest.param("Retry-After: 7", pytest.approx(7), id="seconds"),
     pytest.param("retry-after: 7", pytest.approx(7), id="small letters"),
-    pytest.param(f"Retry-After: {IN_A_MINUTE}", pytest.approx(290, abs=60), id="a date to come"),
+    pytest.param(f"Retry-After: {SOON}", pytest.approx(290, abs=60), id="a date to come"),
     pytest.param("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT", pytest.approx(0), id="a date gone by"),
     pytest.param("X-Nothing: 1", None, id="none"),
     pytest.param("Retry-After: soon", None, id="a word"),

@@ -145,13 +145,11 @@ def test_a_line_written_by_hand_means_deliver_again_what_ended_after_that(text: 
             "line 4 ",
             HEADER + "delivered\t5.1\t5\t7\t9\n",
             id="delivered has a field too many",
-            marks=pytest.mark.xfail(strict=True, raises=TypeError, reason="_number(*rest) is called with two values"),
         ),
         pytest.param(
             "line 1 ",
             HEADER.replace("1729771200", "9" * 20),
             id="an epoch that no clock can show",
-            marks=pytest.mark.xfail(strict=True, reason="read as it is, and local() fails on it later"),
         ),
         pytest.param("line 4 ", HEADER + "delivered\t5.1\t-5\t7\n", id="a negative start"),
         pytest.param("line 4 ", HEADER + "delivered\t5.1\t5\t\n", id="an empty lead"),

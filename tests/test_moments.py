@@ -79,7 +79,7 @@ BAD = [
     "١٧٢٩٧٧١٢٠٠",
     "1729771200 1729771200",
     pytest.param("4294967296", id="an epoch beyond VICIdial's"),
-    pytest.param("17297712000", id="eleven digits"),
+    pytest.param("01729771200", id="eleven digits"),
     pytest.param("9" * 5000, id="endless digits"),
     pytest.param("1969-12-30 00:00:00", id="before the epochs"),
     pytest.param("0001-01-01 00:00:00", id="year 1"),
@@ -91,6 +91,17 @@ BAD = [
 def test_nothing_else_is_a_point_in_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         point_in_time(text)
+
+
+def test_a_time_beyond_the_machines_clock_is_no_point_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a machine whose clock has 32 bits would say so by itself."""
+
+    def overflow(_: time.struct_time) -> float:
+        raise OverflowError("mktime argument out of range")
+
+    monkeypatch.setattr(time, "mktime", overflow)
+    with pytest.raises(ValueError, match="out of range"):
+        point_in_time("2040-01-01 00:00:00")
 
 
 @pytest.mark.parametrize("text", [*BAD, "h", "1 fortnight", "1.5h", "-1h", "in 1h", "1h 30m", "1month", "9999999s"])
@@ -142,7 +153,6 @@ def test_any_text_at_all_is_a_moment_or_refused(text: str) -> None:
     assert 0 <= epoch <= LATEST
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="re.IGNORECASE lets the long s through to a table without it")
 def test_a_letter_that_only_folds_to_a_unit_is_refused() -> None:
     with pytest.raises(ValueError, match="as a time: write"):
         moment("1ſ", NOW)

@@ -167,7 +167,7 @@ def test_two_watched_calls_never_take_the_same_row() -> None:
 
 def test_of_several_rewritten_rows_the_nearest_start_wins() -> None:
     checkpoint = knowing(watching={"5.1": watched()})
-    near, far = row("5.9", start=START - 2), row("5.2", start=START + 3)
+    near, far = row("5.9", start=START + 2), row("5.2", start=START - 3)
     assert Followed({"5.1": near}, []) == follow(checkpoint.watching, [], [far, near], checkpoint)
 
 

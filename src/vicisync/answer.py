@@ -80,12 +80,17 @@ def _words(http_status: int, content: Mapping[str, object] | None) -> str:
         phrase = f"{http_status} {HTTPStatus(http_status).phrase}"
     except ValueError:
         phrase = str(http_status)
-    said = (content or {}).get("error") or (content or {}).get("message")
-    return f"{phrase}: {said}"[:LONGEST_WORDS] if isinstance(said, str) else phrase
+    for key in ("error", "message"):
+        said = (content or {}).get(key)
+        if said and isinstance(said, str):
+            return f"{phrase}: {said}"[:LONGEST_WORDS]
+    return phrase
 
 
 def _moved_to(location: str) -> str:
     """Give what api_base_url has to be, as far as the redirect tells."""
+    if not location:
+        return ", and does not say where to; check api_base_url"
     base, found, _ = location.partition("/api/v1/call-results")
     if found and base.startswith(("http://", "https://")):
         return f"; write api_base_url={base[:LONGEST_WORDS]}"

@@ -100,7 +100,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
 
 
-_NOT_CONNECTED = (requests.ConnectTimeout, requests.exceptions.ProxyError, socket.gaierror, ConnectionRefusedError)
 _CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
@@ -127,18 +126,14 @@ _OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
 
 
 def _closed_without_answer(error: Exception) -> bool:
-    return (
-        isinstance(error, requests.RequestException)  # urllib3's own come from within an answer
-        and _is_due_to(error, *_CUT)
-        and not _is_due_to(error, *_NOT_CONNECTED)
-    )
+    return isinstance(error, requests.RequestException) and _is_due_to(error, *_CUT)
 
 
 def _answer_of_failure(error: Exception, timeout: float) -> Answer:
     """Put a failure of the network into words; TLS that is set up wrongly needs a person, all else may pass."""
     if not isinstance(error, (requests.RequestException, HTTPError)):
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
-    if isinstance(error, (ProtocolError, SSLError)):  # bare, from within an answer
+    if isinstance(error, (ProtocolError, SSLError)):  # urllib3's own, from within an answer
         return Answer(Meaning.TRY_AGAIN, "the answer broke off")
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):

@@ -140,5 +140,42 @@ def payload(call: Call, overrides: Mapping[str, str]) -> dict[str, str | int | N
     }
 
 
+def call_of(payload: Mapping[str, object]) -> Call:
+    """Give the call that a payload was made of; raise KeyError, TypeError or ValueError for anything else."""
+
+    def text(field: str) -> str | None:
+        value = payload[field]
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{field} must be a text")
+        return value
+
+    def number(field: str) -> int | None:
+        value = payload[field]
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+            raise TypeError(f"{field} must be a number")
+        return value
+
+    list_id = text("listId")
+    return Call(
+        uniqueid=text("uniqueid") or "",
+        lead_id=int(text("leadId") or ""),
+        list_id=None if list_id is None else int(list_id),
+        campaign_id=text("campaignId"),
+        call_date=text("callDate"),
+        start_epoch=number("startEpoch"),
+        end_epoch=number("endEpoch"),
+        length_in_sec=number("duration"),
+        status=text("disposition"),
+        phone_code=text("phoneCode"),
+        phone_number=text("phoneNumber"),
+        user=text("agentId"),
+        comments=text("comments"),
+        user_group=text("userGroup"),
+        term_reason=text("termReason"),
+        alt_dial=text("altDial"),
+        called_count=number("calledCount"),
+    )
+
+
 def _text(number: int | None) -> str | None:
     return None if number is None else str(number)

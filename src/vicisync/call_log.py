@@ -87,6 +87,7 @@ class CallLog:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._connected = False
         self._called_count: bool | None = None
 
     def __enter__(self) -> CallLog:
@@ -111,8 +112,9 @@ class CallLog:
                 ssl_verify_cert=settings.db_ssl_ca is not None,
                 ssl_verify_identity=settings.db_ssl_ca is not None,
             )
-        except (pymysql.MySQLError, RuntimeError) as error:  # RuntimeError: an authentication PyMySQL lacks a part for
+        except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles in any way
             raise self._explained(error) from error
+        self._connected = True
         self._limit_statements()
         return self
 
@@ -141,8 +143,8 @@ class CallLog:
         yield Page(_sightings(rows), None)
 
     def epoch_of(self, second: str) -> int:
-        """Give the epoch of a call_date; the earlier one where autumn has the second twice."""
-        return int(self._read(EPOCH_OF, {"second": second})[0][0])
+        """Give the epoch of a call_date; the earlier one where autumn has the second twice, 0 where it has none."""
+        return int(self._read(EPOCH_OF, {"second": second})[0][0] or 0)
 
     def count_after(self, second: str) -> int:
         """Count the rows behind a page, by the index alone."""
@@ -191,39 +193,46 @@ class CallLog:
 
     def _explained(self, error: Exception) -> DatabaseError:
         """Turn PyMySQL's error into the sentence that tells an operator what to do."""
-        number = error.args[0] if error.args else 0
-        settings = self._settings
-        place = settings.db_host if settings.db_host.startswith("/") else f"{settings.db_host}:{settings.db_port}"
-        grant = f"GRANT SELECT ON {settings.db_name}.vicidial_log TO '{settings.db_user}'@'…';"
-        said = str(error.args[-1]) if error.args else type(error).__name__
-        slow = number in _TOO_SLOW or "timed out" in said
-        if number == CR.CR_CONN_HOST_ERROR:
-            advice = f"Cannot reach the database at {place}; is MariaDB running there (systemctl status mariadb)?"
-        elif number in (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED):
-            advice = f"The database at {place} refuses user {settings.db_user}; check VARDB_user and VARDB_pass"
-        elif number in (ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR):
-            advice = f"User {settings.db_user} may not read vicidial_log; as the database's root: {grant}"
-        elif number == ER.BAD_DB_ERROR:
-            advice = f"There is no database {settings.db_name} at {place}; check VARDB_database"
-        elif number == ER.NO_SUCH_TABLE:
-            advice = f"Database {settings.db_name} has no table vicidial_log; is it VICIdial's? Check VARDB_database"
-        elif number in _CRASHED:
-            advice = "The table is damaged; as the database's root: REPAIR TABLE vicidial_log;"
-        elif number == ER.KEY_DOES_NOT_EXITS:
-            advice = "vicidial_log lacks an index that VICIdial makes, and would be locked for seconds without it"
-        elif slow:
-            advice = (
-                f"The database took longer than {settings.db_timeout} s to answer. Is the table locked, by the nightly"
-                " OPTIMIZE or archiving? The next run goes on from here"
-            )
-        else:
-            advice = f"The database at {place} failed; the next run goes on from here"
-        return DatabaseError(f"{advice} ({said})")
+        number: object = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args else None
+        said = str(error.args[-1]) if error.args and error.args[-1] else type(error).__name__
+        if isinstance(error, OSError) or "[SSL" in said:  # OSError: the file of the CA
+            number = CR.CR_SSL_CONNECTION_ERROR
+        elif isinstance(error, RuntimeError):
+            number = CR.CR_AUTH_PLUGIN_ERR
+        elif not self._connected and (number in _LOST or not isinstance(number, int)):
+            number = CR.CR_SERVER_HANDSHAKE_ERR
+        elif number in _LOST and "timed out" in said:
+            number = ER.LOCK_WAIT_TIMEOUT
+        advice = next((advice for numbers, advice in _ADVICE if number in numbers), _OTHER)
+        host, user, seconds = self._settings.db_host, self._settings.db_user, self._settings.db_timeout
+        place = host if host.startswith("/") else f"{host}:{self._settings.db_port}"
+        table = f"{self._settings.db_name}.vicidial_log"
+        return DatabaseError(f"{advice.format(place=place, user=user, table=table, seconds=seconds)} ({said})")
 
 
-_TOO_SLOW = (1969, 3024, ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED)  # 1969, 3024: MariaDB's and MySQL's time limit
+# Beside PyMySQL's names: 1927 connection killed, 3159 TLS only, 1969 and 3024 the time limits of MariaDB and MySQL,
+# 126 to 145 a MyISAM file that cannot be read.
+_LOST = (0, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, ER.SERVER_SHUTDOWN, 1927)
+_NO_LOGIN = (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, 3159)
+_NO_GRANT = (ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR)
+_NO_TABLE = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR)
+_DAMAGED = (126, 127, 130, 145, ER.NOT_KEYFILE, ER.CRASHED_ON_USAGE, ER.CRASHED_ON_REPAIR)
+_TOO_SLOW = (ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED, 1969, 3024)
 
-_CRASHED = (126, 127, 145, ER.NOT_KEYFILE, ER.CRASHED_ON_USAGE, ER.CRASHED_ON_REPAIR)
+_ADVICE = (
+    ([CR.CR_CONN_HOST_ERROR], "Cannot reach the database at {place}; is it running (systemctl status mariadb)?"),
+    ([CR.CR_SERVER_HANDSHAKE_ERR], "What listens at {place} is no MariaDB; check VARDB_server and VARDB_port"),
+    ([CR.CR_SSL_CONNECTION_ERROR], "No TLS with the database at {place}; check db_ssl_ca and its certificate"),
+    ([CR.CR_AUTH_PLUGIN_ERR], "PyMySQL lacks a part for the way user {user} logs in; let it log in by mere password"),
+    (_NO_LOGIN, "The database at {place} refuses user {user}; check VARDB_pass, or db_ssl_ca where it wants TLS"),
+    (_NO_GRANT, "As the database's root: GRANT SELECT ON {table} TO '{user}'@'…'; or correct VARDB_database"),
+    (_NO_TABLE, "There is no {table} such as VICIdial makes; check VARDB_database"),
+    (_DAMAGED, "The table is damaged; as the database's root: REPAIR TABLE {table};"),
+    ([ER.KEY_DOES_NOT_EXITS], "{table} lacks an index of VICIdial's, and would be locked for seconds; put it back"),
+    (_TOO_SLOW, "{table} was not readable within {seconds} s, held up by OPTIMIZE or archiving? The next run goes on"),
+    (_LOST, "The connection to the database at {place} was lost; the next run goes on from here"),
+)
+_OTHER = "The database at {place} failed; the next run goes on from here"
 
 
 def _sightings(rows: Iterable[tuple[Any, ...]]) -> list[Sighting]:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from vicisync.call import stem
-from vicisync.moments import local, point_in_time
+from vicisync.moments import LATEST, local, point_in_time
 
 TO_SEND = "to_send"
 """Reason of a watched call that could go and whose turn did not come, or was cut short."""
@@ -139,14 +139,14 @@ def _read_call(checkpoint: Checkpoint, key: str, values: list[str]) -> None:
         checkpoint.watching[uniqueid] = Watched(_number(lead_id), _number(start_epoch), word, _number(strikes or "0"))
         return
     dealt_with = {"delivered": checkpoint.delivered, "rejected": checkpoint.rejected}[key]
-    start_epoch, *rest = values[1:]
-    lead = _number(*rest) if rest else None
-    dealt_with[uniqueid] = Dealt(_number(start_epoch), lead)
+    if len(values) > 3:
+        raise ValueError(values)
+    dealt_with[uniqueid] = Dealt(_number(values[1]), _number(values[2]) if values[2:] else None)
     checkpoint.watching.pop(uniqueid, None)
 
 
 def _number(digits: str) -> int:
-    if not (digits.isascii() and digits.isdigit()):
+    if not (digits.isascii() and digits.isdigit() and int(digits) <= LATEST):
         raise ValueError(digits)
     return int(digits)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from types import TracebackType
 
 from vicisync.checkpoint import Checkpoint, Damaged, parse, render
 from vicisync.errors import AlreadyRunning, CheckpointError
+from vicisync.files import NO_FOLLOW, create, open_regular, replace_file, write_whole
 from vicisync.moments import local
 
 RESERVE = 64 * 1024
@@ -27,14 +27,13 @@ OLD_CHECKPOINT_MAX_AGE = 2 * 86400
 
 _MENDS = "vicisync reset-checkpoint --to '1h'"
 _LARGEST = 256 * 1024 * 1024
-_NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
     """Read the checkpoint; None where there is none yet. Raises CheckpointError where it cannot be trusted."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_FOLLOW)
+        file, status = open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -44,12 +43,7 @@ def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
                 " checkpoint_file, or remove the link"
             ) from error
         raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}") from error
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise CheckpointError(
-                f"The checkpoint {path} is not a file; move it away, or name another in checkpoint_file"
-            )
+    with file:
         try:
             if status.st_size > _LARGEST:
                 raise Damaged(f"it is {status.st_size} bytes long, far more than any checkpoint")
@@ -70,13 +64,12 @@ def _damaged(path: Path, why: str) -> CheckpointError:
 def read_old_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
     """Take over the Perl script's checkpoint; None where it is missing, stale, or anyone could have planted it."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _NO_FOLLOW)
+        file, status = open_regular(path)
     except OSError:
         return None
-    with os.fdopen(fd, "rb") as file:
-        status = os.fstat(fd)
-        sound = stat.S_ISREG(status.st_mode) and status.st_uid in (0, os.geteuid())
-        if not sound or time.time() - status.st_mtime > OLD_CHECKPOINT_MAX_AGE:
+    with file:
+        ours = status.st_uid in (0, os.geteuid())
+        if not ours or time.time() - status.st_mtime > OLD_CHECKPOINT_MAX_AGE:
             return None
         try:
             checkpoint = parse(file.read(100).decode("ascii"), give_up_after)
@@ -104,18 +97,24 @@ class CheckpointFile:
         lock = self._path.with_name(self._path.name + ".lock")
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | _NO_FOLLOW, 0o600)
+            self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600)
+            try:
+                self._take_lock()
+            except BaseException:
+                os.close(self._lock_fd)
+                raise
         except OSError as error:
-            raise CheckpointError(f"Cannot use the folder of the checkpoint: {lock}: {error.strerror}") from error
+            raise CheckpointError(f"Cannot lock the checkpoint: {lock}: {error.strerror}") from error
+        return self
+
+    def _take_lock(self) -> None:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             holder = os.pread(self._lock_fd, 200, 0).decode("ascii", "replace").strip() or "not yet known which"
-            os.close(self._lock_fd)
             raise AlreadyRunning(f"Another run is at work ({holder}); this one touched nothing") from None
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, f"process {os.getpid()} since {local(time.time())}\n".encode(), 0)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -127,39 +126,25 @@ class CheckpointFile:
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Replace the file by the whole checkpoint in one step, safe against a loss of power."""
-        new = self._path.with_name(self._path.name + ".new")
         text = render(checkpoint).encode("ascii")
         if text == self._saved and self._size == len(text):
             return  # an idle run has nothing to add to what it saved when it had looked
         try:
-            with suppress(FileNotFoundError):
-                new.unlink()
-            fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | _NO_FOLLOW, 0o600)
-            try:
-                _write_whole(fd, text)
-                os.fsync(fd)
-                new.rename(self._path)
-            except OSError:
-                os.close(fd)
-                new.unlink()
-                raise
-            if self._fd >= 0:
-                os.close(self._fd)
-            self._fd, self._size, self._saved = fd, len(text), text
-            _fsync_folder(self._path.parent)
+            fd = replace_file(self._path, text)
         except OSError as error:
             raise CheckpointError(
                 f"Cannot save the checkpoint {self._path}: {error.strerror}."
                 " What was delivered stays recorded in it as it was appended"
             ) from error
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._size, self._saved = fd, len(text), text
 
     def begin(self, checkpoint: Checkpoint) -> None:
         """Make ready for appending, before the first call is sent; a disk without room for answers is found here."""
         self.save(checkpoint)
         try:
-            with suppress(FileNotFoundError):
-                self._reserve.unlink()
-            fd = os.open(self._reserve, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW, 0o600)
+            fd = create(self._reserve)
             try:
                 os.posix_fallocate(fd, 0, RESERVE)
             finally:
@@ -175,35 +160,23 @@ class CheckpointFile:
         """Add one line, at once. On a full disk the reserve makes room for it, and CheckpointError ends the run."""
         data = f"{line}\n".encode("ascii")
         try:
-            _write_whole(self._fd, data)
+            write_whole(self._fd, data)
             self._size += len(data)
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise CheckpointError(f"Cannot write the checkpoint {self._path}: {error.strerror}") from error
             os.ftruncate(self._fd, self._size)
             self._release_reserve()
-            with suppress(OSError):  # without room even now, this one call will be sent again
-                _write_whole(self._fd, data)
+            try:
+                write_whole(self._fd, data)
                 self._size += len(data)
+            except OSError:  # no room even now: this one call will be sent again
+                os.ftruncate(self._fd, self._size)
             raise CheckpointError(
                 f"No room for the checkpoint {self._path}: {error.strerror}. The calls in flight were recorded,"
                 " no more were sent; make room, and the next run goes on"
             ) from error
 
     def _release_reserve(self) -> None:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # one that stays behind does no harm: the next run makes its own
             self._reserve.unlink()
-
-
-def _write_whole(fd: int, data: bytes) -> None:
-    """Write all of it; a disk that takes only a part is full."""
-    if os.write(fd, data) < len(data):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _fsync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

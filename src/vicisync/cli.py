@@ -20,6 +20,7 @@ from vicisync.delivery import Session, StopSignal
 from vicisync.errors import SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
 from vicisync.moments import local, moment
 from vicisync.report import Report, Verbosity
+from vicisync.resend import resend_rejected
 from vicisync.sync import run as run_once
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,6 +123,20 @@ def _stop_on_signals() -> StopSignal:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, remember)
     return stop
+
+
+@commands.command("retry-rejected")
+@_conf_options
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
+def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet: bool) -> int:
+    """Send the rejected calls again, when what was wrong is mended; keep those that fail."""
+    settings = load_settings(astguiclient_conf, dids_conf, os.environ)
+    verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
+    report = Report(
+        sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, after_failure="stays rejected"
+    )
+    remaining = resend_rejected(settings, report, _stop_on_signals(), _session_of(settings))
+    return SOME_REJECTED if remaining else 0
 
 
 @commands.command("reset-checkpoint")

@@ -2,7 +2,7 @@
 
 One worker starts, with one call; when that has got through, the others join. So an API that is down is met by one
 call at a time, and a backlog by all workers. A call that has to be tried again waits aside while others pass. Each
-worker writes an answer into the ledger before it takes the next call: a kill repeats only what was in flight.
+worker writes an answer into the book before it takes the next call: a kill repeats only what was in flight.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from vicisync.answer import Answer, Meaning
 from vicisync.call import Call, payload
 from vicisync.config import Settings
 from vicisync.errors import ApiError, Stopped
-from vicisync.ledger import Ledger
 from vicisync.report import Report, Tally
 
 HANDFUL = 5
@@ -48,6 +47,22 @@ class Session(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+class Book(Protocol):
+    """Where it is written down what became of a call."""
+
+    def delivered(self, call: Call) -> None:
+        """The API has stored it."""
+
+    def rejected(self, call: Call, why: str, payload: Mapping[str, object]) -> None:
+        """It can never be stored."""
+
+    def failed(self, uniqueid: str) -> None:
+        """It did not get through this time."""
+
+    def strike(self, uniqueid: str) -> int:
+        """It failed while others passed; give in how many runs that has happened."""
 
 
 class StopSignal:
@@ -89,7 +104,7 @@ class Delivery:
         self,
         settings: Settings,
         open_session: Callable[[], Session],
-        ledger: Ledger,
+        book: Book,
         report: Report,
         tally: Tally,
         stop: StopSignal,
@@ -97,7 +112,7 @@ class Delivery:
     ) -> None:
         self._settings = settings
         self._open_session = open_session
-        self._ledger = ledger
+        self._book = book
         self._report = report
         self._tally = tally
         self._stop = stop
@@ -225,7 +240,7 @@ class Delivery:
                 return  # the run stopped waiting for it; the next one sends the call again
             call = parcel.call
             if answer.meaning is Meaning.DELIVERED:
-                self._ledger.delivered(call)
+                self._book.delivered(call)
                 self._tally.delivered += 1
                 self._tally.duplicates += answer.duplicate
                 self._report.delivered(call, duplicate=answer.duplicate)
@@ -247,7 +262,7 @@ class Delivery:
             self._hire(self._settings.concurrency - 1)
 
     def _reject(self, call: Call, why: str) -> None:
-        self._ledger.rejected(call, why, payload(call, self._settings.dispositions))
+        self._book.rejected(call, why, payload(call, self._settings.dispositions))
         self._tally.rejected += 1
         self._report.rejected(call, why)
 
@@ -277,7 +292,7 @@ class Delivery:
             )
 
     def _give_up(self, call: Call, answer: Answer) -> None:
-        self._ledger.failed(call.uniqueid)
+        self._book.failed(call.uniqueid)
         self._tally.failed += 1
         self._report.failed(call, answer.words)
         self._failures.append(Failure(call, answer))
@@ -287,7 +302,7 @@ class Delivery:
         if self._error is not None or not self._passed:
             return
         for call, answer in self._failures:
-            if not answer.says_nothing_of_the_call and self._ledger.strike(call.uniqueid) >= STRIKES_TO_REJECT:
+            if not answer.says_nothing_of_the_call and self._book.strike(call.uniqueid) >= STRIKES_TO_REJECT:
                 self._reject(call, f"failed in {STRIKES_TO_REJECT} runs while others passed; last: {answer.words}")
 
     def _is_over(self) -> bool:

@@ -54,8 +54,9 @@ class Ledger:
         """Pick the rows of a page that have not been seen before."""
         with self._lock:
             unknown, rewritten = newcomers(page, self._checkpoint, since)
-            for row in rewritten:
-                self._checkpoint.delivered[row.uniqueid] = Dealt(row.start_epoch, row.lead_id)
+            for former, row in rewritten.items():
+                was = self._checkpoint.delivered if former in self._checkpoint.delivered else self._checkpoint.rejected
+                was[row.uniqueid] = was.pop(former)
         return unknown
 
     def follow(
@@ -105,7 +106,8 @@ class Ledger:
     def rejected(self, call: Call, why: str, payload: Mapping[str, object]) -> None:
         """Put a call into the rejected file, then record that."""
         with self._lock:
-            add_rejected(self._rejected_file, why, payload)
+            if self._file:
+                add_rejected(self._rejected_file, why, payload)
             self._dealt("rejected", call.uniqueid, self._checkpoint.rejected)
 
     def _dealt(self, word: str, uniqueid: str, dealt_with: dict[str, Dealt]) -> None:

@@ -7,9 +7,10 @@ import time
 
 LOCAL = "%Y-%m-%d %H:%M:%S"
 
-_AGO = re.compile(r"(\d{1,6})\s*(s|m|h|d|w|sec|second|min|minute|hour|day|week)s?(\s+ago)?", re.IGNORECASE)
+_AGO = re.compile(r"(\d{1,6})\s*([smhdw]|(?:sec|second|min|minute|hour|day|week)s?)(\s+ago)?", re.ASCII | re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_LATEST = 2**32 - 1  # the largest end_epoch that VICIdial's INT UNSIGNED holds
+LATEST = 2**32 - 1
+"""The last epoch that VICIdial's INT UNSIGNED holds."""
 
 
 def local(epoch: float) -> str:
@@ -29,7 +30,7 @@ def point_in_time(text: str) -> int:
         except OverflowError as error:
             raise ValueError(str(error)) from error
         epoch = _first_of_twice(epoch)
-    if not 0 <= epoch <= _LATEST:
+    if not 0 <= epoch <= LATEST:
         raise ValueError(f"{text} is outside of the epochs that VICIdial can hold")
     return epoch
 

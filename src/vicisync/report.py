@@ -55,10 +55,12 @@ class Report:
         *,
         show_phone_numbers: bool = True,
         dry_run: bool = False,
+        after_failure: str = "will try again",
     ) -> None:
         self._stream = stream
         self._verbosity = verbosity
         self._dry_run = dry_run
+        self._after_failure = after_failure
         self._show_phone_numbers = show_phone_numbers
         self._stamped = not stream.isatty()
 
@@ -92,11 +94,21 @@ class Report:
 
     def failed(self, call: Call, why: str) -> None:
         """Say that a call did not get through this time."""
-        self._say(f"✗ {call.uniqueid}: failed: {why}; will try again", Verbosity.QUIET)
+        self._say(f"✗ {call.uniqueid}: failed: {why}; {self._after_failure}", Verbosity.QUIET)
 
     def rejected(self, call: Call, why: str) -> None:
         """Say that a call went into the rejected file."""
         self._say(f"✗ {call.uniqueid}: failed: {why}; rejected", Verbosity.QUIET)
+
+    def resending(self, calls: int) -> None:
+        """Say how many rejected calls are sent again."""
+        self._say(f"📞 Found {calls} rejected calls" if calls else "✅ No rejected calls")
+
+    def resent(self, tally: Tally, remaining: int, seconds: float) -> None:
+        """Sum up what became of the rejected calls."""
+        if tally.delivered or tally.failed:
+            self._summary(tally, seconds)
+            self._say(f"💾 {remaining} rejected calls are left" if remaining else "✅ None is left")
 
     def gone(self, uniqueid: str, watched: Watched) -> None:
         """Say that a watched call's row was deleted before it could be sent."""
@@ -153,7 +165,7 @@ class Report:
 
     def _described(self, call: Call) -> str:
         number = call.phone_number or ""
-        shown = number if self._show_phone_numbers else f"…{number[-4:]}"
+        shown = number if self._show_phone_numbers else f"…{number[4:][-4:]}"
         return (
             f"{call.uniqueid}: {call.campaign_id or '-'}/{shown or '-'} → {call.status or '-'}"
             f" ({call.length_in_sec or 0}s)"

@@ -38,8 +38,8 @@ class Newcomers(NamedTuple):
     """What a page of discovery brings."""
 
     unknown: list[Sighting]
-    rewritten: list[Sighting]
-    """Calls that were dealt with under another id before VICIdial rewrote it."""
+    rewritten: dict[str, Sighting]
+    """Calls that were dealt with before VICIdial rewrote their id, by that former id."""
 
 
 def newcomers(page: Iterable[Sighting], checkpoint: Checkpoint, since: int) -> Newcomers:
@@ -51,18 +51,21 @@ def newcomers(page: Iterable[Sighting], checkpoint: Checkpoint, since: int) -> N
     rows = list(page)
     unknown = [row for row in rows if row.start_epoch >= since and not checkpoint.knows(row.uniqueid)]
     if not unknown:
-        return Newcomers([], [])
+        return Newcomers([], {})
     present = {row.uniqueid for row in rows}
     vanished = {
-        (stem(uniqueid), dealt.lead_id, dealt.start_epoch)
+        (stem(uniqueid), dealt.lead_id, dealt.start_epoch): uniqueid
         for dealt_with in (checkpoint.delivered, checkpoint.rejected)
         for uniqueid, dealt in dealt_with.items()
         if uniqueid not in present
     }
-    result = Newcomers([], [])
+    result = Newcomers([], {})
     for row in unknown:
-        is_rewritten = (stem(row.uniqueid), row.lead_id, row.start_epoch) in vanished
-        (result.rewritten if is_rewritten else result.unknown).append(row)
+        former = vanished.pop((stem(row.uniqueid), row.lead_id, row.start_epoch), None)
+        if former is None:
+            result.unknown.append(row)
+        else:
+            result.rewritten[former] = row
     return result
 
 

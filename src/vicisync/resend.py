@@ -1,0 +1,62 @@
+"""Sending the rejected calls again: the same delivery, with the rejected file as its book."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from vicisync.call import Call
+from vicisync.checkpoint_file import CheckpointFile
+from vicisync.config import Settings
+from vicisync.delivery import Delivery, Session, StopSignal
+from vicisync.rejected import add_delivered, forget_delivered, read_rejected
+from vicisync.report import Report, Tally
+
+
+def resend_rejected(settings: Settings, report: Report, stop: StopSignal, open_session: Callable[[], Session]) -> int:
+    """Send every call of the rejected file once more; give how many are left in it.
+
+    What gets through is noted line by line and taken out at the end: a kill repeats only what was in flight. Raises a
+    VicisyncError where the API cannot be given everything; the file then holds what is left.
+    """
+    began = time.monotonic()
+    tally = Tally()
+    with CheckpointFile(settings.checkpoint_file):
+        calls, unreadable = read_rejected(settings.rejected_file)
+        for number in unreadable:
+            report.warning(f"{settings.rejected_file} line {number} holds no call; left as it is")
+        report.resending(len(calls))
+        delivery = Delivery(
+            settings, open_session, _Book(settings.rejected_file), report, tally, stop, deadline=float("inf")
+        )
+        with delivery:
+            for call in calls.values():
+                if not delivery.offer(call):
+                    break
+        if tally.delivered:
+            forget_delivered(settings.rejected_file)
+    report.resent(tally, len(calls) - tally.delivered, time.monotonic() - began)
+    if delivery.error:
+        raise delivery.error
+    return len(calls) - tally.delivered
+
+
+class _Book:
+    """The rejected file as a delivery's book: what gets through is noted, all else stands in it already."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def delivered(self, call: Call) -> None:
+        add_delivered(self._path, call.uniqueid)
+
+    def rejected(self, call: Call, why: str, payload: Mapping[str, object]) -> None:
+        """Leave the call where it is."""
+
+    def failed(self, uniqueid: str) -> None:
+        """Leave the call where it is."""
+
+    def strike(self, uniqueid: str) -> int:  # noqa: ARG002 -- a Book's signature
+        """Count nothing: the call is rejected already."""
+        return 0
