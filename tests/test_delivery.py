@@ -383,13 +383,13 @@ def test_an_api_that_goes_down_on_the_way_ends_the_run_soon(deliver: Deliver) ->
     done = deliver(api, 200)
 
     assert isinstance(done.error, ApiError)
-    assert len(api.posts) <= 20 + 3 * (4 + HANDFUL)
+    # What fails while the last ones before it are still passing tells nothing yet: up to concurrency - 1 more calls.
+    assert len(api.posts) <= 20 + 3 * (4 + 3 + HANDFUL)
     assert done.tally.delivered == 20
     assert done.tally.rejected == 0
     assert set(done.watching) == set(range(20, 200))
 
 
-@pytest.mark.xfail(strict=True, reason="Delivery counts calls in a row although others passed since they first failed")
 def test_many_calls_that_fail_while_others_pass_are_no_outage(
     deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -643,7 +643,6 @@ def test_an_answer_that_comes_after_it_was_abandoned_changes_nothing(
     assert done.error is None
 
 
-@pytest.mark.xfail(strict=True, reason="Delivery.error overlooks a POST that was abandoned")
 def test_a_run_whose_only_post_hangs_fails(deliver: Deliver, hang: threading.Event) -> None:
     def reply(*_: int) -> Answer:
         hang.wait(60)

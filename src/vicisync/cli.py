@@ -19,7 +19,7 @@ from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_setting
 from vicisync.delivery import Session, StopSignal
 from vicisync.errors import SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
 from vicisync.moments import local, moment
-from vicisync.report import Report, Verbosity
+from vicisync.report import ProgressBar, Report, Verbosity
 from vicisync.resend import resend_rejected
 from vicisync.sync import run as run_once
 
@@ -87,7 +87,13 @@ def run(
         astguiclient_conf, dids_conf, os.environ, {name: text for name, text in given.items() if text is not None}
     )
     verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
-    report = Report(sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, dry_run=dry_run)
+    report = Report(
+        sys.stdout,
+        verbosity,
+        show_phone_numbers=settings.log_phone_numbers,
+        dry_run=dry_run,
+        open_bar=None if dry_run else _progress_bar,
+    )
     stop = _stop_on_signals()
     tally = run_once(
         settings, report, stop, _Unsent if dry_run else _session_of(settings), dry_run=dry_run, limit=limit
@@ -102,6 +108,20 @@ def _session_of(settings: Settings) -> Callable[[], Session]:
         return ApiSession(settings)
 
     return open_session
+
+
+def _progress_bar(calls: int) -> ProgressBar:
+    """Open a bar over a backlog, with calls per second and the time left."""
+    began = time.monotonic()
+
+    def speed(_: object) -> str:
+        return f"{bar.pos / max(time.monotonic() - began, 0.001):.0f} calls/s"
+
+    bar: click._termui_impl.ProgressBar[int] = click.progressbar(
+        length=calls, show_pos=True, item_show_func=speed, file=sys.stdout, update_min_steps=max(1, calls // 500)
+    )
+    bar.render_progress()
+    return bar
 
 
 class _Unsent:

@@ -75,8 +75,11 @@ class Parcel(NamedTuple):
     """A call on its way."""
 
     call: Call
-    failed_before: bool
-    """In an earlier run; where others pass, it tells nothing new of the API."""
+    failed_after: int | None
+    """How many others had passed when it first failed, 0 for an earlier run; None while it has not.
+
+    Once others have passed since, its failing tells nothing new of the API.
+    """
     tries: int = 0
 
 
@@ -159,8 +162,9 @@ class Delivery:
     @property
     def error(self) -> BaseException | None:
         """Why the API could not be given everything; None where it could, or time was up."""
-        if self._error is None and self._failures and not self._passed:
-            return ApiError(f"No call got through to DID Optimizer: {self._failures[-1].answer.words}. {_KEPT}")
+        if self._error is None and not self._passed and (self._failures or self._in_flight):
+            why = self._failures[-1].answer.words if self._failures else "none was answered in time"
+            return ApiError(f"No call got through to DID Optimizer: {why}. {_KEPT}")
         return self._error
 
     def offer(self, call: Call, *, failed_before: bool = False) -> bool:
@@ -170,7 +174,7 @@ class Delivery:
                 self._room.wait(_GLANCE)
             if self._is_over():
                 return False
-            self._fresh.append(Parcel(call, failed_before))
+            self._fresh.append(Parcel(call, 0 if failed_before else None))
             if not self._workers:
                 self._hire(1)
             self._work.notify()
@@ -235,9 +239,9 @@ class Delivery:
     def _settle(self, parcel: Parcel, answer: Answer) -> None:
         """Do what follows from an answer."""
         with self._work:
-            self._in_flight -= 1
             if self._abandoned:
                 return  # the run stopped waiting for it; the next one sends the call again
+            self._in_flight -= 1
             call = parcel.call
             if answer.meaning is Meaning.DELIVERED:
                 self._book.delivered(call)
@@ -268,6 +272,8 @@ class Delivery:
 
     def _retry_or_give_up(self, parcel: Parcel, answer: Answer) -> None:
         self._failing_in_a_row += 1
+        if parcel.failed_after is None:
+            parcel = parcel._replace(failed_after=self._passed)
         now = time.monotonic()
         due = now + backoff(parcel.tries)
         if answer.retry_after is not None:
@@ -284,7 +290,7 @@ class Delivery:
             self._work.notify()
             return
         self._give_up(parcel.call, answer)
-        if not (parcel.failed_before and self._passed):
+        if parcel.failed_after == self._passed:
             self._failures_in_a_row += 1
         if self._failures_in_a_row >= HANDFUL:
             self._stop_sending(

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from vicisync.call import Call, Sighting
 from vicisync.checkpoint import Watched
 from vicisync.moments import LOCAL, local
+
+BACKLOG = 500
+"""Calls above which a terminal shows a bar: more than anyone reads."""
+
+_CLEAR_LINE = "\r\x1b[K"
 
 
 class Verbosity(IntEnum):
@@ -45,8 +50,21 @@ def printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
 
 
+class ProgressBar(Protocol):
+    """What a terminal shows of a backlog."""
+
+    def update(self, n_steps: int) -> None:
+        """Move on by calls that are through."""
+
+    def render_finish(self) -> None:
+        """Leave the bar as it stands."""
+
+
 class Report:
-    """Writes a run's lines to ``stream``; the opening lines wait until there is something to tell."""
+    """Writes a run's lines to ``stream``; the opening lines wait until there is something to tell.
+
+    Where ``open_bar`` is given and the stream is a terminal, a backlog is shown as a bar instead of a line a call.
+    """
 
     def __init__(
         self,
@@ -56,6 +74,7 @@ class Report:
         show_phone_numbers: bool = True,
         dry_run: bool = False,
         after_failure: str = "will try again",
+        open_bar: Callable[[int], ProgressBar] | None = None,
     ) -> None:
         self._stream = stream
         self._verbosity = verbosity
@@ -63,9 +82,13 @@ class Report:
         self._after_failure = after_failure
         self._show_phone_numbers = show_phone_numbers
         self._stamped = not stream.isatty()
+        self._open_bar = open_bar
+        self._bar: ProgressBar | None = None
 
     def _say(self, line: str, at: Verbosity = Verbosity.NORMAL) -> None:
         if self._verbosity >= at:
+            if self._bar:
+                self._stream.write(_CLEAR_LINE)
             stamp = time.strftime(f"{LOCAL} %z ") if self._stamped else ""
             # One write for the whole line, since several workers report at once.
             self._stream.write(f"{stamp}{printable(line)}\n")
@@ -78,6 +101,8 @@ class Report:
         self._say(f"📅 Last check: {local(end_epoch)}")
         more = f", and about {behind} rows more to look at" if behind else ""
         self._say(f"📞 Found {found} new call results{more}")
+        if found + behind > BACKLOG and self._open_bar and not self._stamped and self._verbosity is Verbosity.NORMAL:
+            self._bar = self._open_bar(found + behind)
 
     def note(self, line: str) -> None:
         """Say something that an operator wants to know of a run that goes on."""
@@ -89,6 +114,9 @@ class Report:
 
     def delivered(self, call: Call, *, duplicate: bool) -> None:
         """Say that the API has stored a call; in a dry run, that it would be sent."""
+        if self._bar:
+            self._bar.update(1)
+            return
         sign = "→ would send" if self._dry_run else "✓"
         self._say(f"{sign} {self._described(call)}{' (duplicate)' if duplicate else ''}")
 
@@ -129,6 +157,9 @@ class Report:
         self, end_epoch: int, watching: Mapping[str, Watched], tally: Tally, seconds: float, *, completed: bool
     ) -> None:
         """Sum the run up, in one line where there was nothing to do."""
+        if self._bar:
+            self._bar.render_finish()
+            self._bar = None
         if tally.delivered or tally.failed:
             self._summary(tally, seconds)
             if self._dry_run:
