@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test chaos lint clean
+.PHONY: help demo test suite chaos lint clean
 
 help:
 	@echo "make demo    an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
@@ -19,6 +19,9 @@ demo: $(VENV)/ready
 test: lint
 	$(BIN)/python -m pytest --cov --cov-report=term
 
+suite: $(VENV)/ready
+	$(BIN)/python -m pytest -q
+
 chaos: $(VENV)/ready
 	$(BIN)/python -m rehearsal.chaos --seconds 60
 
@@ -31,4 +34,4 @@ $(VENV)/ready: pyproject.toml rehearsal/set-up
 	rehearsal/set-up "$(PYTHON)" "$(VENV)"
 
 clean:
-	rm -rf $(VENV) dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

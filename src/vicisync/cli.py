@@ -37,7 +37,9 @@ def main() -> None:
         Report(sys.stderr).error(str(error))
         code = error.exit_code
     except click.ClickException as error:
-        error.show()
+        if isinstance(error, click.UsageError) and error.ctx:
+            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.", err=True)
+        Report(sys.stderr).error(error.format_message())
         code = error.exit_code
     except click.Abort:
         click.echo("Aborted; nothing was changed", err=True)
@@ -53,13 +55,13 @@ def _conf_options(command: F) -> F:
     return command
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def commands() -> None:
     """Deliver VICIdial's finished calls to DID Optimizer: none lost, none twice."""
 
 
-@commands.command()
+@commands.command(short_help="Deliver the calls that have ended; made for cron.")
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N calls; the next run goes on.")
@@ -145,7 +147,7 @@ def _stop_on_signals() -> StopSignal:
     return stop
 
 
-@commands.command("retry-rejected")
+@commands.command("retry-rejected", short_help="Send the rejected calls again.")
 @_conf_options
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
 def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet: bool) -> int:
@@ -159,7 +161,7 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
     return SOME_REJECTED if remaining else 0
 
 
-@commands.command("reset-checkpoint")
+@commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")
 @_conf_options
 @click.option(
     "--to",
