@@ -192,7 +192,7 @@ class MariaDB:
     def connect(self, database: str | None = None, user: str = "root", password: str = "") -> Connection[Cursor]:
         """Return a new connection, by socket and with autocommit; the caller closes it."""
         connection = pymysql.connect(
-            user=user, password=password, database=database, autocommit=True, defer_connect=True
+            user=user, password=password, database=database, autocommit=True, ssl_disabled=True, defer_connect=True
         )
         # PyMySQL would leave its own socket open when nobody listens at the other end.
         plug = socket.socket(socket.AF_UNIX)

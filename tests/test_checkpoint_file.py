@@ -1,9 +1,9 @@
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import as_nobody, fill, largest_file, small_disk, umask
 from vicisync.checkpoint import Checkpoint, Dealt, Watched, dealt_line, render, starting_at
 from vicisync.checkpoint_file import (
     OLD_CHECKPOINT_MAX_AGE,
@@ -41,52 +42,10 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 256 KiB. It lives in a process's own view of the files, and so goes away with that process."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    view = ["unshare", "--mount"] if os.geteuid() == 0 else ["unshare", "--mount", "--map-root-user"]
-    mount = f"mount -t tmpfs -o size=256k,mode=700 tmpfs '{disk}' && echo mounted && exec cat"
-    with subprocess.Popen([*view, "sh", "-c", mount], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"mounted\n", "these tests need root or user namespaces, for a small disk"
-        try:
-            yield Path(f"/proc/{process.pid}/root{disk}")
-        finally:
-            process.kill()
-
-
-def fill(disk: Path, leaving: int = 0) -> None:
-    spare = disk / "spare"
-    spare.write_bytes(b"x" * leaving)
-    with suppress(OSError), (disk / "filler").open("wb", buffering=0) as filler:
-        while filler.write(b"x" * 4096):
-            pass
-    spare.unlink()
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """Let no file grow beyond ``size`` bytes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Lay down root's power to open everything."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if user == 0:
-            os.seteuid(0)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    with small_disk(tmp_path) as disk:
+        yield disk
 
 
 def mode(path: Path) -> int:
@@ -145,13 +104,9 @@ def test_a_line_written_by_hand_is_read(path: Path) -> None:
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 def test_only_the_owner_may_read_the_file_and_enter_a_folder_made_for_it(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "vicisync" / "checkpoint"
-    before = os.umask(mask)
-    try:
-        with CheckpointFile(path) as file:
-            file.begin(CHECKPOINT)
-            modes = {name.name: mode(name) for name in path.parent.iterdir()}
-    finally:
-        os.umask(before)
+    with umask(mask), CheckpointFile(path) as file:
+        file.begin(CHECKPOINT)
+        modes = {name.name: mode(name) for name in path.parent.iterdir()}
     assert mode(path.parent) == 0o700
     assert modes == dict.fromkeys(["checkpoint", "checkpoint.lock", "checkpoint.reserve"], 0o600)
 
@@ -222,6 +177,28 @@ def test_the_file_is_on_the_disk_before_it_takes_the_name_and_the_name_after(
     with CheckpointFile(path) as file:
         file.save(CHECKPOINT)
     assert steps == [f"fsync {path}.new", "rename", f"fsync {path.parent}"]
+
+
+@pytest.mark.xfail(strict=True, reason="appends go to the old file, which has lost its name")
+def test_a_line_appended_after_a_save_whose_folder_could_not_be_synced_is_in_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers to what is in flight come in after the error that ends the run."""
+    fsync = os.fsync
+
+    def broken(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").is_dir():
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(fd)
+
+    with CheckpointFile(path) as file:
+        file.begin(CHECKPOINT)
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", broken)
+            with pytest.raises(CheckpointError, match="Input/output error"):
+                file.save(starting_at(1, 0))
+        file.append(dealt_line("delivered", "6.1", Dealt(6, 7)))
+    assert path.read_text().endswith("delivered\t6.1\t6\t7\n")
 
 
 # One run at a time
@@ -307,9 +284,7 @@ def test_a_link_is_not_read(path: Path) -> None:
     "kind",
     [
         "pipe",
-        pytest.param(
-            "folder",
-        ),
+        "folder",
     ],
 )
 def test_what_is_no_file_is_told_and_not_waited_for(path: Path, kind: str) -> None:
@@ -317,7 +292,7 @@ def test_what_is_no_file_is_told_and_not_waited_for(path: Path, kind: str) -> No
         os.mkfifo(path)
     else:
         path.mkdir()
-    with refused(f"The checkpoint {path} is not a file; move it away, or name another in checkpoint_file"):
+    with refused(f"Cannot read the checkpoint {path}: it is not a file; move it away, or name another in dids.conf"):
         read_checkpoint(path, GIVE_UP_AFTER)
 
 
@@ -359,7 +334,7 @@ def test_a_file_too_large_for_a_checkpoint_is_damaged_and_not_read(path: Path) -
 def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "checkpoint"
-    said = f"^Cannot use the folder of the checkpoint: {re.escape(str(path))}.lock: "
+    said = f"^Cannot lock the checkpoint: {re.escape(str(path))}.lock: "
     with pytest.raises(CheckpointError, match=said), CheckpointFile(path):
         pass
 
@@ -368,7 +343,7 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
     folder.mkdir(mode=0o500)
     path = folder / "checkpoint"
-    said = f"Cannot use the folder of the checkpoint: {path}.lock: Permission denied"
+    said = f"Cannot lock the checkpoint: {path}.lock: Permission denied"
     with as_nobody(), refused(said), CheckpointFile(path):
         pass
 
@@ -377,7 +352,7 @@ def test_a_lock_that_is_a_link_is_not_followed(path: Path) -> None:
     target = path.with_name("target")
     target.write_text("precious")
     path.with_name("checkpoint.lock").symlink_to(target)
-    with pytest.raises(CheckpointError, match="Cannot use the folder of the checkpoint: "), CheckpointFile(path):
+    with pytest.raises(CheckpointError, match="Cannot lock the checkpoint: "), CheckpointFile(path):
         pass
     assert target.read_text() == "precious"
 
@@ -391,41 +366,41 @@ def test_a_lock_that_is_no_file_is_told(path: Path) -> None:
 # A full disk
 
 
-def test_a_full_disk_is_told_before_anything(small_disk: Path) -> None:
-    fill(small_disk)
-    with pytest.raises(CheckpointError), CheckpointFile(small_disk / "checkpoint"):
+def test_a_full_disk_is_told_before_anything(disk: Path) -> None:
+    fill(disk)
+    with pytest.raises(CheckpointError), CheckpointFile(disk / "checkpoint"):
         pass
 
 
-def test_a_disk_too_full_to_save_stops_the_run_before_anything_is_sent(small_disk: Path) -> None:
-    path = small_disk / "checkpoint"
+def test_a_disk_too_full_to_save_stops_the_run_before_anything_is_sent(disk: Path) -> None:
+    path = disk / "checkpoint"
     with CheckpointFile(path) as file:
         file.save(CHECKPOINT)
-        fill(small_disk)
+        fill(disk)
         with refused(
             f"Cannot save the checkpoint {path}: No space left on device."
             " What was delivered stays recorded in it as it was appended"
         ):
             file.begin(starting_at(1, 0))
     assert read_checkpoint(path, GIVE_UP_AFTER) == CHECKPOINT
-    assert sorted(name.name for name in small_disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
+    assert sorted(name.name for name in disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
 
 
-def test_a_disk_too_full_for_the_answers_stops_the_run_before_anything_is_sent(small_disk: Path) -> None:
-    path = small_disk / "checkpoint"
+def test_a_disk_too_full_for_the_answers_stops_the_run_before_anything_is_sent(disk: Path) -> None:
+    path = disk / "checkpoint"
     with CheckpointFile(path) as file:
-        fill(small_disk, leaving=RESERVE // 2)
+        fill(disk, leaving=RESERVE // 2)
         with refused(
             f"No room beside the checkpoint {path}: No space left on device. Nothing was sent,"
             " since what is sent could not be recorded"
         ):
             file.begin(CHECKPOINT)
         assert read_checkpoint(path, GIVE_UP_AFTER) == CHECKPOINT
-        assert sorted(name.name for name in small_disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
+        assert sorted(name.name for name in disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
 
 
-def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_ends(small_disk: Path) -> None:
-    path = small_disk / "checkpoint"
+def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_ends(disk: Path) -> None:
+    path = disk / "checkpoint"
     sent: list[str] = []
 
     def record(file: CheckpointFile, uniqueid: str) -> None:
@@ -434,7 +409,7 @@ def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_end
 
     with CheckpointFile(path) as file:
         file.begin(Checkpoint(1, 1, 1))
-        fill(small_disk)
+        fill(disk)
         with refused(
             f"No room for the checkpoint {path}: No space left on device. The calls in flight were recorded,"
             " no more were sent; make room, and the next run goes on"
@@ -448,12 +423,12 @@ def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_end
     assert sent == list(read.delivered)
 
 
-def test_a_line_that_finds_no_room_even_so_leaves_the_lines_before_it(small_disk: Path) -> None:
-    path = small_disk / "checkpoint"
+def test_a_line_that_finds_no_room_even_so_leaves_the_lines_before_it(disk: Path) -> None:
+    path = disk / "checkpoint"
     with CheckpointFile(path) as file:
         file.begin(CHECKPOINT)
-        small_disk.joinpath("checkpoint.reserve").unlink()
-        fill(small_disk)
+        disk.joinpath("checkpoint.reserve").unlink()
+        fill(disk)
         recorded = list(CHECKPOINT.delivered)
         with suppress(CheckpointError):
             for number in itertools.count():
@@ -539,9 +514,7 @@ def test_an_old_checkpoint_counts_only_from_root_or_ourselves(old: Path, monkeyp
         "missing",
         "link",
         "pipe",
-        pytest.param(
-            "folder",
-        ),
+        "folder",
     ],
 )
 def test_what_is_no_file_is_no_old_checkpoint(old: Path, kind: str) -> None:

@@ -146,6 +146,19 @@ CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed succes
             ),
             id="nothing new, some waiting",
         ),
+        pytest.param("📞 Found 15 rejected calls\n", lambda r: r.resending(15), id="rejected calls to send again"),
+        pytest.param("✅ No rejected calls\n", lambda r: r.resending(0), id="no rejected calls"),
+        pytest.param(
+            "📊 Summary: 15 processed, 0 failed in 1.23s\n✅ None is left\n",
+            lambda r: r.resent(Tally(delivered=15), 0, 1.234),
+            id="all rejected calls got through",
+        ),
+        pytest.param(
+            "📊 Summary: 15 processed, 3 failed in 1.23s (2 duplicates, 1 rejected)\n💾 3 rejected calls are left\n",
+            lambda r: r.resent(Tally(delivered=15, duplicates=2, failed=3, rejected=1), 3, 1.234),
+            id="some rejected calls got through",
+        ),
+        pytest.param("", lambda r: r.resent(Tally(), 15, 1.234), id="no rejected call was sent"),
         pytest.param("❌ It broke\n❌ Mend it\n", lambda r: r.error("It broke\nMend it"), id="errors"),
     ],
 )
@@ -160,11 +173,19 @@ def test_a_dry_run_says_what_would_be_sent_and_that_nothing_was() -> None:
     assert said(end(Tally(delivered=15)), dry_run=True) == f"{summary}🔍 Dry run: nothing was sent, nothing was saved\n"
 
 
+def test_what_becomes_of_a_call_that_failed_is_said_in_the_command_s_own_words() -> None:
+    terminal = Terminal()
+    Report(terminal, after_failure="stays rejected").failed(CALL, "503 Service Unavailable")
+    assert "✗ 1634567890.123: failed: 503 Service Unavailable; stays rejected\n" == terminal.getvalue()
+
+
 ONE_LINERS: dict[str, tuple[Verbosity, Event]] = {
     "note": (Verbosity.NORMAL, lambda report: report.note("so")),
     "delivered": (Verbosity.NORMAL, lambda report: report.delivered(CALL, duplicate=False)),
     "gone": (Verbosity.NORMAL, lambda report: report.gone("1.2", WATCHED)),
     "never ended": (Verbosity.NORMAL, lambda report: report.never_ended(ROW)),
+    "resending": (Verbosity.NORMAL, lambda report: report.resending(15)),
+    "no rejected calls": (Verbosity.NORMAL, lambda report: report.resending(0)),
     "nothing new": (Verbosity.NORMAL, end(Tally())),
     "warning": (Verbosity.QUIET, lambda report: report.warning("so")),
     "failed": (Verbosity.QUIET, lambda report: report.failed(CALL, "503")),
@@ -183,6 +204,11 @@ def test_each_line_is_said_from_its_verbosity_on(least: Verbosity, event: Event,
 def test_quiet_leaves_the_summary_and_nothing_else_of_a_run_that_went_well() -> None:
     assert said(lambda report: report.opening(NOON, 15, 0), Verbosity.QUIET) == ""
     assert said(end(Tally(delivered=15)), Verbosity.QUIET) == "📊 Summary: 15 processed, 0 failed in 1.23s\n"
+
+
+def test_quiet_leaves_the_summary_of_what_was_sent_again() -> None:
+    text = said(lambda report: report.resent(Tally(delivered=15), 3, 1.234), Verbosity.QUIET)
+    assert "📊 Summary: 15 processed, 0 failed in 1.23s\n" == text
 
 
 def test_verbose_tells_why_each_call_waits() -> None:

@@ -1,0 +1,182 @@
+"""The installed command, ended early: by signals, by its own time limit, and by an API or a table that hangs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Callable
+
+import pytest
+
+from rehearsal.dialer import fill
+from rehearsal.did_optimizer import DidOptimizer, Fault, slow, unavailable_503
+from rehearsal.site import Site
+
+CALLS = 30
+CONCURRENCY = 4
+FIRST_WAVES = 1 + CONCURRENCY
+"""Calls that are begun before the second answer: one alone, then one by each worker."""
+
+PATIENCE = 60
+"""Seconds that a process may take that ends within three on a calm machine."""
+
+
+@pytest.fixture
+def calls(site: Site) -> list[str]:
+    """Finished calls that the first run will find."""
+    site.configure(concurrency=str(CONCURRENCY))
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, CALLS, int(time.time()) - 600)
+    return [uniqueid for (uniqueid,) in site.mariadb.execute(f"SELECT uniqueid FROM `{site.database}`.vicidial_log")]
+
+
+def signalled(site: Site, api: DidOptimizer, number: int, signals: int = 1) -> tuple[int, str, str]:
+    """Run, and send a signal when every worker has a call in flight; return exit code, stdout and stderr."""
+    api.latency = 1
+    process = site.start("run")
+
+    def at_the_last_one_in_flight(_: dict[str, Any]) -> None:
+        if FIRST_WAVES - signals <= len(api.posts) < FIRST_WAVES:
+            os.kill(process.pid, number)
+
+    api.fault_for = at_the_last_one_in_flight
+    with process:
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+    api.latency, api.fault_for = 0, None
+    return process.returncode, stdout, stderr
+
+
+@pytest.mark.parametrize(
+    ("number", "signals", "exit_code"),
+    [
+        pytest.param(signal.SIGTERM, 1, 143, id="SIGTERM"),
+        pytest.param(signal.SIGINT, 1, 130, id="SIGINT"),
+        pytest.param(signal.SIGINT, 3, 130, id="SIGINT by the impatient"),
+    ],
+)
+def test_a_signal_lets_what_is_in_flight_come_home_and_sends_nothing_more(
+    number: signal.Signals, signals: int, exit_code: int, site: Site, api: DidOptimizer, calls: list[str]
+) -> None:
+    code, stdout, stderr = signalled(site, api, number, signals)
+    assert exit_code == code
+    assert f"❌ Stopped by {number.name}" in stderr
+    assert f"📊 Summary: {FIRST_WAVES} processed, 0 failed" in stdout
+    assert "✅ Sync completed successfully" not in stdout
+    assert [200] * FIRST_WAVES == [post.http_status for post in api.posts]
+    end_epoch, *further = site.checkpoint_file.read_text().splitlines()
+    assert len(api.posts) == len([line for line in further if line.startswith("delivered")])
+    assert max(str(post.payload["endEpoch"]) for post in api.posts) == end_epoch.split()[1]
+    assert f"💾 Saved checkpoint: {' '.join(end_epoch.split()[2:])}\n" in stdout
+
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+    assert 0 == api.repeats
+
+
+def test_a_killed_run_repeats_no_more_than_was_in_flight(site: Site, api: DidOptimizer, calls: list[str]) -> None:
+    code, _, _ = signalled(site, api, signal.SIGKILL)
+    assert -signal.SIGKILL == code
+    assert FIRST_WAVES == len(api.posts)
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+    assert 0 < api.repeats <= CONCURRENCY
+
+
+@contextmanager
+def run_that_meets(site: Site, api: DidOptimizer, fault: Fault) -> Iterator[subprocess.Popen[str]]:
+    """Start a run and wait until its first call has met the fault."""
+    api.fault_for = lambda _: fault
+    with site.start("run") as process:
+        wait_until(lambda: bool(api.posts))
+        yield process
+        process.communicate(timeout=PATIENCE)
+    api.fault_for = None
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    until = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.02)
+
+
+def test_a_signal_ends_a_run_that_the_api_asked_to_wait(site: Site, api: DidOptimizer, calls: list[str]) -> None:
+    """Forty of the fifty seconds that a run may last."""
+    began = time.monotonic()
+    with run_that_meets(site, api, unavailable_503(retry_after=40)) as process:
+        process.terminate()
+    assert 143 == process.returncode
+    assert time.monotonic() - began < 30
+    assert 1 == len(api.posts)
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+
+
+def test_a_signal_ends_a_run_whose_call_hangs_after_the_api_s_time_out(
+    site: Site, api: DidOptimizer, calls: list[str]
+) -> None:
+    site.configure(api_timeout="1")
+    began = time.monotonic()
+    with run_that_meets(site, api, slow(90)) as process:
+        process.terminate()
+    assert 143 == process.returncode
+    assert time.monotonic() - began < 30
+    assert 1 == len(api.posts)
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+
+
+def test_a_signal_during_a_wait_for_the_database_sends_nothing(site: Site, api: DidOptimizer, calls: list[str]) -> None:
+    """So it is at night, when VICIdial optimizes its table and a person presses Ctrl-C."""
+    with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLES vicidial_log WRITE")
+        with site.start("run") as process:
+            wait_until(lambda: site.mariadb.execute(
+                "SELECT 1 FROM information_schema.processlist WHERE user = 'cron' AND state LIKE 'Waiting for table%%'"
+            ))  # fmt: skip
+            process.send_signal(signal.SIGINT)
+            cursor.execute("UNLOCK TABLES")
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert 130 == process.returncode
+    assert "❌ Stopped by SIGINT" in stderr
+    assert "✅ Sync completed successfully" not in stdout
+    assert [] == api.posts
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+
+
+def test_a_run_ends_in_good_order_when_its_time_is_up_and_the_next_goes_on(
+    site: Site, api: DidOptimizer, calls: list[str]
+) -> None:
+    api.latency = 0.5
+    done = site.vicisync("run", "--max-runtime", "1")
+    sent = len(api.posts)
+    assert (0, "") == (done.returncode, done.stderr)
+    assert 0 < sent < CALLS
+    assert f"📊 Summary: {sent} processed, 0 failed" in done.stdout
+    api.latency = 0
+    assert 0 == site.vicisync("run", "--max-runtime", "0").returncode
+    assert sorted(calls) == sorted(api.records)
+    assert 0 == api.repeats
+
+
+@pytest.mark.parametrize("hangs_from", [0, 1], ids=["from the start", "when it was well at first"])
+def test_an_api_that_hangs_holds_up_no_run_for_long(
+    hangs_from: int, site: Site, api: DidOptimizer, calls: list[str]
+) -> None:
+    """Two seconds, and a time-out of one; nothing is lost, and nothing more than what hung is sent again."""
+    site.configure(api_timeout="1", max_runtime="2")
+    api.fault_for = lambda _: slow(90) if len(api.posts) >= hangs_from else None
+    began = time.monotonic()
+    done = site.vicisync("run")
+    assert time.monotonic() - began < 30
+    assert done.returncode == (0 if hangs_from else 4), done.stderr
+    unanswered = len([post for post in api.posts if post.http_status != 200])
+    api.fault_for = None
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+    assert api.repeats <= unanswered
