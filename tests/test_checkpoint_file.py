@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import errno
 import itertools
 import os
 import re
@@ -177,28 +176,6 @@ def test_the_file_is_on_the_disk_before_it_takes_the_name_and_the_name_after(
     with CheckpointFile(path) as file:
         file.save(CHECKPOINT)
     assert steps == [f"fsync {path}.new", "rename", f"fsync {path.parent}"]
-
-
-@pytest.mark.xfail(strict=True, reason="appends go to the old file, which has lost its name")
-def test_a_line_appended_after_a_save_whose_folder_could_not_be_synced_is_in_the_file(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Answers to what is in flight come in after the error that ends the run."""
-    fsync = os.fsync
-
-    def broken(fd: int) -> None:
-        if Path(f"/proc/self/fd/{fd}").is_dir():
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-        fsync(fd)
-
-    with CheckpointFile(path) as file:
-        file.begin(CHECKPOINT)
-        with monkeypatch.context() as patch:
-            patch.setattr(os, "fsync", broken)
-            with pytest.raises(CheckpointError, match="Input/output error"):
-                file.save(starting_at(1, 0))
-        file.append(dealt_line("delivered", "6.1", Dealt(6, 7)))
-    assert path.read_text().endswith("delivered\t6.1\t6\t7\n")
 
 
 # One run at a time

@@ -178,7 +178,6 @@ def test_a_step_that_fails_leaves_the_old_file_and_nothing_else(path: Path, step
     assert before == open_fds()
 
 
-@pytest.mark.xfail(strict=True, reason="the descriptor stays open where the folder cannot be synced")
 def test_a_folder_that_cannot_be_synced_is_told_and_nothing_stays_open(path: Path) -> None:
     path.write_bytes(OLD)
     before = open_fds()

@@ -205,7 +205,9 @@ class History(RuleBasedStateMachine):
     @initialize(concurrency=st.integers(1, 3))
     def begin(self, concurrency: int) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="vicisync-history-", dir="/dev/shm"))
-        self.settings = make_settings(self.folder, concurrency=str(concurrency), max_retries="1", batch_size="2", overlap="450")
+        self.settings = make_settings(
+            self.folder, concurrency=str(concurrency), max_retries="1", batch_size="2", overlap="450"
+        )
         self.world = World()
         self.allowed_repeats = 0
         self.excused: set[int] = set()
@@ -332,6 +334,29 @@ class History(RuleBasedStateMachine):
     )
     def a_run(self, answers: list[str], steps: int | None) -> None:
         self._run(answers, steps)
+
+    @rule(runs=st.integers(1, 4))
+    def cron_goes_on(self, runs: int) -> None:
+        for _ in range(runs):
+            self.world.now += 240
+            self._run(["stored"], None)
+
+    @rule(talk=st.integers(0, 4), rewritten=st.booleans(), wrap_up=st.integers(0, 3))
+    def a_whole_agent_call_while_cron_goes_on(self, talk: int, rewritten: bool, wrap_up: int) -> None:
+        life = self._new(self.world.now, lead_id=1)
+        self.cron_goes_on(talk)
+        life.end, life.status = self.world.now, "DISPO"
+        if rewritten:
+            self._rewrite(life)
+        self.cron_goes_on(wrap_up)
+        life.status, life.settled = "SALE", True
+
+    @rule()
+    def a_run_between_hot_key_and_hang_up(self) -> None:
+        life = self._new(self.world.now, lead_id=2)
+        life.end, life.status, life.settled = self.world.now, "SALE", True
+        self._run(["stored"], None)
+        self._rewrite(life)
 
     @rule()
     def a_run_in_an_outage(self) -> None:

@@ -357,7 +357,6 @@ def test_what_an_editor_does_to_space_harms_no_call(path: Path, edited: Callable
     assert Rejected({"1.2": call("1.2")}, []) == read_rejected(path)
 
 
-@pytest.mark.xfail(strict=True, reason="blank lines are dropped before lines are counted")
 def test_empty_lines_count_as_an_editor_counts_them(path: Path) -> None:
     reject(path, call("1.1"))
     path.write_bytes(b"\n" + path.read_bytes() + b"\n" + GOOD[:60] + b"\n")
@@ -404,7 +403,8 @@ def test_the_file_written_anew_is_for_the_owner_alone(path: Path, mask: int) -> 
 def test_the_file_written_anew_is_on_the_disk_before_it_takes_the_name(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reject(path, call("1.1"))
+    reject(path, call("1.1"), call("1.2"))
+    add_delivered(path, "1.1")
     before = path.read_bytes()
 
     def broken(_: int) -> None:
@@ -474,8 +474,7 @@ def test_any_bytes_at_all_are_read_and_no_line_but_a_delivered_one_is_forgotten(
     assert len(unreadable) <= len(before)
     forget_delivered(path)
     assert calls == read_rejected(path).calls
-    after = numbered(path)
-    assert b"" == after.pop()
+    after = [line for line in numbered(path) if line.strip()]
     assert len(unreadable) == len(read_rejected(path).unreadable)
     kept = iter(before)
     assert all(line in kept for line in after)  # in their order, byte for byte

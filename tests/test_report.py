@@ -108,7 +108,7 @@ CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed succes
             id="rejected",
         ),
         pytest.param(
-            "⚠ 1634567890.123: gone from vicidial_log while watched (no_disposition)\n",
+            "⚠ 1634567890.123: gone from vicidial_log; it was watched: no disposition yet\n",
             lambda r: r.gone("1634567890.123", WATCHED),
             id="gone",
         ),
@@ -139,7 +139,7 @@ CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed succes
         pytest.param("", end(Tally(), completed=False), id="broken off before anything"),
         pytest.param("✅ Nothing new since 2024-10-24 12:00:00\n", end(Tally()), id="nothing new"),
         pytest.param(
-            "✅ Nothing new since 2024-10-24 12:00:00; waiting: 2 not_ended, 1 failed\n",
+            "✅ Nothing new since 2024-10-24 12:00:00; waiting: 2 not ended yet, 1 did not get through\n",
             end(
                 Tally(waiting=3),
                 {"1": Watched(7, 1, "failed"), "2": Watched(7, 1, "not_ended"), "3": Watched(7, 1, "not_ended")},
@@ -216,8 +216,8 @@ def test_verbose_tells_why_each_call_waits() -> None:
         lambda report: report.waiting({"1.2": WATCHED, "3.4": Watched(8, NOON + 1, "failed")}), Verbosity.VERBOSE
     )
     assert text == (
-        "… 1.2: waiting (no_disposition), started 2024-10-24 12:00:00\n"
-        "… 3.4: waiting (failed), started 2024-10-24 12:00:01\n"
+        "… 1.2: waiting: no disposition yet; started 2024-10-24 12:00:00\n"
+        "… 3.4: waiting: did not get through; started 2024-10-24 12:00:01\n"
     )
 
 

@@ -30,7 +30,8 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from tests.conftest import run_here
-from vicisync.checkpoint_file import read_checkpoint
+from vicisync.checkpoint import starting_at
+from vicisync.checkpoint_file import CheckpointFile, read_checkpoint
 
 NOON = 1_793_966_400  # a day in November without a change of clocks
 
@@ -176,3 +177,34 @@ def test_a_watched_call_whose_row_is_deleted_is_reported_as_gone(site: Site, dia
     lines = at(site, dialer, NOON + 120)
     assert any("gone from vicidial_log" in line for line in lines)
     assert [] == api.posts
+
+
+def test_a_clock_set_back_by_an_hour_loses_no_call_and_says_so(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    dialer.begin(no_answer(new_call(NOON)))
+    at(site, dialer, NOON + 60)
+    dialer.begin(no_answer(new_call(NOON - 3600)))  # as the clock stands after it was set back
+    lines = at(site, dialer, NOON - 3500)
+    assert any(line.startswith("⚠ The database's clock went back by 3560 s") for line in lines)
+    assert {life.final.uniqueid for life in dialer.lives if life.final} == set(api.records)
+    assert ["Nothing new" in line for line in at(site, dialer, NOON - 3440)] == [True]
+
+
+def test_a_clock_set_back_by_some_seconds_sends_nothing_again(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    for second in range(40):
+        dialer.begin(no_answer(new_call(NOON + 15 * second), ring=0))
+    at(site, dialer, NOON + 900)
+    for back in (8, 30, 0, 55):
+        site.mariadb.set_clock(NOON + 900 - back)
+        assert run_here(site).error is None
+    assert 40 == len(api.posts)
+
+
+def test_a_reset_while_calls_are_watched_finds_them_again(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    life = dialer.begin(agent_call(new_call(NOON), talk=600, rewritten=True))
+    at(site, dialer, NOON + 120)
+    with CheckpointFile(site.checkpoint_file) as file:
+        file.save(starting_at(NOON + 130, 28800))
+    for epoch in range(NOON + 180, NOON + 900, 60):
+        at(site, dialer, epoch)
+    assert life.final is not None
+    assert [(life.final.uniqueid, life.final.status)] == statuses(api)

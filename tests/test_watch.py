@@ -111,7 +111,6 @@ def test_a_call_delivered_without_a_lead_on_record_matches_no_rewritten_row() ->
     assert Newcomers([row("5.2")], {}) == newcomers([row("5.2")], checkpoint, START)
 
 
-@pytest.mark.xfail(strict=True, reason="of two vanished ids of one lead and second, one is forgotten")
 def test_two_vanished_twins_excuse_two_rows() -> None:
     checkpoint = knowing(delivered=("5.1", "5.2"))
     unknown, rewritten = newcomers([row("5.8"), row("5.9")], checkpoint, START)

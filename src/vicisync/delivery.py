@@ -333,4 +333,4 @@ class Delivery:
         return self._is_over() and time.monotonic() > (self._over_since or 0) + patience
 
 
-_KEPT = "Nothing is lost: the calls are kept and the next run tries again"
+_KEPT = "Nothing is lost: the calls are kept for the next try"

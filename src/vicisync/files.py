@@ -36,7 +36,7 @@ def write_whole(fd: int, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes) -> int:
-    """Replace a file in one step and give the new one's descriptor, for appending; raise OSError and change nothing.
+    """Replace a file in one step and give the new one's descriptor, for appending; raise OSError.
 
     Written beside, synced, renamed over, folder synced: at any moment there is the whole old file or the whole new.
     """
@@ -50,7 +50,11 @@ def replace_file(path: Path, data: bytes) -> int:
         os.close(fd)
         new.unlink()
         raise
-    fsync_folder(path.parent)
+    try:
+        fsync_folder(path.parent)
+    except OSError:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -69,6 +69,8 @@ def read_rejected(path: Path) -> Rejected:
     """Read the calls that are still to get through; no file is no calls. Raises CheckpointError."""
     result = Rejected({}, [])
     for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
         entry = _entry(line)
         if isinstance(entry, Call):
             result.calls[entry.uniqueid] = entry
@@ -82,11 +84,14 @@ def read_rejected(path: Path) -> Rejected:
 def forget_delivered(path: Path) -> None:
     """Write the file anew without the calls that have got through; lines that hold no call stay as they are."""
     remaining = read_rejected(path).calls
+    lines = [line for line in _lines(path) if line.strip()]
     kept = [
         line
-        for line in _lines(path)
+        for line in lines
         if (entry := _entry(line)) is None or (isinstance(entry, Call) and entry.uniqueid in remaining)
     ]
+    if kept == lines:
+        return
     try:
         os.close(replace_file(path, b"".join(line + b"\n" for line in kept)))
     except OSError as error:
@@ -97,7 +102,7 @@ def _lines(path: Path) -> list[bytes]:
     try:
         file, _ = open_regular(path)
         with file:
-            return [line for line in file.read().split(b"\n") if line.strip()]
+            return file.read().split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:

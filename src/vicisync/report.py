@@ -19,6 +19,15 @@ from vicisync.moments import LOCAL, local
 BACKLOG = 500
 """Calls above which a terminal shows a bar: more than anyone reads."""
 
+REASONS = {
+    "not_ended": "not ended yet",
+    "no_disposition": "no disposition yet",
+    "message_playing": "a message is playing",
+    "to_send": "not sent yet",
+    "failed": "did not get through",
+}
+"""The checkpoint's reasons for waiting, in words."""
+
 _CLEAR_LINE = "\r\x1b[K"
 
 
@@ -140,7 +149,7 @@ class Report:
 
     def gone(self, uniqueid: str, watched: Watched) -> None:
         """Say that a watched call's row was deleted before it could be sent."""
-        self._say(f"⚠ {uniqueid}: gone from vicidial_log while watched ({watched.reason})")
+        self._say(f"⚠ {uniqueid}: gone from vicidial_log; it was watched: {_reason(watched)}")
 
     def never_ended(self, row: Sighting) -> None:
         """Say that a call is watched no longer, since it never ended."""
@@ -150,7 +159,7 @@ class Report:
         """Say which calls wait, and why."""
         for uniqueid, watched in watching.items():
             self._say(
-                f"… {uniqueid}: waiting ({watched.reason}), started {local(watched.start_epoch)}", Verbosity.VERBOSE
+                f"… {uniqueid}: waiting: {_reason(watched)}; started {local(watched.start_epoch)}", Verbosity.VERBOSE
             )
 
     def end(
@@ -169,7 +178,7 @@ class Report:
             if completed:
                 self._say("✅ Sync completed successfully")
         elif completed:
-            reasons = Counter(watched.reason for watched in watching.values())
+            reasons = Counter(_reason(watched) for watched in watching.values())
             waiting = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
             self._say(f"✅ Nothing new since {local(end_epoch)}{f'; waiting: {waiting}' if waiting else ''}")
 
@@ -201,3 +210,8 @@ class Report:
             f"{call.uniqueid}: {call.campaign_id or '-'}/{shown or '-'} → {call.status or '-'}"
             f" ({call.length_in_sec or 0}s)"
         )
+
+
+def _reason(watched: Watched) -> str:
+    words = REASONS.get(watched.reason, watched.reason)
+    return f"{words} in {watched.strikes} runs" if watched.strikes else words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -28,14 +29,20 @@ def resend_rejected(settings: Settings, report: Report, stop: StopSignal, open_s
             report.warning(f"{settings.rejected_file} line {number} holds no call; left as it is")
         report.resending(len(calls))
         delivery = Delivery(
-            settings, open_session, _Book(settings.rejected_file), report, tally, stop, deadline=float("inf")
+            settings,
+            open_session,
+            _Book(settings.rejected_file),
+            report,
+            tally,
+            stop,
+            deadline=began + (settings.max_runtime or float("inf")),
         )
         with delivery:
-            for call in calls.values():
+            # In any order: calls that can never be stored must not stand before all others each time.
+            for call in random.sample(list(calls.values()), len(calls)):
                 if not delivery.offer(call):
                     break
-        if tally.delivered:
-            forget_delivered(settings.rejected_file)
+        forget_delivered(settings.rejected_file)  # also what a killed retry had noted
     report.resent(tally, len(calls) - tally.delivered, time.monotonic() - began)
     if delivery.error:
         raise delivery.error

@@ -53,19 +53,18 @@ def newcomers(page: Iterable[Sighting], checkpoint: Checkpoint, since: int) -> N
     if not unknown:
         return Newcomers([], {})
     present = {row.uniqueid for row in rows}
-    vanished = {
-        (stem(uniqueid), dealt.lead_id, dealt.start_epoch): uniqueid
-        for dealt_with in (checkpoint.delivered, checkpoint.rejected)
-        for uniqueid, dealt in dealt_with.items()
-        if uniqueid not in present
-    }
+    vanished: dict[tuple[str, int | None, int], list[str]] = {}
+    for dealt_with in (checkpoint.delivered, checkpoint.rejected):
+        for uniqueid, dealt in dealt_with.items():
+            if uniqueid not in present:
+                vanished.setdefault((stem(uniqueid), dealt.lead_id, dealt.start_epoch), []).append(uniqueid)
     result = Newcomers([], {})
     for row in unknown:
-        former = vanished.pop((stem(row.uniqueid), row.lead_id, row.start_epoch), None)
-        if former is None:
-            result.unknown.append(row)
+        formers = vanished.get((stem(row.uniqueid), row.lead_id, row.start_epoch))
+        if formers:
+            result.rewritten[formers.pop(0)] = row
         else:
-            result.rewritten[former] = row
+            result.unknown.append(row)
     return result
 
 

@@ -1,0 +1,16 @@
+"""Twenty seconds of chaos with the real command; ``make chaos`` is the long form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rehearsal.chaos import chaos
+
+
+def test_after_kills_faults_and_a_restart_the_books_balance(tmp_path: Path) -> None:
+    outcome = chaos(tmp_path, seconds=20, seed=7)
+    assert outcome.balanced, f"{outcome}\n{outcome.verdict}"
+    # Chaos in which nothing went wrong would prove nothing.
+    assert outcome.calls > 200
+    assert outcome.kills
+    assert outcome.lost_answers
