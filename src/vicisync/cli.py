@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
@@ -19,7 +20,7 @@ from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_setting
 from vicisync.delivery import Session, StopSignal
 from vicisync.errors import SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
 from vicisync.moments import local, moment
-from vicisync.report import ProgressBar, Report, Verbosity
+from vicisync.report import ProgressBar, Report, Verbosity, counted
 from vicisync.resend import resend_rejected
 from vicisync.sync import run as run_once
 
@@ -28,6 +29,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def main() -> None:
     """Run the command and exit: with the code of the error that ended it, or 1 and a traceback for a bug."""
+    # Where whoever started us has closed them, what is said goes nowhere, and the calls go on.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 -- open until the process ends
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 -- likewise
     for stream in (sys.stdout, sys.stderr):
         # A log line that the locale cannot write is written escaped; it must not end a run.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -44,6 +48,10 @@ def main() -> None:
     except click.Abort:
         click.echo("Aborted; nothing was changed", err=True)
         code = 130
+    except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
+        traceback.print_exc()
+        Report(sys.stderr).error("This is a bug in vicisync; please report the lines above")
+        code = 1
     sys.exit(code)
 
 
@@ -51,8 +59,14 @@ def _conf_options(command: F) -> F:
     for option, standard in (("--dids-conf", DIDS_CONF), ("--astguiclient-conf", ASTGUICLIENT_CONF)):
         variable = f"VICISYNC_{option[2:].replace('-', '_').upper()}"
         what = f"Read this file, not {standard}; environment: {variable}."
-        command = click.option(option, type=click.Path(path_type=Path), metavar="PATH", help=what)(command)
+        command = click.option(option, callback=_path, metavar="PATH", help=what)(command)
     return command
+
+
+def _path(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:  # noqa: ARG001
+    if text == "":
+        raise click.BadParameter("needs a path")
+    return None if text is None else Path(text)
 
 
 @click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -188,9 +202,11 @@ def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to:
     with CheckpointFile(settings.checkpoint_file) as file:
         try:
             old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
-            was = f"{local(old.end_epoch)}, {len(old.watching)} calls watched" if old else "none yet"
+            was = f"{local(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
         except CheckpointError as error:
-            was = f"unreadable: {error}"
+            if not isinstance(error.__cause__, ValueError):
+                raise  # no checkpoint stands in the file's place, and none could be put there
+            was = f"damaged: {error.__cause__}"
         click.echo(f"Old checkpoint: {was}")
         click.echo(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
         if not yes and sys.stdin.isatty():

@@ -114,6 +114,7 @@ class Delivery:
         deadline: float,
     ) -> None:
         self._settings = settings
+        self._api = f"DID Optimizer at {settings.api_base_url}"
         self._open_session = open_session
         self._book = book
         self._report = report
@@ -164,15 +165,15 @@ class Delivery:
         """Why the API could not be given everything; None where it could, or time was up."""
         if self._error is None and not self._passed and (self._failures or self._in_flight):
             why = self._failures[-1].answer.words if self._failures else "none was answered in time"
-            return ApiError(f"No call got through to DID Optimizer: {why}. {_KEPT}")
+            return ApiError(f"No call got through to {self._api}: {why}. {_KEPT}")
         return self._error
 
     def offer(self, call: Call, *, failed_before: bool = False) -> bool:
         """Hand over a call that the ledger holds as about to be sent, when there is room. False: the run is over."""
         with self._room:
-            while len(self._fresh) >= self._settings.concurrency and not self._is_over():
+            while len(self._fresh) >= self._settings.concurrency and not self.is_over():
                 self._room.wait(_GLANCE)
-            if self._is_over():
+            if self.is_over():
                 return False
             self._fresh.append(Parcel(call, 0 if failed_before else None))
             if not self._workers:
@@ -183,7 +184,7 @@ class Delivery:
     def has_passed_any(self) -> bool:
         """Wait until a call has got through, or none is on its way any more, and say which."""
         with self._room:
-            while not self._passed and (self._fresh or self._retries or self._in_flight) and not self._is_over():
+            while not self._passed and (self._fresh or self._retries or self._in_flight) and not self.is_over():
                 self._room.wait(_GLANCE)
             return self._passed > 0
 
@@ -211,7 +212,7 @@ class Delivery:
     def _next(self) -> Parcel | None:
         """Give a worker its next call; None when there is none left, or the run is over."""
         with self._work:
-            while not self._is_over():
+            while not self.is_over():
                 now = time.monotonic()
                 if now >= self._paused_until:
                     if self._retries and self._retries[0][0] <= now:
@@ -255,7 +256,7 @@ class Delivery:
                 self._got_through()
             elif answer.meaning is Meaning.REFUSED:
                 self._give_up(call, answer)
-                self._stop_sending(ApiError(f"DID Optimizer refuses us: {answer.words}. {_KEPT}"))
+                self._stop_sending(ApiError(f"{self._api} refuses us: {answer.words}. {_KEPT}"))
             else:
                 self._retry_or_give_up(parcel._replace(tries=parcel.tries + 1), answer)
 
@@ -282,8 +283,9 @@ class Delivery:
             due = max(due, self._paused_until)
             if self._paused_until >= self._deadline:
                 self._give_up(parcel.call, answer)
-                wait = f"asks us to wait {answer.retry_after:.0f} s"
-                self._stop_sending(ApiError(f"DID Optimizer {wait} ({answer.words}). {_KEPT}"))
+                wait = f"asks us to wait {answer.retry_after:.0f} s ({answer.words})"
+                cure = "; its operator can lift the limit for this server" if answer.says_nothing_of_the_call else ""
+                self._stop_sending(ApiError(f"{self._api} {wait}{cure}. {_KEPT}"))
                 return
         if parcel.tries <= self._settings.max_retries and due < self._deadline and self._over_since is None:
             heapq.heappush(self._retries, (due, next(self._retry_number), parcel, answer))
@@ -294,7 +296,7 @@ class Delivery:
             self._failures_in_a_row += 1
         if self._failures_in_a_row >= HANDFUL:
             self._stop_sending(
-                ApiError(f"DID Optimizer is down: {HANDFUL} calls in a row failed, {answer.words}. {_KEPT}")
+                ApiError(f"{self._api} is down: {HANDFUL} calls in a row failed, {answer.words}. {_KEPT}")
             )
 
     def _give_up(self, call: Call, answer: Answer) -> None:
@@ -311,7 +313,8 @@ class Delivery:
             if not answer.says_nothing_of_the_call and self._book.strike(call.uniqueid) >= STRIKES_TO_REJECT:
                 self._reject(call, f"failed in {STRIKES_TO_REJECT} runs while others passed; last: {answer.words}")
 
-    def _is_over(self) -> bool:
+    def is_over(self) -> bool:
+        """Say whether no further call is taken: time is up, a signal came, or something ended the run."""
         if self._over_since is None:
             if self._stop.number:
                 self._stop_sending(Stopped(self._stop.number))
@@ -330,7 +333,7 @@ class Delivery:
 
     def _is_overdue(self) -> bool:
         patience = self._settings.api_timeout + _GLANCE
-        return self._is_over() and time.monotonic() > (self._over_since or 0) + patience
+        return self.is_over() and time.monotonic() > (self._over_since or 0) + patience
 
 
 _KEPT = "Nothing is lost: the calls are kept for the next try"

@@ -12,6 +12,12 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 LATEST = 2**32 - 1
 """The last epoch that VICIdial's INT UNSIGNED holds."""
 
+EARLIEST = 946_684_800
+"""The first second of 2000, before VICIdial: a bare number below it is a year or a slip, not an epoch."""
+
+
+_FORMS = {10: "%Y-%m-%d", 16: "%Y-%m-%d %H:%M", 19: LOCAL}
+
 
 def local(epoch: float) -> str:
     """Show an epoch as local wall time, the form in which the seed's operators read and write checkpoints."""
@@ -26,11 +32,11 @@ def point_in_time(text: str) -> int:
     else:
         try:
             # -1 leaves it to the zone whether it is summer time; the hour that autumn has twice is taken as its first.
-            epoch = int(time.mktime(time.strptime(text, LOCAL)))
+            epoch = int(time.mktime(time.strptime(text, _FORMS.get(len(text), LOCAL))))
         except OverflowError as error:
             raise ValueError(str(error)) from error
         epoch = _first_of_twice(epoch)
-    if not 0 <= epoch <= LATEST:
+    if not EARLIEST <= epoch <= LATEST:
         raise ValueError(f"{text} is outside of the epochs that VICIdial can hold")
     return epoch
 

@@ -5,11 +5,15 @@ The words are those of the Perl script's log, since operators grep for them: ``S
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
+from pathlib import Path
 from typing import Protocol, TextIO
 
 from vicisync.call import Call, Sighting
@@ -52,6 +56,11 @@ class Tally:
     gone: int = 0
     never_ended: int = 0
     waiting: int = 0
+
+
+def counted(number: int, what: str) -> str:
+    """Give a number of things, one of them in the singular."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:
@@ -99,9 +108,21 @@ class Report:
             if self._bar:
                 self._stream.write(_CLEAR_LINE)
             stamp = time.strftime(f"{LOCAL} %z ") if self._stamped else ""
-            # One write for the whole line, since several workers report at once.
-            self._stream.write(f"{stamp}{printable(line)}\n")
-            self._stream.flush()
+            try:
+                # One write for the whole line, since several workers report at once.
+                self._stream.write(f"{stamp}{printable(line)}\n")
+                self._stream.flush()
+            except OSError as error:
+                self._fall_silent(error)
+
+    def _fall_silent(self, error: OSError) -> None:
+        """Go on without a log: its disk is full, or whoever read it has gone; calls are worth more than words."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+        with suppress(OSError):  # both may be one file, on one full disk
+            sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")
+            sys.stderr.flush()
 
     def opening(self, end_epoch: int, found: int, behind: int) -> None:
         """Say that there are calls to send: ``found`` now, about ``behind`` more after those."""
@@ -139,13 +160,13 @@ class Report:
 
     def resending(self, calls: int) -> None:
         """Say how many rejected calls are sent again."""
-        self._say(f"📞 Found {calls} rejected calls" if calls else "✅ No rejected calls")
+        self._say(f"📞 Found {counted(calls, 'rejected call')}" if calls else "✅ No rejected calls")
 
     def resent(self, tally: Tally, remaining: int, seconds: float) -> None:
         """Sum up what became of the rejected calls."""
         if tally.delivered or tally.failed:
             self._summary(tally, seconds)
-            self._say(f"💾 {remaining} rejected calls are left" if remaining else "✅ None is left")
+            self._say(f"💾 Left: {counted(remaining, 'rejected call')}" if remaining else "✅ None is left")
 
     def gone(self, uniqueid: str, watched: Watched) -> None:
         """Say that a watched call's row was deleted before it could be sent."""
@@ -163,21 +184,37 @@ class Report:
             )
 
     def end(
-        self, end_epoch: int, watching: Mapping[str, Watched], tally: Tally, seconds: float, *, completed: bool
+        self,
+        end_epoch: int,
+        watching: Mapping[str, Watched],
+        tally: Tally,
+        seconds: float,
+        *,
+        ended_well: bool,
+        looked_at_all: bool,
+        rejected_file: Path,
     ) -> None:
         """Sum the run up, in one line where there was nothing to do."""
         if self._bar:
             self._bar.render_finish()
             self._bar = None
-        if tally.delivered or tally.failed:
+        did_something = bool(tally.delivered or tally.failed)
+        if did_something and self._dry_run:
+            would = f"{counted(tally.delivered, 'call')} would be sent"
+            self._say(f"🔍 Dry run: {would}; nothing was sent, nothing was saved")
+            return
+        if did_something:
             self._summary(tally, seconds)
-            if self._dry_run:
-                self._say("🔍 Dry run: nothing was sent, nothing was saved")
-                return
             self._say(f"💾 Saved checkpoint: {local(end_epoch)}")
-            if completed:
-                self._say("✅ Sync completed successfully")
-        elif completed:
+        if not ended_well:
+            return
+        if tally.rejected:
+            self._say(f"⚠ {counted(tally.rejected, 'call')} rejected: see {rejected_file}")
+        elif not looked_at_all:
+            self._say("⏳ There is more to look at; the next run goes on")
+        elif did_something:
+            self._say("✅ Sync completed successfully")
+        else:
             reasons = Counter(_reason(watched) for watched in watching.values())
             waiting = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
             self._say(f"✅ Nothing new since {local(end_epoch)}{f'; waiting: {waiting}' if waiting else ''}")
@@ -185,7 +222,7 @@ class Report:
     def _summary(self, tally: Tally, seconds: float) -> None:
         """Write the line that the seed's operators count by; what most runs have none of is said where there is any."""
         further = (
-            (tally.duplicates, "duplicates"),
+            (tally.duplicates, "duplicate" if tally.duplicates == 1 else "duplicates"),
             (tally.rejected, "rejected"),
             (tally.waiting, "waiting"),
             (tally.gone, "gone"),

@@ -51,9 +51,10 @@ def run(
         deadline = began + (settings.max_runtime or float("inf"))
         delivery = Delivery(settings, open_session, ledger, report, tally, stop, deadline)
         ended_by: BaseException | None = None
+        looked_at_all = False
         try:
             with delivery:
-                _Look(settings, call_log, ledger, report, tally, delivery, now, limit).look_and_send()
+                looked_at_all = _Look(settings, call_log, ledger, report, tally, delivery, now, limit).look_and_send()
         except Exception as error:  # noqa: BLE001 -- raised below, when what was done has been saved and told
             ended_by = error
         ended_by = ended_by or delivery.error
@@ -62,7 +63,15 @@ def run(
         watching = ledger.watching()
         tally.waiting = len(watching)
         report.waiting(watching)
-        report.end(ledger.end_epoch, watching, tally, time.monotonic() - began, completed=ended_by is None)
+        report.end(
+            ledger.end_epoch,
+            watching,
+            tally,
+            time.monotonic() - began,
+            ended_well=ended_by is None,
+            looked_at_all=looked_at_all,
+            rejected_file=settings.rejected_file,
+        )
         if ended_by:
             raise ended_by
     return tally
@@ -95,25 +104,31 @@ class _Look:
     left: int | None
     """How many calls may still be sent; None is no limit."""
 
-    def look_and_send(self) -> None:
-        """Go through the watched calls, then page by page through what is new, sending as it goes."""
+    def look_and_send(self) -> bool:
+        """Go through the watched calls, then page by page through what is new, sending as it goes.
+
+        False where the run is over before all has been looked at.
+        """
         since = self._begin_at()
         ready, failed, struck = self._watched()
         announced = False
         for page in self.call_log.pages(since):
+            if self.delivery.is_over():
+                return False
             ready += self._sorted(self.ledger.newcomers(page.rows, since))
             if not announced and (ready or failed):
                 behind = self.call_log.count_after(page.last_second) if page.last_second else 0
                 self.report.opening(self.ledger.end_epoch, len(ready) + len(failed) + len(struck), behind)
                 announced = True
             if not self._send(ready):
-                return
+                return False
             self._looked_through(page)
             ready = []
         # What failed before comes last and holds up nobody. What failed while others passed is tried in company only:
         # alone, it could not be told from an outage.
         if self._send(failed, failed_before=True) and struck and self.delivery.has_passed_any():
             self._send(struck, failed_before=True)
+        return not self.delivery.is_over()
 
     def _begin_at(self) -> int:
         back = self.ledger.looked_until - self.now
