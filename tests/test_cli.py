@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Callable
 
@@ -30,6 +31,9 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([+-]\d{4}) ")
 
 INDIA = {"TZ": "Asia/Kolkata"}
 """A zone that is not UTC, to tell local time from it, and has no change of clocks, to mean the same all year."""
+
+CLICK_KNOWS_WHAT_WAS_MEANT = tuple(map(int, version("click").split(".")[:2])) >= (8, 2)
+"""Older ones, and Python 3.9 has no newer, only say that there is no such command."""
 
 NOT_ACCEPTED = Fault(
     "rejected", answer=Answer(400, {"Content-Type": "application/json"}, b'{"success": false, "error": "Never this"}')
@@ -224,6 +228,78 @@ def test_cron_s_bare_environment_suffices(site: Site, api: DidOptimizer) -> None
     assert sorted(calls) == sorted(arrived(api))
 
 
+NO_LOG = pytest.mark.parametrize(
+    "streams",
+    [
+        pytest.param(">&-", id="stdout closed"),
+        pytest.param("2>&-", id="stderr closed"),
+        pytest.param(">&- 2>&-", id="both closed"),
+        pytest.param("<&- >&- 2>&-", id="all closed"),
+        pytest.param("> /dev/full", id="stdout full"),
+        pytest.param("2> /dev/full", id="stderr full"),
+        pytest.param("> /dev/full 2>&1", id="both full"),
+        pytest.param("| head -1", id="reader gone"),
+        pytest.param("2>&1 | head -1", id="reader of both gone"),
+        pytest.param("| true", id="reader never there"),
+    ],
+)
+
+
+def in_shell(site: Site, line: str, **environment: str) -> tuple[int, str, str]:
+    """Run the command with its streams where the shell's line puts them; return its own exit code, stdout, stderr."""
+    code = site.folder / "exit-code"
+    command = f"{{ {shlex.quote(str(COMMAND))} {line.partition('|')[0]}; echo $? > {shlex.quote(str(code))}; }}"
+    pipe = "".join(line.partition("|")[1:])
+    done = subprocess.run(
+        ["sh", "-c", f"{command} {pipe}"], env=site.environment(**environment), stdin=subprocess.DEVNULL,
+        capture_output=True, encoding="utf-8", timeout=120, check=False,
+    )  # fmt: skip
+    check_secrets(site, done.stdout + done.stderr, environment)
+    exit_code = int(code.read_text())
+    code.unlink()
+    return exit_code, done.stdout, done.stderr
+
+
+@NO_LOG
+def test_a_run_whose_words_nobody_can_read_delivers_everything(streams: str, site: Site, api: DidOptimizer) -> None:
+    calls = finish(site, 60)
+    code, _, stderr = in_shell(site, f"run {streams}")
+    assert 0 == code, stderr
+    assert "Traceback" not in stderr
+    assert sorted(calls) == sorted(arrived(api))
+    newest = site.checkpoint_file.read_text().splitlines()[0].split()[1]
+    assert str(newest_end(site)) == newest
+    assert "✅ Nothing new since " in vicisync(site, "run").stdout
+    assert 60 == len(api.posts)
+
+
+@pytest.mark.parametrize(
+    ("streams", "why"),
+    [
+        pytest.param("> /dev/full", "No space left on device", id="full"),
+        pytest.param("| true", "Broken pipe", id="reader gone"),
+    ],
+)
+def test_a_run_that_falls_silent_says_so_once_where_it_can(streams: str, why: str, site: Site) -> None:
+    finish(site, 60)
+    code, stdout, stderr = in_shell(site, f"run {streams}")
+    assert (0, "") == (code, stdout)
+    assert f"❌ Cannot write what the run does: {why}; it goes on in silence\n" == stderr
+
+
+@NO_LOG
+def test_a_run_whose_words_nobody_can_read_keeps_its_exit_code(streams: str, site: Site, api: DidOptimizer) -> None:
+    calls = finish(site, 3)
+    api.fault_for = lambda _: NOT_ACCEPTED
+    assert 6 == in_shell(site, f"run {streams}")[0]
+    kept = [json.loads(line) for line in site.rejected_file.read_text().splitlines()]
+    assert sorted(calls) == sorted(entry["payload"]["uniqueid"] for entry in kept)
+    assert 2 == in_shell(site, f"run --max-runtime=x {streams}")[0]
+    finish(site, 1)
+    assert 3 == in_shell(site, f"run {streams}", VICIDIAL_DB_NAME="elsewhere")[0]
+    assert 3 == len(api.posts)
+
+
 def test_a_quiet_run_says_only_the_summary_and_what_failed(site: Site, api: DidOptimizer) -> None:
     calls = finish(site, 3)
     api.fault_for = lambda payload: NOT_ACCEPTED if payload["uniqueid"] == calls[1] else None
@@ -333,7 +409,8 @@ def test_a_dry_run_shows_what_would_be_sent_in_order_and_changes_nothing(
     shown = [line.split()[3].rstrip(":") for line in said if line.startswith("→ would send ")]
     by_start = [uniqueid for uniqueid, _ in sorted(rows(site, "uniqueid, call_date"), key=lambda row: str(row[1]))]
     assert [uniqueid for uniqueid in by_start if uniqueid in calls] == shown
-    assert "nothing was sent, nothing was saved" in said[-1]
+    assert "🔍 Dry run: 30 calls would be sent; nothing was sent, nothing was saved" == said[-1]
+    assert [] == [line for line in said if "processed" in line or "💾" in line]
     assert before == files(site)
     assert sent == len(api.posts)
     vicisync(site, "run")
@@ -344,16 +421,20 @@ def test_a_dry_run_shows_no_more_than_the_limit(site: Site, api: DidOptimizer) -
     finish(site, 30)
     said = lines(vicisync(site, "run", "--dry-run", "--limit", "4").stdout)
     assert 4 == len([line for line in said if line.startswith("→ would send ")])
+    assert "🔍 Dry run: 4 calls would be sent; nothing was sent, nothing was saved" == said[-1]
     assert [] == api.posts
 
 
 def test_limited_runs_send_at_most_so_many_calls_and_skip_none(site: Site, api: DidOptimizer) -> None:
     calls = finish(site, 10, ago=1200)  # further back than the overlap, which would make up for a skipped one
-    sent = []
+    sent, last_words = [], []
     for _ in range(4):
-        vicisync(site, "run", "--limit", "4")
+        last_words += lines(vicisync(site, "run", "--limit", "4").stdout)[-1:]
         sent.append(len(api.posts))
     assert [4, 8, 10, 10] == sent
+    assert ["⏳ There is more to look at; the next run goes on"] * 2 == last_words[:2]
+    assert "✅ Sync completed successfully" == last_words[2]
+    assert last_words[3].startswith("✅ Nothing new since ")
     assert sorted(calls) == sorted(arrived(api))
 
 
@@ -372,10 +453,12 @@ def test_a_batch_is_what_is_read_from_the_database_at_once(site: Site, api: DidO
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        pytest.param(("rum",), "Did you mean 'run'?", id="misspelt command"),
         pytest.param(("--bogus",), "--bogus", id="unknown option"),
         pytest.param(("run", "now"), "now", id="an argument too many"),
         pytest.param(("run", "--dids-conf"), "--dids-conf", id="path forgotten"),
+        pytest.param(("run", "--dids-conf", ""), "'--dids-conf': needs a path", id="empty path"),
+        pytest.param(("run", "--astguiclient-conf="), "'--astguiclient-conf': needs a path", id="another empty path"),
+        pytest.param(("reset-checkpoint", "--dids-conf="), "'--dids-conf': needs a path", id="empty path of a reset"),
         pytest.param(("run", "-q", "-v"), "-q and -v exclude each other", id="quiet and verbose"),
         pytest.param(("run", "--limit", "0"), "--limit", id="limit of none"),
         pytest.param(("run", "--limit", "ten"), "--limit", id="limit in words"),
@@ -392,6 +475,12 @@ def test_a_usage_error_names_what_is_wrong_and_does_nothing(
     error = refused(*arguments)[1][-1]
     assert STAMP.sub("", error).startswith("❌ ")
     assert words in error
+
+
+def test_a_misspelt_command_is_named_and_where_click_can_the_one_that_was_meant(refused: Refused) -> None:
+    error = refused("rum")[1][-1]
+    assert "❌ No such command 'rum'." == STAMP.sub("", error).partition(" Did you mean ")[0]
+    assert not CLICK_KNOWS_WHAT_WAS_MEANT or error.endswith(". Did you mean 'run'?")
 
 
 def test_the_command_explains_itself(site: Site) -> None:
@@ -504,7 +593,8 @@ def test_an_api_that_takes_nothing_ends_the_run_with_4_and_loses_nothing(
     api.fault_for = lambda _: HTML_200 if trouble == "page" else None
     done = vicisync(site, "run", code=4, environment=environment)
     (error,) = lines(done.stderr)
-    assert error.startswith("❌ DID Optimizer ")
+    address = unreachable if trouble == "down" else api.url
+    assert re.match(f"❌ (No call got through to )?DID Optimizer at {re.escape(address)}[: ]", error)
     assert words in error
     assert "✅ Sync completed successfully" not in lines(done.stdout)
     assert len([line for line in lines(done.stdout) if ": failed: " in line]) in (1, 5)
@@ -538,9 +628,19 @@ def test_a_damaged_checkpoint_ends_the_run_with_5_and_the_command_that_mends_it(
 
     cure = re.search("vicisync (reset-checkpoint .*)", error)
     assert cure
-    vicisync(site, *shlex.split(cure[1]))
+    reset = vicisync(site, *shlex.split(cure[1])).stdout
+    assert reset.startswith("Old checkpoint: damaged: ")
     vicisync(site, "run")
     assert sorted(calls) == sorted(arrived(api))
+
+
+def test_a_folder_in_the_checkpoint_s_place_stops_a_reset_at_the_reading(site: Site) -> None:
+    site.checkpoint_file.mkdir(parents=True)
+    done = vicisync(site, "reset-checkpoint", "--yes", code=5)
+    (error,) = lines(done.stderr)
+    assert error.startswith(f"❌ Cannot read the checkpoint {site.checkpoint_file}: ")
+    assert "" == done.stdout
+    assert [] == list(site.checkpoint_file.iterdir())
 
 
 def test_rejected_calls_end_the_run_with_6_and_hold_up_nobody(site: Site, api: DidOptimizer) -> None:
@@ -554,6 +654,7 @@ def test_rejected_calls_end_the_run_with_6_and_hold_up_nobody(site: Site, api: D
     assert bad == {entry["payload"]["uniqueid"] for entry in kept}
     assert {"400 Bad Request: Never this"} == {entry["why"] for entry in kept}
     assert set(calls) - bad == set(api.records)
+    assert f"⚠ 2 calls rejected: see {site.rejected_file}" == said[-1]
     vicisync(site, "run")
     assert 20 == len(api.posts)
 
@@ -570,6 +671,9 @@ def test_a_bug_ends_the_run_with_1_and_a_traceback(site: Site, tmp_path: Path, a
     done = vicisync(site, "run", code=1, environment={"PYTHONPATH": str(tmp_path)})
     assert "Traceback (most recent call last):" in done.stderr
     assert "KeyError: 'not foreseen'" in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "❌ This is a bug in vicisync; please report the lines above" == STAMP.sub("", last)
+    assert "✅ Sync completed successfully" not in done.stdout
     vicisync(site, "run")
     assert sorted(calls) == sorted(arrived(api))
 
@@ -635,6 +739,8 @@ def test_a_checkpoint_is_reset_to_so_long_ago(to: str | None, back: int, site: S
     ("to", "epoch"),
     [
         pytest.param("2024-10-24 12:00:00", 1729751400, id="local time"),
+        pytest.param("2024-10-24 12:00", 1729751400, id="to the minute"),
+        pytest.param("2024-10-24", 1729708200, id="a day, from its midnight on"),
         pytest.param("1729771200", 1729771200, id="epoch"),
     ],
 )
@@ -644,7 +750,7 @@ def test_a_checkpoint_is_reset_to_a_point_in_time(to: str, epoch: int, site: Sit
 
 
 @pytest.mark.parametrize(
-    "to", ["tomorrow", "12:00", "2024-10-24T12:00:00", "2024-13-01 00:00:00", "-1h", "1.5h", "9999999999", ""]
+    "to", ["tomorrow", "12:00", "2024-10-24T12:00:00", "2024-13-01 00:00:00", "-1h", "1.5h", "9999999999", "2024", ""]
 )
 def test_a_time_that_cannot_be_read_is_refused_with_the_forms_that_can(to: str, refused: Refused) -> None:
     (error,) = lines(refused("reset-checkpoint", f"--to={to}")[0])
@@ -670,7 +776,7 @@ def test_after_a_reset_the_next_run_delivers_again_what_ended_after_it(site: Sit
     vicisync(site, "run")
     assert sorted(older + newer[:-1]) == sorted(arrived(api))
     shown = vicisync(site, "reset-checkpoint", "--to", str(int(time.time() - 1000))).stdout
-    newest = re.search(r"Old checkpoint: (.*), 1 calls? watched", shown)
+    newest = re.search(r"Old checkpoint: (.*), 1 call watched", shown)
     assert newest
     vicisync(site, "run")
     assert sorted(newer[:-1]) == sorted(arrived(api)[6:])

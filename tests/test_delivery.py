@@ -29,6 +29,8 @@ from vicisync.report import Report, Tally
 
 START = 1729785600
 
+ADDRESSED = "DID Optimizer at http://did.example:5000"
+
 OK = Answer(Meaning.DELIVERED, "200 OK")
 KNOWN = Answer(Meaning.DELIVERED, "200 OK", duplicate=True)
 UNSTORABLE = Answer(Meaning.REJECTED, "400 Bad Request: no campaignId")
@@ -66,6 +68,8 @@ def call(number: int) -> Call:
         called_count=1,
     )
 
+
+SETTINGS = {"api_base_url": ADDRESSED.rpartition(" ")[2], "concurrency": "4", "max_retries": "2"}
 
 Reply = Callable[[int, int], Answer]
 """Gives the answer to a call, by its number, and to which try, from 1."""
@@ -159,7 +163,7 @@ def deliver(tmp_path: Path) -> Deliver:
         **texts: str,
     ) -> Outcome:
         """Offer calls from number 0 on until no more are taken; ``last`` comes when all are offered."""
-        settings = make_settings(tmp_path, **{"concurrency": "4", "max_retries": "2", **texts})
+        settings = make_settings(tmp_path, **{**SETTINGS, **texts})
         everything = [call(number) for number in range(calls)]
         checkpoint = starting_at(START - 1, 0)
         for number, struck in strikes.items():
@@ -368,7 +372,7 @@ def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver
     done = deliver(api, 50)
 
     assert isinstance(done.error, ApiError)
-    assert f"DID Optimizer is down: 5 calls in a row failed, {answer.words}. Nothing is lost" in str(done.error)
+    assert str(done.error).startswith(f"{ADDRESSED} is down: 5 calls in a row failed, {answer.words}. Nothing is lost")
     assert api.posts == [number for number in range(HANDFUL) for _ in range(3)]
     assert api.max_in_flight == 1
     assert done.offered < 50
@@ -413,20 +417,27 @@ def test_a_run_in_which_not_a_single_call_passes_fails(deliver: Deliver, calls: 
     done = deliver(Api(always(CUT)), calls)
 
     assert isinstance(done.error, ApiError)
-    assert str(done.error).startswith("No call got through to DID Optimizer: the connection was cut")
+    assert str(done.error).startswith(f"No call got through to {ADDRESSED}: the connection was cut")
 
 
 # An API that asks us to wait
 
 
-@pytest.mark.parametrize("answer", [too_many(900), unavailable(900)], ids=["429", "503"])
-def test_a_wait_that_outlasts_the_run_ends_it(deliver: Deliver, answer: Answer) -> None:
+@pytest.mark.parametrize(
+    ("answer", "cure"),
+    [
+        pytest.param(too_many(900), "; its operator can lift the limit for this server", id="429"),
+        pytest.param(unavailable(900), "", id="503"),
+    ],
+)
+def test_a_wait_that_outlasts_the_run_ends_it(deliver: Deliver, answer: Answer, cure: str) -> None:
     api = Api(only(1, answer))
 
     done = deliver(api, 30, deadline=time.monotonic() + 60, concurrency="1")
 
     assert isinstance(done.error, ApiError)
-    assert f"asks us to wait 900 s ({answer.words})" in str(done.error)
+    wait = f"asks us to wait 900 s ({answer.words}){cure}. Nothing is lost"
+    assert str(done.error).startswith(f"{ADDRESSED} {wait}")
     assert api.posts == [0, 1]
     assert done.watching[1] == Watched(1, START, FAILED, strikes=0)
 
@@ -469,7 +480,7 @@ def test_a_refusal_stops_the_run_at_once_and_rejects_nothing(deliver: Deliver) -
     done = deliver(api, 30)
 
     assert isinstance(done.error, ApiError)
-    assert str(done.error).startswith("DID Optimizer refuses us: 401 Unauthorized; check api_key. Nothing is lost")
+    assert str(done.error).startswith(f"{ADDRESSED} refuses us: 401 Unauthorized; check api_key. Nothing is lost")
     assert api.posts == [0]
     assert (done.tally.rejected, done.rejected) == (0, [])
     assert set(done.watching) == set(range(30))
@@ -492,7 +503,7 @@ def test_a_refusal_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
     done = deliver(api, 30)
 
     assert isinstance(done.error, ApiError)
-    assert str(done.error).startswith("DID Optimizer refuses us: 401"), "the first error is told"
+    assert str(done.error).startswith(f"{ADDRESSED} refuses us: 401"), "the first error is told"
     assert {1, 4}.isdisjoint(done.watching)
     assert {2, 3} <= set(done.watching)
     assert len(api.posts) == 5

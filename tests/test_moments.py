@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from vicisync.moments import local, moment, point_in_time
 
 NOW = 1729771200.9  # 2024-10-24 12:00:00 UTC, 08:00:00 in New York
+EARLIEST = 946684800  # 2000-01-01 00:00:00 UTC
 LATEST = 2**32 - 1
 
 
@@ -33,8 +34,11 @@ def test_an_epoch_is_shown_as_local_wall_time() -> None:
         (1729771200, "1729771200"),
         (1729771200, "\t1729771200\r\n"),
         (1729771200, " 2024-10-24 08:00:00\n"),
-        (0, "0"),
+        (EARLIEST, "946684800"),
         (LATEST, "4294967295"),
+        pytest.param(1729771200 - 8 * 3600, "2024-10-24", id="a day begins at midnight"),
+        pytest.param(1729771200, "2024-10-24 08:00", id="to the minute"),
+        pytest.param(1729771200, " 2024-10-24 08:00\n", id="to the minute, from a file"),
         pytest.param(1706792400, "2024-02-01 08:00:00", id="in winter"),
         pytest.param(1730611800, "2024-11-03 01:30:00", id="autumn's repeated hour: its first"),
         pytest.param(1730608200, "2024-11-03 00:30:00", id="the hour before it"),
@@ -54,7 +58,7 @@ def test_an_hour_that_spring_leaves_out_is_read_as_one_beside_it() -> None:
     assert point_in_time("2024-03-10 02:30:00") in (1710055800, 1710059400)
 
 
-@given(epoch=st.integers(0, LATEST))
+@given(epoch=st.integers(EARLIEST, LATEST))
 def test_what_is_shown_is_read_back_but_for_the_second_of_autumns_hours(epoch: int) -> None:
     read = point_in_time(local(epoch))
     assert read == epoch or (read == epoch - 3600 and local(read) == local(epoch))
@@ -63,11 +67,19 @@ def test_what_is_shown_is_read_back_but_for_the_second_of_autumns_hours(epoch: i
 BAD = [
     "",
     "yesterday",
-    "2024-10-24",
     "12:00:00",
+    "12:00",
+    "2024-10",
+    "2024-10-2",
+    "24-10-2024",
+    "2024-10-32",
+    "2024-10-24 12",
+    "2024-10-24 25:00",
+    "2024-10-24 12:00 UT",
+    "2024/10/24",
     "2024-10-24T12:00:00",
-    "2024-10-24 12:00",
     "2024-10-24 12:00:00 UTC",
+    "2024-10-24T12:00",
     "2024-13-01 00:00:00",
     "2023-02-29 00:00:00",
     "24-10-24 12:00:00",
@@ -78,6 +90,11 @@ BAD = [
     "0x10",
     "١٧٢٩٧٧١٢٠٠",
     "1729771200 1729771200",
+    pytest.param("0", id="the first epoch"),
+    pytest.param("2024", id="a year"),
+    pytest.param("20241024", id="a day without its dashes"),
+    pytest.param("946684799", id="the last epoch before the year 2000"),
+    pytest.param("1999-12-30", id="a day before the year 2000"),
     pytest.param("4294967296", id="an epoch beyond VICIdial's"),
     pytest.param("01729771200", id="eleven digits"),
     pytest.param("9" * 5000, id="endless digits"),

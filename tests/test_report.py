@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import strategies as st
 
 from vicisync.call import Call, Sighting
 from vicisync.checkpoint import Watched
-from vicisync.report import Report, Tally, Verbosity, printable
+from vicisync.report import Report, Tally, Verbosity, counted, printable
 
 NOON = 1729771200  # 2024-10-24 12:00:00 UTC
 CALL = Call(
@@ -65,12 +67,28 @@ def said(
     return terminal.getvalue()
 
 
-def end(tally: Tally, watching: dict[str, Watched] | None = None, *, completed: bool = True) -> Event:
-    return lambda report: report.end(NOON, watching or {}, tally, 1.234, completed=completed)
+def end(
+    tally: Tally,
+    watching: dict[str, Watched] | None = None,
+    *,
+    ended_well: bool = True,
+    looked_at_all: bool = True,
+) -> Event:
+    return lambda report: report.end(
+        NOON,
+        watching or {},
+        tally,
+        1.234,
+        ended_well=ended_well,
+        looked_at_all=looked_at_all,
+        rejected_file=Path("/var/lib/rejected.jsonl"),
+    )
 
 
 OPENING = "🚀 Starting call results sync...\n✅ Connected to VICIdial database\n📅 Last check: 2024-10-24 12:00:00\n"
-CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed successfully\n"
+SAVED = "💾 Saved checkpoint: 2024-10-24 12:00:00\n"
+CLOSING = f"{SAVED}✅ Sync completed successfully\n"
+MORE = "⏳ There is more to look at; the next run goes on\n"
 
 
 @pytest.mark.parametrize(
@@ -121,22 +139,47 @@ CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed succes
             f"📊 Summary: 15 processed, 0 failed in 1.23s\n{CLOSING}", end(Tally(delivered=15)), id="all went well"
         ),
         pytest.param(
-            f"📊 Summary: 0 processed, 2 failed in 1.23s (1 rejected)\n{CLOSING}",
+            f"📊 Summary: 0 processed, 2 failed in 1.23s (1 rejected)\n{SAVED}"
+            "⚠ 1 call rejected: see /var/lib/rejected.jsonl\n",
             end(Tally(failed=2, rejected=1)),
             id="nothing went well",
         ),
         pytest.param(
+            f"📊 Summary: 3 processed, 1 failed in 1.23s (1 duplicate)\n{CLOSING}",
+            end(Tally(delivered=3, duplicates=1, failed=1)),
+            id="one of a kind",
+        ),
+        pytest.param(
             "📊 Summary: 1 processed, 2 failed in 1.23s"
-            " (3 duplicates, 4 rejected, 7 waiting, 5 gone, 6 never ended)\n" + CLOSING,
+            f" (3 duplicates, 4 rejected, 7 waiting, 5 gone, 6 never ended)\n{SAVED}"
+            "⚠ 4 calls rejected: see /var/lib/rejected.jsonl\n",
             end(Tally(1, duplicates=3, failed=2, rejected=4, gone=5, never_ended=6, waiting=7)),
             id="all kinds",
         ),
         pytest.param(
-            "📊 Summary: 15 processed, 0 failed in 1.23s\n💾 Saved checkpoint: 2024-10-24 12:00:00\n",
-            end(Tally(delivered=15), completed=False),
+            f"📊 Summary: 15 processed, 0 failed in 1.23s\n{SAVED}",
+            end(Tally(delivered=15), ended_well=False),
             id="broken off",
         ),
-        pytest.param("", end(Tally(), completed=False), id="broken off before anything"),
+        pytest.param(
+            f"📊 Summary: 15 processed, 1 failed in 1.23s (1 rejected)\n{SAVED}",
+            end(Tally(delivered=15, failed=1, rejected=1), ended_well=False, looked_at_all=False),
+            id="broken off, after a rejection and before all was looked at",
+        ),
+        pytest.param("", end(Tally(), ended_well=False), id="broken off before anything"),
+        pytest.param("", end(Tally(), ended_well=False, looked_at_all=False), id="broken off while looking"),
+        pytest.param(
+            f"📊 Summary: 15 processed, 0 failed in 1.23s\n{SAVED}{MORE}",
+            end(Tally(delivered=15), looked_at_all=False),
+            id="more is left",
+        ),
+        pytest.param(MORE, end(Tally(), looked_at_all=False), id="more is left, and nothing was sent yet"),
+        pytest.param(
+            f"📊 Summary: 15 processed, 1 failed in 1.23s (1 rejected)\n{SAVED}"
+            "⚠ 1 call rejected: see /var/lib/rejected.jsonl\n",
+            end(Tally(delivered=15, failed=1, rejected=1), looked_at_all=False),
+            id="more is left, and one was rejected",
+        ),
         pytest.param("✅ Nothing new since 2024-10-24 12:00:00\n", end(Tally()), id="nothing new"),
         pytest.param(
             "✅ Nothing new since 2024-10-24 12:00:00; waiting: 2 not ended yet, 1 did not get through\n",
@@ -147,6 +190,7 @@ CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed succes
             id="nothing new, some waiting",
         ),
         pytest.param("📞 Found 15 rejected calls\n", lambda r: r.resending(15), id="rejected calls to send again"),
+        pytest.param("📞 Found 1 rejected call\n", lambda r: r.resending(1), id="one rejected call to send again"),
         pytest.param("✅ No rejected calls\n", lambda r: r.resending(0), id="no rejected calls"),
         pytest.param(
             "📊 Summary: 15 processed, 0 failed in 1.23s\n✅ None is left\n",
@@ -154,9 +198,14 @@ CLOSING = "💾 Saved checkpoint: 2024-10-24 12:00:00\n✅ Sync completed succes
             id="all rejected calls got through",
         ),
         pytest.param(
-            "📊 Summary: 15 processed, 3 failed in 1.23s (2 duplicates, 1 rejected)\n💾 3 rejected calls are left\n",
+            "📊 Summary: 15 processed, 3 failed in 1.23s (2 duplicates, 1 rejected)\n💾 Left: 3 rejected calls\n",
             lambda r: r.resent(Tally(delivered=15, duplicates=2, failed=3, rejected=1), 3, 1.234),
             id="some rejected calls got through",
+        ),
+        pytest.param(
+            "📊 Summary: 15 processed, 1 failed in 1.23s\n💾 Left: 1 rejected call\n",
+            lambda r: r.resent(Tally(delivered=15, failed=1), 1, 1.234),
+            id="all rejected calls but one got through",
         ),
         pytest.param("", lambda r: r.resent(Tally(), 15, 1.234), id="no rejected call was sent"),
         pytest.param("❌ It broke\n❌ Mend it\n", lambda r: r.error("It broke\nMend it"), id="errors"),
@@ -169,8 +218,16 @@ def test_each_event_is_told_in_the_words_that_operators_know(text: str, event: E
 def test_a_dry_run_says_what_would_be_sent_and_that_nothing_was() -> None:
     would = said(lambda report: report.delivered(CALL, duplicate=False), dry_run=True)
     assert would == "→ would send 1634567890.123: CAMPAIGN001/5551234567 → SALE (45s)\n"
-    summary = "📊 Summary: 15 processed, 0 failed in 1.23s\n"
-    assert said(end(Tally(delivered=15)), dry_run=True) == f"{summary}🔍 Dry run: nothing was sent, nothing was saved\n"
+    sent_nothing = "would be sent; nothing was sent, nothing was saved\n"
+    assert said(end(Tally(delivered=15)), dry_run=True) == f"🔍 Dry run: 15 calls {sent_nothing}"
+    assert said(end(Tally(delivered=1)), dry_run=True) == f"🔍 Dry run: 1 call {sent_nothing}"
+    assert said(end(Tally(delivered=4), looked_at_all=False), dry_run=True) == f"🔍 Dry run: 4 calls {sent_nothing}"
+    assert said(end(Tally()), dry_run=True) == "✅ Nothing new since 2024-10-24 12:00:00\n"
+
+
+@pytest.mark.parametrize(("text", "number"), [("0 calls", 0), ("1 call", 1), ("2 calls", 2), ("21 calls", 21)])
+def test_what_is_counted_stands_in_the_singular_where_there_is_one(text: str, number: int) -> None:
+    assert text == counted(number, "call")
 
 
 def test_what_becomes_of_a_call_that_failed_is_said_in_the_command_s_own_words() -> None:
@@ -248,6 +305,24 @@ def test_a_line_reaches_the_log_in_one_write_and_at_once() -> None:
     assert len(writes) == 2
     assert writes[0].endswith("⚠ so\n")
     assert writes[1] == "flush"
+
+
+def test_a_log_that_takes_no_more_is_said_so_of_once_and_the_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as log:
+        report = Report(log)
+        for _ in range(3):
+            report.warning("so")
+    words = "❌ Cannot write what the run does: No space left on device; it goes on in silence\n"
+    assert ("", words) == capsys.readouterr()
+
+
+def test_where_both_streams_take_no_more_nothing_is_said_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as log, Path("/dev/full").open("w", encoding="utf-8") as errors:
+        monkeypatch.setattr(sys, "stderr", errors)
+        report = Report(log)
+        for _ in range(3):
+            report.warning("so")
+        Report(errors).error("It broke")
 
 
 @pytest.mark.parametrize(

@@ -35,13 +35,16 @@ def calls(site: Site) -> list[str]:
 
 
 def signalled(site: Site, api: DidOptimizer, number: int, signals: int = 1) -> tuple[int, str, str]:
-    """Run, and send a signal when every worker has a call in flight; return exit code, stdout and stderr."""
+    """Run, and send the signals when every worker has a call in flight; return exit code, stdout and stderr."""
     api.latency = 1
     process = site.start("run")
 
     def at_the_last_one_in_flight(_: dict[str, Any]) -> None:
-        if FIRST_WAVES - signals <= len(api.posts) < FIRST_WAVES:
-            os.kill(process.pid, number)
+        if len(api.posts) == FIRST_WAVES - 1:
+            for already_sent in range(signals):
+                if already_sent:
+                    time.sleep(0.05)  # two that come at once are one
+                os.kill(process.pid, number)
 
     api.fault_for = at_the_last_one_in_flight
     with process:
@@ -130,20 +133,55 @@ def test_a_signal_ends_a_run_whose_call_hangs_after_the_api_s_time_out(
     assert sorted(calls) == sorted(api.records)
 
 
-def test_a_signal_during_a_wait_for_the_database_sends_nothing(site: Site, api: DidOptimizer, calls: list[str]) -> None:
-    """So it is at night, when VICIdial optimizes its table and a person presses Ctrl-C."""
+@contextmanager
+def run_that_waits_for_the_table(site: Site, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Start a run and wait until it waits for the table, which it gets at the end."""
     with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
         cursor.execute("LOCK TABLES vicidial_log WRITE")
-        with site.start("run") as process:
-            wait_until(lambda: site.mariadb.execute(
-                "SELECT 1 FROM information_schema.processlist WHERE user = 'cron' AND state LIKE 'Waiting for table%%'"
-            ))  # fmt: skip
-            process.send_signal(signal.SIGINT)
-            cursor.execute("UNLOCK TABLES")
-            stdout, stderr = process.communicate(timeout=PATIENCE)
+        process = site.start("run", *arguments)
+        wait_until(lambda: site.mariadb.execute(
+            "SELECT 1 FROM information_schema.processlist WHERE user = 'cron' AND state LIKE 'Waiting for table%%'"
+        ))  # fmt: skip
+        yield process
+        cursor.execute("UNLOCK TABLES")
+
+
+def test_a_signal_during_a_wait_for_the_database_sends_nothing(site: Site, api: DidOptimizer, calls: list[str]) -> None:
+    """So it is at night, when VICIdial optimizes its table and a person presses Ctrl-C."""
+    with run_that_waits_for_the_table(site) as process:
+        process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
     assert 130 == process.returncode
     assert "❌ Stopped by SIGINT" in stderr
     assert "✅ Sync completed successfully" not in stdout
+    assert [] == api.posts
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+
+
+@pytest.mark.parametrize(
+    ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
+)
+def test_a_signal_ends_a_run_that_has_nothing_to_send(
+    number: signal.Signals, exit_code: int, site: Site, api: DidOptimizer
+) -> None:
+    with run_that_waits_for_the_table(site) as process:
+        process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert exit_code == process.returncode
+    assert f"❌ Stopped by {number.name}" in stderr
+    assert [] == [word for word in ("✅", "⏳", "📊") if word in stdout]
+    assert [] == api.posts
+    assert 0 == site.vicisync("run").returncode
+
+
+def test_a_run_s_time_passes_while_it_waits_for_the_table(site: Site, api: DidOptimizer, calls: list[str]) -> None:
+    with run_that_waits_for_the_table(site, "--max-runtime", "1") as process:
+        time.sleep(1)
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (0, "") == (process.returncode, stderr)
+    assert "⏳ There is more to look at; the next run goes on" in stdout
+    assert "✅" not in stdout
     assert [] == api.posts
     assert 0 == site.vicisync("run").returncode
     assert sorted(calls) == sorted(api.records)
@@ -158,24 +196,42 @@ def test_a_run_ends_in_good_order_when_its_time_is_up_and_the_next_goes_on(
     assert (0, "") == (done.returncode, done.stderr)
     assert 0 < sent < CALLS
     assert f"📊 Summary: {sent} processed, 0 failed" in done.stdout
+    assert "⏳ There is more to look at; the next run goes on" in done.stdout
+    assert "✅ Sync completed successfully" not in done.stdout
     api.latency = 0
     assert 0 == site.vicisync("run", "--max-runtime", "0").returncode
     assert sorted(calls) == sorted(api.records)
     assert 0 == api.repeats
 
 
-@pytest.mark.parametrize("hangs_from", [0, 1], ids=["from the start", "when it was well at first"])
+@pytest.mark.parametrize(
+    ("hangs_from", "settings", "exit_code", "words"),
+    [
+        pytest.param(0, {"max_runtime": "2"}, 4, "No call got through to DID Optimizer at ", id="from the start"),
+        pytest.param(1, {"api_timeout": "2", "max_runtime": "2"}, 0, "", id="when it was well at first"),
+        pytest.param(1, {"max_retries": "0"}, 4, " is down: 5 calls in a row failed, ", id="for five calls in a row"),
+    ],
+)
 def test_an_api_that_hangs_holds_up_no_run_for_long(
-    hangs_from: int, site: Site, api: DidOptimizer, calls: list[str]
-) -> None:
-    """Two seconds, and a time-out of one; nothing is lost, and nothing more than what hung is sent again."""
-    site.configure(api_timeout="1", max_runtime="2")
+    hangs_from: int, settings: dict[str, str], exit_code: int, words: str, site: Site, api: DidOptimizer,
+    calls: list[str],
+) -> None:  # fmt: skip
+    """A run lasts max_runtime and api_timeout, or until five calls in a row have failed.
+
+    Nothing is lost, and nothing more than what hung is sent again. Where the API was well at first, the time-out is as
+    long as the run: each worker has one call that fails, too few for an outage. Were it shorter, some of them would
+    begin a second call, as the chance of the backoff wills.
+    """
+    site.configure(**{"api_timeout": "1", **settings})
     api.fault_for = lambda _: slow(90) if len(api.posts) >= hangs_from else None
     began = time.monotonic()
     done = site.vicisync("run")
     assert time.monotonic() - began < 30
-    assert done.returncode == (0 if hangs_from else 4), done.stderr
+    assert exit_code == done.returncode, done.stderr
+    assert words in done.stderr
+    assert bool(words) == bool(done.stderr)
     unanswered = len([post for post in api.posts if post.http_status != 200])
+    assert len(api.posts) == hangs_from + unanswered <= 1 + 2 * CONCURRENCY
     api.fault_for = None
     assert 0 == site.vicisync("run").returncode
     assert sorted(calls) == sorted(api.records)

@@ -49,16 +49,13 @@ def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
                 raise Damaged(f"it is {status.st_size} bytes long, far more than any checkpoint")
             return parse(file.read().decode("ascii"), give_up_after)
         except UnicodeDecodeError as error:
-            raise _damaged(path, f"byte {error.start} is no text") from error
+            damage = Damaged(f"byte {error.start} is no text")
         except Damaged as error:
-            raise _damaged(path, str(error)) from error
-
-
-def _damaged(path: Path, why: str) -> CheckpointError:
-    return CheckpointError(
-        f"The checkpoint {path} is damaged: {why}. Nothing was sent and the file was left as it is."
+            damage = error
+    raise CheckpointError(
+        f"The checkpoint {path} is damaged: {damage}. Nothing was sent and the file was left as it is."
         f" To go on from a time of your choice: {_MENDS}"
-    )
+    ) from damage
 
 
 def read_old_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:

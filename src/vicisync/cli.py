@@ -8,6 +8,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -30,8 +31,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 def main() -> None:
     """Run the command and exit: with the code of the error that ended it, or 1 and a traceback for a bug."""
     # Where whoever started us has closed them, what is said goes nowhere, and the calls go on.
-    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 -- open until the process ends
-    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115 -- likewise
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 -- open to the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
     for stream in (sys.stdout, sys.stderr):
         # A log line that the locale cannot write is written escaped; it must not end a run.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -42,17 +43,22 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx:
-            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.", err=True)
+            _tell(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.", err=True)
         Report(sys.stderr).error(error.format_message())
         code = error.exit_code
     except click.Abort:
-        click.echo("Aborted; nothing was changed", err=True)
+        _tell("Aborted; nothing was changed", err=True)
         code = 130
     except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
         traceback.print_exc()
         Report(sys.stderr).error("This is a bug in vicisync; please report the lines above")
         code = 1
     sys.exit(code)
+
+
+def _tell(line: str, *, err: bool = False) -> None:
+    with suppress(OSError):  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
+        click.echo(line, err=err)
 
 
 def _conf_options(command: F) -> F:
@@ -188,7 +194,7 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str, yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
-    from vicisync.checkpoint import starting_at
+    from vicisync.checkpoint import Damaged, starting_at
     from vicisync.checkpoint_file import CheckpointFile, read_checkpoint
 
     now = time.time()
@@ -204,13 +210,13 @@ def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to:
             old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
             was = f"{local(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
         except CheckpointError as error:
-            if not isinstance(error.__cause__, ValueError):
+            if not isinstance(error.__cause__, Damaged):
                 raise  # no checkpoint stands in the file's place, and none could be put there
             was = f"damaged: {error.__cause__}"
-        click.echo(f"Old checkpoint: {was}")
-        click.echo(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
+        _tell(f"Old checkpoint: {was}")
+        _tell(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
         if not yes and sys.stdin.isatty():
             click.confirm("Reset?", abort=True)
         file.save(starting_at(epoch, settings.give_up_after))
-    click.echo(f"💾 Saved checkpoint: {local(epoch)}")
+    _tell(f"💾 Saved checkpoint: {local(epoch)}")
     return 0

@@ -126,8 +126,10 @@ class _Look:
             ready = []
         # What failed before comes last and holds up nobody. What failed while others passed is tried in company only:
         # alone, it could not be told from an outage.
-        if self._send(failed, failed_before=True) and struck and self.delivery.has_passed_any():
-            self._send(struck, failed_before=True)
+        if not self._send(failed, failed_before=True):
+            return False
+        if struck and self.delivery.has_passed_any() and not self._send(struck, failed_before=True):
+            return False
         return not self.delivery.is_over()
 
     def _begin_at(self) -> int:
