@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test suite chaos lint clean
+.PHONY: help demo test suite chaos bench lint clean
 
 help:
 	@echo "make demo    an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
 	@echo "make test    ruff, mypy and the whole suite with coverage"
 	@echo "make chaos   a minute of kills, faults and restarts"
+	@echo "make bench   poll cost, throughput, start and memory beside their baselines: some minutes"
 	@echo "make clean   remove what these made"
 
 demo: $(VENV)/ready
@@ -24,6 +25,9 @@ suite: $(VENV)/ready
 
 chaos: $(VENV)/ready
 	$(BIN)/python -m rehearsal.chaos --seconds 60
+
+bench: $(VENV)/ready
+	$(BIN)/python -m bench
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check

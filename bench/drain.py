@@ -1,85 +1,98 @@
-"""How fast a backlog drains, against what the API's latency allows, and against the loops one would write at first."""
+"""How fast a backlog drains.
+
+Beside it: what the API's latency allows, what bare sockets make of that on this machine, and the loops that one would
+write at first.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from statistics import median
 
-from bench.figure import Figure, ratio
-from bench.ground import Ground, drain
+from bench.figure import Figure, Outcome
+from bench.ground import LOOK_BACK, Ground, drain
 from bench.process import API_KEY, did_optimizer, run
 from rehearsal.site import Site
 
-LATENCIES = (0, 20, 100)
-"""Milliseconds that the API takes for an answer."""
-
-SHARE_AT_100_MS = 5
-"""One in so many calls is enough where each takes that long; a loop is given one in as many as vicisync has at once."""
+CONCURRENCIES = (8, 32)
+LOOPS = ("session", "post")
 
 FINAL_BY = 300
 """Seconds after the last call's end, by when each has its final disposition."""
 
+LOOP_SECONDS = 10
+"""What a loop over a slow API is given; its rate does not change."""
 
-def measure(ground: Ground, say: Callable[[str], None]) -> tuple[list[Figure], dict[str, dict[str, float]]]:
-    """Measure drains at each latency with 8 and 32 connections, and both loops, in turns; calls a second."""
-    backlog = ground.scale.backlog
+
+def measure(ground: Ground) -> Outcome:
+    """Measure every way to drain, at every latency, in turns, in calls a second; vicisync's whole process counts."""
     until = ground.now - FINAL_BY
     sites = {
-        f"vicisync_{concurrency}": ground.site(f"drain_{concurrency}", backlog, until, concurrency=str(concurrency))
-        for concurrency in (8, 32)
+        number: ground.site(f"drain_{number}", ground.scale.backlog, until, concurrency=str(number))
+        for number in CONCURRENCIES
     }
     rates: dict[str, dict[str, float]] = {}
-    for latency in LATENCIES:
-        kinds = [*sites, "session", "post"]
-        measured: dict[str, list[float]] = {kind: [] for kind in kinds}
-        for number in range(ground.scale.drains if latency < 100 else 1):
-            say(f"drain: {latency} ms, round {number + 1}")
-            for kind in kinds:
-                with did_optimizer(latency / 1000) as url:
-                    if kind in sites:
-                        rate = _drain(sites[kind], url, until, backlog)
-                    else:
-                        rate = _loop(ground, kind, url, backlog if latency == 0 else max(10, 10 * backlog // (10 + 5 * latency)))
-                measured[kind].append(rate)
-        rates[f"{latency}_ms"] = {kind: median(values) for kind, values in measured.items()}
-    return _figures(rates, backlog), rates
+    for latency in ground.scale.latencies:
+        rounds = []
+        for number in range(ground.scale.drains):
+            ground.say(f"drain: {latency} ms, round {number + 1} of {ground.scale.drains}")
+            rounds.append(_one_round(ground, sites, latency, until))
+        rates[f"{latency}_ms"] = {kind: median(one[kind] for one in rounds) for kind in rounds[0]}
+    return Outcome(_figures(rates, ground.scale.backlog), {"calls_a_second": rates})
 
 
-def _drain(site: Site, url: str, until: int, backlog: int) -> float:
-    """Give the rate of the whole process, from its start to its end."""
-    site.api_url = url
-    site.configure()
-    return backlog / drain(site, until - 3600, backlog).seconds
+def _one_round(ground: Ground, sites: dict[int, Site], latency: int, until: int) -> dict[str, float]:
+    backlog = ground.scale.backlog
+    calls = backlog if latency < 100 else backlog // 5
+    rates = {}
+    for number, site in sites.items():
+        with did_optimizer(latency / 1000) as url:
+            rates[f"vicisync_{number}"] = calls / drain(site, url, until - LOOK_BACK, calls).seconds
+        rates[f"sockets_{number}"] = _loop(ground, "sockets", latency, calls, number)
+    for kind in LOOPS:
+        fewer = calls if latency == 0 else min(calls, LOOP_SECONDS * 1000 // latency)
+        rates[kind] = _loop(ground, kind, latency, fewer, 1)
+    return rates
 
 
-def _loop(ground: Ground, kind: str, url: str, calls: int) -> float:
-    command = [sys.executable, "-m", "bench.post_loop", kind, url, API_KEY, str(calls)]
-    return calls / float(run(ground.folder / "drain_8", command).output)
+def _loop(ground: Ground, kind: str, latency: int, calls: int, connections: int) -> float:
+    with did_optimizer(latency / 1000) as url:
+        command = [sys.executable, "-m", "bench.post_loop", kind, url, API_KEY, str(calls), str(connections)]
+        return calls / float(run(ground.folder / f"drain_{CONCURRENCIES[0]}", command).output)
 
 
 def _figures(rates: dict[str, dict[str, float]], backlog: int) -> list[Figure]:
     figures = []
-    for concurrency, at_least in ((8, 0.93), (32, 0.8)):
-        figures.append(
-            ratio(
-                f"drain_20_ms_{concurrency}",
-                f"draining {backlog:,} calls at 20 ms, {concurrency} connections, against what the latency allows",
-                rates["20_ms"][f"vicisync_{concurrency}"],
-                concurrency * 50,
+    for number, at_least in zip(CONCURRENCIES, (0.93, 0.8)):
+        what = f"draining {backlog:,} calls at 20 ms, {number} connections"
+        ours = rates["20_ms"][f"vicisync_{number}"]
+        allowed = number * 1000 / 20
+        figures += [
+            Figure(
+                f"drain_20_ms_{number}",
+                f"{what}, against what the latency allows",
+                ours,
                 "/s",
+                allowed,
                 at_least=at_least,
-            )
-        )
-    for kind, words, at_least in (("session", "a bare Session.post loop", 1.2), ("post", "a requests.post loop", None)):
+            ),
+            Figure(
+                f"drain_20_ms_{number}_against_sockets",
+                f"{what}, against bare sockets",
+                ours,
+                "/s",
+                rates["20_ms"][f"sockets_{number}"],
+            ),
+        ]
+    for kind, words, lowest in (("session", "a bare Session.post loop", 1.2), ("post", "a requests.post loop", None)):
         figures.append(
-            ratio(
+            Figure(
                 f"drain_0_ms_against_{kind}",
                 f"draining {backlog:,} calls at 0 ms, against {words}",
                 rates["0_ms"]["vicisync_8"],
-                rates["0_ms"][kind],
                 "/s",
-                at_least=at_least,
+                rates["0_ms"][kind],
+                at_least=lowest,
             )
         )
     return figures

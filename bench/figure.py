@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
-from pathlib import Path
-
-from rehearsal.mariadb import MariaDB
-from vicisync import __version__
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured figure."""
+    """One figure: what was measured, alone or as a ratio to a baseline of the same run."""
 
     key: str
-    """Its name in results.json; it stays the same from version to version."""
+    """Its name in results.json, the same from version to version."""
     what: str
-    value: float
+    measured: float
     unit: str
+    """Of ``measured`` and ``baseline``."""
     baseline: float | None = None
-    """What it is compared with, measured in the same run, in the unit of ``measured``."""
-    measured: float | None = None
-    """What was measured; ``value`` is its ratio to ``baseline`` where there is one."""
-    measured_unit: str = ""
+    is_ratio: bool = True
+    """Whether ``value`` is the ratio to the baseline; else the baseline just stands beside it."""
     at_most: float | None = None
     at_least: float | None = None
+
+    @property
+    def value(self) -> float:
+        """What is compared with the target."""
+        return self.measured / self.baseline if self.is_ratio and self.baseline is not None else self.measured
 
     @property
     def reached(self) -> bool | None:
@@ -39,30 +37,25 @@ class Figure:
 
     def as_json(self) -> dict[str, object]:
         """Give it as it stands in results.json."""
-        return {**asdict(self), "reached": self.reached}
+        return {**asdict(self), "value": self.value, "reached": self.reached}
 
 
-def ratio(
-    key: str,
-    what: str,
-    measured: float,
-    baseline: float,
-    unit: str,
-    *,
-    at_most: float | None = None,
-    at_least: float | None = None,
-) -> Figure:
-    """Make a figure of what was measured and its baseline, both in ``unit``."""
-    value = measured / baseline
-    return Figure(key, what, value, "×", baseline, measured, unit, at_most=at_most, at_least=at_least)
+class Outcome(NamedTuple):
+    """What came of one subject."""
+
+    figures: list[Figure]
+    details: object
+    """All that was measured, for results.json."""
 
 
 def table(figures: Iterable[Figure]) -> str:
     """Write figures as a table in plain text."""
-    rows = [("", "figure", "measured", "target", "from")]
+    rows = [("", "figure", "value", "target", "measured")]
     for figure in figures:
         sign = {True: "✓", False: "✗", None: "·"}[figure.reached]
-        rows.append((sign, figure.what, f"{_short(figure.value)} {figure.unit}", _target(figure), _origin(figure)))
+        unit = "×" if figure.is_ratio and figure.baseline is not None else figure.unit
+        value = f"{_short(figure.value)} {unit}"
+        rows.append((sign, figure.what, value, _target(figure), _origin(figure)))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
     return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
 
@@ -74,32 +67,11 @@ def _target(figure: Figure) -> str:
 
 
 def _origin(figure: Figure) -> str:
-    if figure.baseline is None or figure.measured is None:
+    if figure.baseline is None:
         return ""
-    return f"{_short(figure.measured)} {figure.measured_unit} against {_short(figure.baseline)}"
+    word = "against" if figure.is_ratio else "beside"
+    return f"{_short(figure.measured)} {figure.unit} {word} {_short(figure.baseline)}"
 
 
 def _short(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-
-
-def machine(mariadb: MariaDB) -> dict[str, object]:
-    """Say what the figures were measured on."""
-    return {
-        "cores": os.cpu_count(),
-        "processor": _processor(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "mariadb": mariadb.execute("SELECT VERSION()")[0][0],
-        "vicisync": __version__,
-        **{package: version(package) for package in ("PyMySQL", "requests", "click", "urllib3")},
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -1,8 +1,9 @@
-"""What all subjects share: the database server, call centres of a given size, and how much is measured."""
+"""What all subjects stand on: the database server, call centres of a given size, and how much is measured."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +13,15 @@ from rehearsal.mariadb import MariaDB
 from rehearsal.site import COMMAND, PASSWORD, Site
 
 CALLS_AN_HOUR = 30_000
-"""What the Perl script's setup guide names as a busy dialer; then a poll meets the 5,000 calls of its overlap."""
+"""What the setup guide of the script that vicisync replaces names as its limit."""
 
 OVERLAP = 600
-"""Seconds; vicisync's own default."""
+"""Seconds that a poll looks back, vicisync's default: 5,000 calls."""
+
+LOOK_BACK = 3600
+"""Seconds before a backlog's first call from which on a drain delivers."""
+
+NOWHERE = "http://127.0.0.1:9"
 
 
 @dataclass(frozen=True)
@@ -25,40 +31,51 @@ class Scale:
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     """Calls in the table."""
     polls: int = 7
-    """Idle polls of each table, and of each baseline beside them; medians count."""
-    imports: int = 21
-    """Idle runs whose CPU is measured."""
+    """Idle polls of each table."""
+    busy: int = 10_000
+    """Calls in the table of a call centre whose idle runs are measured."""
+    idle_runs: int = 21
     drains: int = 3
     """Drains of each kind."""
+    latencies: tuple[int, ...] = (0, 20, 100)
+    """Milliseconds that the API takes for an answer."""
     backlog: int = 5_000
-    """Calls to drain."""
-    most: int = 200_000
-    """Calls of the drain whose memory is measured, beside one of ``least``."""
-    least: int = 2_000
+    """Calls of a drain whose rate is measured."""
+    little: int = 2_000
+    """Calls of a drain whose memory is measured."""
+    much: int = 200_000
 
 
 HUGE = 10_000_000
-TINY = Scale(sizes=(1_000, 2_000), polls=1, imports=1, drains=1, backlog=60, most=60, least=20)
-"""For seeing that the benchmark works; its figures mean nothing."""
+"""Calls of the table that ``--huge`` adds."""
+
+TINY = Scale(
+    sizes=(100, 200), polls=1, busy=100, idle_runs=1, drains=1, latencies=(0, 20), backlog=16, little=8, much=16
+)
+"""Enough to see that everything works."""
 
 
 @dataclass(frozen=True)
 class Ground:
-    """One database server, whose clock stands at ``now`` (epoch) for everyone but root."""
+    """One database server; for all but root its clock stands still at ``now``, so that every poll sees the same."""
 
     folder: Path
     mariadb: MariaDB
     scale: Scale
     now: int
+    """Epoch."""
+    say: Callable[[str], None]
+    """Tells people what is being done."""
 
-    def site(self, name: str, calls: int, until: int, api_url: str = "http://127.0.0.1:9", **settings: str) -> Site:
-        """Set up a call centre with ``calls`` calls in its table, the last of which ended at ``until`` (epoch)."""
+    def site(self, name: str, calls: int, until: int, api_url: str = NOWHERE, **settings: str) -> Site:
+        """Set up a call centre with ``calls`` calls in its table, the last of which ended by the epoch ``until``."""
+        self.say(f"{name}: a table of {calls:,} calls")
         self.mariadb.create_table(name)
         with self.mariadb.connect(name) as connection:
             fill(connection, calls, until, CALLS_AN_HOUR)
         self.mariadb.create_reader("cron", PASSWORD, name)
-        # That is the newest table's reader; several tables are measured in turns.
-        self.mariadb.execute("GRANT SELECT ON *.* TO 'cron'@'%%'")
+        # That makes the account anew, for this table; the others are still to be polled.
+        self.mariadb.execute("GRANT SELECT ON *.* TO cron@'%%'")
         site = Site(self.folder / name, self.mariadb, name, api_url, API_KEY, {"max_runtime": "0", **settings})
         site.folder.mkdir()
         site.configure()
@@ -70,10 +87,12 @@ def vicisync(site: Site, *arguments: str) -> Usage:
     return run(site.folder, [COMMAND, *arguments], site.environment())
 
 
-def drain(site: Site, ended_after: int, calls: int) -> Usage:
-    """Deliver ``calls`` calls, all that ended after an epoch; raise Failed where it is not them that were delivered."""
+def drain(site: Site, url: str, ended_after: int, calls: int) -> Usage:
+    """Deliver the first ``calls`` calls that ended after an epoch to the API at ``url``; raise Failed for any other."""
+    site.api_url = url
+    site.configure()
     vicisync(site, "reset-checkpoint", "--yes", "--to", str(ended_after))
-    usage = vicisync(site, "run")
+    usage = vicisync(site, "run", "--limit", str(calls))
     if not re.search(rf"Summary: {calls} processed, 0 failed", usage.output):
         raise Failed(f"Not {calls} calls were delivered:\n{usage.output[-2000:]}")
     return usage

@@ -1,4 +1,4 @@
-"""What an idle run, whole process, costs in CPU; beside it, merely importing the three packages it builds on."""
+"""What an idle run costs in CPU, the whole process; beside it, importing the packages that vicisync builds on."""
 
 from __future__ import annotations
 
@@ -6,52 +6,44 @@ import sys
 from collections.abc import Callable
 from statistics import median
 
-from bench.figure import Figure, ratio
+from bench.figure import Figure, Outcome
 from bench.ground import CALLS_AN_HOUR, OVERLAP, Ground, vicisync
 from bench.process import did_optimizer, run
 
 IMPORTS = "import pymysql, click, requests"
 
+NIGHT = 3600
+"""Seconds since the last call of a call centre that is closed."""
 
-def measure(ground: Ground, say: Callable[[str], None]) -> tuple[list[Figure], dict[str, object]]:
-    """Measure idle runs of a busy call centre and of one at night, and the imports, in turns."""
-    say("idle: two call centres")
-    rows = CALLS_AN_HOUR * OVERLAP // 3600
+
+def measure(ground: Ground) -> Outcome:
+    """Measure idle runs in a busy call centre and in one that is closed, and the imports, in turns."""
+    calls = ground.scale.busy
+    in_overlap = min(calls, CALLS_AN_HOUR * OVERLAP // 3600)
     with did_optimizer(latency=0.0) as url:
-        busy = ground.site("idle_busy", 2 * rows, ground.now, url)
-        night = ground.site("idle_night", 2 * rows, ground.now - 3600, url)
-        for site in (busy, night):
+        busy = ground.site("idle_busy", calls, ground.now, url)
+        closed = ground.site("idle_closed", calls, ground.now - NIGHT, url)
+        for site in (busy, closed):
             vicisync(site, "reset-checkpoint", "--yes", "--to", str(ground.now - OVERLAP - 60))
             vicisync(site, "run")
     kinds: dict[str, Callable[[], float]] = {
         "busy": lambda: vicisync(busy, "run").cpu,
         "imports": lambda: run(busy.folder, [sys.executable, "-c", IMPORTS]).cpu,
-        "night": lambda: vicisync(night, "run").cpu,
+        "closed": lambda: vicisync(closed, "run").cpu,
         "python": lambda: run(busy.folder, [sys.executable, "-c", ""]).cpu,
     }
-    cpu: dict[str, list[float]] = {kind: [] for kind in kinds}
     for command in kinds.values():
         command()  # compiles, and brings the files into memory
-    say(f"idle: {ground.scale.imports} rounds")
-    for _ in range(ground.scale.imports):
-        for kind, command in kinds.items():
-            cpu[kind].append(command() * 1000)
-    ms = {kind: median(values) for kind, values in cpu.items()}
-    figures = [
-        ratio(
-            "idle_cpu",
-            "an idle run, whole process, CPU, against importing the three packages",
-            ms["night"],
-            ms["imports"],
-            "ms",
-            at_most=0.9,
-        ),
-        ratio(
-            "idle_cpu_busy",
-            f"the same with {rows:,} calls in the overlap",
-            ms["busy"],
-            ms["imports"],
-            "ms",
-        ),
-    ]
-    return figures, {"cpu_ms": ms}
+    ground.say(f"idle: {ground.scale.idle_runs} rounds")
+    rounds = [{kind: command() for kind, command in kinds.items()} for _ in range(ground.scale.idle_runs)]
+    ms = {kind: median(one[kind] for one in rounds) * 1000 for kind in kinds}
+    what = "CPU of an idle run, whole process, against importing pymysql, click and requests"
+    return Outcome(
+        [
+            Figure(
+                "idle_cpu", f"{what}; {in_overlap:,} calls in the overlap", ms["busy"], "ms", ms["imports"], at_most=0.9
+            ),
+            Figure("idle_cpu_closed", "the same at night", ms["closed"], "ms", ms["imports"]),
+        ],
+        {"cpu_ms": ms},
+    )

@@ -1,32 +1,70 @@
-"""The loops that one would write at first, to set vicisync's rate beside; to be run as a process of its own.
+"""What one would write at first, and what the API can carry at most, to set beside vicisync; a process of its own.
 
-    python -m bench.post_loop post|session URL API_KEY CALLS
+    python -m bench.post_loop post|session|sockets URL API_KEY CALLS CONNECTIONS
 
-Prints how many seconds the loop took; importing, and making up the calls, does not count.
+``post`` and ``session`` are loops over requests.post and Session.post, on one connection at a time; ``sockets`` are
+threads that write ready-made bytes and wait for an answer. Prints the seconds that took, without imports and making up
+the calls.
 """
 
 from __future__ import annotations
 
+import json
+import socket
 import sys
+import threading
 import time
+from collections.abc import Sequence
+from urllib.parse import urlsplit
 
 import requests
 
+from vicisync.api import PATH
 from vicisync.call import Call, payload
 
 
 def main() -> None:
     """Do it."""
-    kind, url, api_key, calls = sys.argv[1:]
+    kind, url, api_key, calls, connections = sys.argv[1:]
     payloads = [payload(_call(number), {}) for number in range(int(calls))]
-    headers = {"x-api-key": api_key}
+    if kind == "sockets":
+        seconds = _sockets(url, api_key, payloads, int(connections))
+    else:
+        seconds = _requests(kind, url, api_key, payloads)
+    sys.stdout.write(f"{seconds}\n")
+
+
+def _requests(kind: str, url: str, api_key: str, payloads: Sequence[object]) -> float:
     with requests.Session() as session:
         post = session.post if kind == "session" else requests.post
         began = time.monotonic()
         for data in payloads:
-            post(f"{url}/api/v1/call-results", json=data, headers=headers, timeout=10).raise_for_status()
-        seconds = time.monotonic() - began
-    sys.stdout.write(f"{seconds}\n")
+            post(url + PATH, json=data, headers={"x-api-key": api_key}, timeout=10).raise_for_status()
+        return time.monotonic() - began
+
+
+def _sockets(url: str, api_key: str, payloads: Sequence[object], connections: int) -> float:
+    address = urlsplit(url)
+    posts = []
+    for data in payloads:
+        body = json.dumps(data)
+        head = f"POST {PATH} HTTP/1.1\r\nHost: {address.netloc}\r\nx-api-key: {api_key}\r\n"
+        posts.append(f"{head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
+
+    def work(first: int) -> None:
+        with socket.create_connection((address.hostname or "", address.port or 80)) as connection:
+            for post in posts[first::connections]:
+                connection.sendall(post)
+                if b"200 OK" not in connection.recv(65536):
+                    raise OSError("The API refuses the call")
+
+    threads = [threading.Thread(target=work, args=(first,)) for first in range(connections)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return time.monotonic() - began
 
 
 def _call(number: int) -> Call:

@@ -1,4 +1,4 @@
-"""The processes of the benchmark: commands with what they use, and the API on the far side."""
+"""The processes of the benchmark: commands with what they use, and the API at the far end."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[1]
+LAUNCHER = Path(__file__).with_name("launch.py")
 API_KEY = "bench-key"
 
 
 class Failed(Exception):
-    """A command of the benchmark did not do what it was measured for; ``str()`` holds what it said."""
+    """A command did not do what was to be measured; ``str()`` holds what it said."""
 
 
 class Usage(NamedTuple):
     """What a command used."""
 
     seconds: float
+    """On the clock, from its start to its end."""
     cpu: float
     """Seconds, of user and system."""
     peak: int
@@ -32,13 +34,13 @@ class Usage(NamedTuple):
 
 
 def run(folder: Path, command: Sequence[str | Path], environment: Mapping[str, str] = os.environ) -> Usage:
-    """Run a command to its end, its output in a file as under cron; raise Failed unless it exits with 0."""
+    """Run a command to its end, its output in a file in ``folder`` as under cron; raise Failed unless it exits 0."""
     log = folder / "output.log"
     log.unlink(missing_ok=True)
-    launcher = [sys.executable, "-I", "-S", str(Path(__file__).with_name("launch.py")), str(log)]
     launched = subprocess.run(
-        [*launcher, *map(str, command)],
-        env=_as_installed(folder, environment),
+        [sys.executable, "-I", "-S", LAUNCHER, log, *command],
+        cwd=ROOT,
+        env=_as_installed(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         check=True,
@@ -49,10 +51,10 @@ def run(folder: Path, command: Sequence[str | Path], environment: Mapping[str, s
     return usage
 
 
-def _as_installed(folder: Path, environment: Mapping[str, str]) -> dict[str, str]:
-    """Let Python keep what it compiles, whatever the caller's habits: installed programs do."""
-    clean = {name: value for name, value in environment.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**clean, "PYTHONPYCACHEPREFIX": str(folder.parent / "compiled")}
+def _as_installed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Take away what would slow Python down: an installed program is compiled once, and buffers its output."""
+    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+    return {name: value for name, value in environment.items() if name not in unwanted}
 
 
 @contextmanager
@@ -64,4 +66,4 @@ def did_optimizer(latency: float) -> Iterator[str]:
             assert process.stdout is not None  # noqa: S101 -- for mypy
             yield process.stdout.readline().strip()
         finally:
-            process.kill()
+            process.terminate()
