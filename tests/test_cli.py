@@ -865,3 +865,12 @@ def test_a_checkpoint_written_by_hand_is_gone_on_from(command: str, site: Site, 
     )
     assert "First run" not in vicisync(site, "run", environment=INDIA).stdout
     assert sorted(expected) == sorted(arrived(api))
+
+
+@pytest.mark.parametrize("setting", ["metrics_file=/tmp/vicisync.prom", "ping_url=https://hc.example/secret-id"])
+def test_a_setting_of_a_later_version_is_said_to_do_nothing_yet(setting: str, site: Site) -> None:
+    name, _, value = setting.partition("=")
+    site.configure(**{name: value})
+    done = site.vicisync("run")
+    assert f"⚠ {name} is set, but this version does nothing with it yet" in done.stdout
+    assert "secret-id" not in done.stdout

@@ -116,6 +116,9 @@ def run(
         dry_run=dry_run,
         open_bar=None if dry_run else _progress_bar,
     )
+    for name in ("metrics_file", "ping_url"):
+        if getattr(settings, name):
+            report.warning(f"{name} is set, but this version does nothing with it yet")
     stop = _stop_on_signals()
     tally = run_once(
         settings, report, stop, _Unsent if dry_run else _session_of(settings), dry_run=dry_run, limit=limit
