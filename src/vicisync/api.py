@@ -94,9 +94,11 @@ class ApiSession:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
+    if "Retry-After" not in headers:
+        return None
     try:
         return float(Retry().parse_retry_after(headers["Retry-After"]))
-    except (KeyError, InvalidHeader, ValueError, OverflowError):  # the latter two from dates and numbers beyond reason
+    except (InvalidHeader, ValueError, OverflowError):  # the latter two from dates and numbers beyond reason
         return None
 
 

@@ -171,8 +171,10 @@ class Delivery:
     def offer(self, call: Call, *, failed_before: bool = False) -> bool:
         """Hand over a call that the ledger holds as about to be sent, when there is room. False: the run is over."""
         with self._room:
-            while len(self._fresh) >= self._settings.concurrency and not self.is_over():
-                self._room.wait(_GLANCE)
+            if len(self._fresh) >= 2 * self._settings.concurrency:
+                # Woken for a handful of calls at a time: the run's thread and the workers share one interpreter.
+                while len(self._fresh) > self._settings.concurrency and not self.is_over():
+                    self._room.wait(_GLANCE)
             if self.is_over():
                 return False
             self._fresh.append(Parcel(call, 0 if failed_before else None))
@@ -221,7 +223,8 @@ class Delivery:
                         return parcel
                     if self._fresh and self._may_begin_another():
                         self._in_flight += 1
-                        self._room.notify()
+                        if len(self._fresh) <= self._settings.concurrency + 1:
+                            self._room.notify()
                         return self._fresh.popleft()
                 if self._closing and not self._fresh and not self._retries:
                     break
