@@ -10,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -117,12 +116,12 @@ class Report:
 
     def _fall_silent(self, error: OSError) -> None:
         """Go on without a log: its disk is full, or whoever read it has gone; calls are worth more than words."""
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
-        os.close(nowhere)
-        with suppress(OSError):  # both may be one file, on one full disk
+        _send_to_nowhere(self._stream)
+        try:
             sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")
             sys.stderr.flush()
+        except OSError:  # both are one file, on one full disk
+            _send_to_nowhere(sys.stderr)
 
     def opening(self, end_epoch: int, found: int, behind: int) -> None:
         """Say that there are calls to send: ``found`` now, about ``behind`` more after those."""
@@ -252,3 +251,10 @@ class Report:
 def _reason(watched: Watched) -> str:
     words = REASONS.get(watched.reason, watched.reason)
     return f"{words} in {watched.strikes} runs" if watched.strikes else words
+
+
+def _send_to_nowhere(stream: TextIO) -> None:
+    """Let what a stream still holds be flushed: Python would end with exit code 120 over words that it cannot write."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
