@@ -25,7 +25,7 @@ LOOP_SECONDS = 10
 
 
 def measure(ground: Ground) -> Outcome:
-    """Measure every way to drain, at every latency, in turns, in calls a second; vicisync's whole process counts."""
+    """Measure every way to drain, at every latency, in turns, in calls a second; no start of Python counts."""
     until = ground.now - FINAL_BY
     sites = {
         number: ground.site(f"drain_{number}", ground.scale.backlog, until, concurrency=str(number))

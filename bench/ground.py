@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.process import API_KEY, Failed, Usage, run
 from rehearsal.dialer import fill
@@ -87,12 +88,21 @@ def vicisync(site: Site, *arguments: str) -> Usage:
     return run(site.folder, [COMMAND, *arguments], site.environment())
 
 
-def drain(site: Site, url: str, ended_after: int, calls: int) -> Usage:
+class Drained(NamedTuple):
+    """What it took to deliver a backlog."""
+
+    usage: Usage
+    seconds: float
+    """Of the run, from its first look to its last answer, as its summary says."""
+
+
+def drain(site: Site, url: str, ended_after: int, calls: int) -> Drained:
     """Deliver the first ``calls`` calls that ended after an epoch to the API at ``url``; raise Failed for any other."""
     site.api_url = url
     site.configure()
     vicisync(site, "reset-checkpoint", "--yes", "--to", str(ended_after))
     usage = vicisync(site, "run", "--limit", str(calls))
-    if not re.search(rf"Summary: {calls} processed, 0 failed", usage.output):
+    summary = re.search(rf"Summary: {calls} processed, 0 failed in ([0-9.]+)s", usage.output)
+    if not summary:
         raise Failed(f"Not {calls} calls were delivered:\n{usage.output[-2000:]}")
-    return usage
+    return Drained(usage, float(summary[1]))

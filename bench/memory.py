@@ -17,7 +17,7 @@ def measure(ground: Ground) -> Outcome:
         ground.say(f"memory: draining {calls:,} calls")
         with did_optimizer(latency=0.0) as url:
             ended_after = until - calls * 3600 // CALLS_AN_HOUR - LOOK_BACK
-            peaks[calls] = drain(site, url, ended_after, calls).peak / 1024**2
+            peaks[calls] = drain(site, url, ended_after, calls).usage.peak / 1024**2
     little, much = peaks.values()
     what = f"peak memory draining {ground.scale.much:,} calls"
     return Outcome(

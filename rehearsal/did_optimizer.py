@@ -34,6 +34,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Callable, Optional
 
+import uvloop
 from aiohttp import web
 
 REQUIRED = ("uniqueid", "phoneNumber", "campaignId")
@@ -153,7 +154,7 @@ class DidOptimizer:
 
     These may be set at any time:
 
-    - ``latency``: seconds that each answer takes
+    - ``latency``: seconds from the arrival of each request to its answer
     - ``fault_for``: asked with each payload for the fault to commit, or None
     - ``fail_rate``: share (0 to 1) of the other POSTs that suffer one of ``random_faults``, drawn from ``seed``
     - ``close_idle_after``: seconds after which an idle connection is closed without notice; None: 75 s, as usual
@@ -169,6 +170,7 @@ class DidOptimizer:
         seed: int = 1,
         record: Path | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         self.api_key = api_key
         self.latency = latency
@@ -184,7 +186,7 @@ class DidOptimizer:
         self._lock = threading.Lock()
         self._switch = threading.Lock()
         self._tally = _Tally()
-        self._loop = asyncio.new_event_loop()
+        self._loop = new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="DID Optimizer", daemon=True)
         self._web: web.Server | None = None
         self._listener: asyncio.Server | None = None
@@ -314,8 +316,7 @@ class DidOptimizer:
         transport.close()
 
     async def _anything_else(self, request: web.BaseRequest) -> web.Response:
-        if self.latency:
-            await asyncio.sleep(self.latency)
+        await self._until(self._loop.time() + self.latency)
         health = request.path == "/api/v1/health" or (request.path == "/api/health" and request.method == "GET")
         if not health:
             return web.Response(body=HTML, headers=_HTML_TYPE)
@@ -323,6 +324,7 @@ class DidOptimizer:
         return _respond(refusal or _json(200, {"success": True, "status": "healthy"}))
 
     async def _call_result(self, request: web.BaseRequest) -> web.StreamResponse:
+        arrived = self._loop.time()
         body = await request.read()
         payload = _json_object(body)
         fault = self._choose_fault(payload)
@@ -334,13 +336,11 @@ class DidOptimizer:
         with self._lock:
             number = len(self._tally.posts)
             self._tally.posts.append(Post(payload or {}, request.headers, now, None, stored, repeat))
-        wait = self.latency + (fault.wait if fault else 0.0)
-        if wait:
-            try:
-                await asyncio.sleep(wait)
-            except asyncio.CancelledError:  # the server goes down with the answer unsent
-                self._settle(number, None)
-                raise
+        try:
+            await self._until(arrived + self.latency + (fault.wait if fault else 0.0))
+        except asyncio.CancelledError:  # the server goes down with the answer unsent
+            self._settle(number, None)
+            raise
         sent = (fault.answer if fault else None) or honest
         # Who did not wait for the answer has lost it as surely as if the connection had been cut.
         whole = (fault is None or (fault.part is None and fault.raw is None)) and _is_connected(request)
@@ -348,6 +348,11 @@ class DidOptimizer:
         if sent is None or not whole:
             return self._cut(request, fault, sent)
         return _respond(_gzipped(sent) if fault is not None and fault.gzips else sent)
+
+    async def _until(self, due: float) -> None:
+        wait = due - self._loop.time()
+        if wait > 0:
+            await asyncio.sleep(wait)
 
     def _choose_fault(self, payload: dict[str, Any] | None) -> Fault | None:
         fault = self.fault_for(payload or {}) if self.fault_for is not None else None
@@ -476,6 +481,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         fail_rate=options.fail_rate,
         seed=options.seed,
         record=options.record,
+        new_loop=uvloop.new_event_loop,  # costs a client less of its answers' time, which benchmarks want
     ) as api:
         sys.stdout.write(f"{api.url}\n")
         sys.stdout.flush()

@@ -369,14 +369,14 @@ def test_the_wait_before_a_retry_is_anything_up_to_a_bound_that_doubles(tries: i
 def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver, answer: Answer) -> None:
     api = Api(always(answer))
 
-    done = deliver(api, 50)
+    done = deliver(api, 1000)
 
     assert isinstance(done.error, ApiError)
     assert str(done.error).startswith(f"{ADDRESSED} is down: 5 calls in a row failed, {answer.words}. Nothing is lost")
     assert api.posts == [number for number in range(HANDFUL) for _ in range(3)]
     assert api.max_in_flight == 1
-    assert done.offered < 50
-    assert set(done.watching) == set(range(50))
+    assert done.offered < 1000
+    assert set(done.watching) == set(range(1000))
     assert all(watched.strikes == 0 for watched in done.watching.values())
     assert [done.watching[number].reason for number in (0, 4, 5, 49)] == [FAILED, FAILED, TO_SEND, TO_SEND]
 

@@ -370,7 +370,9 @@ class History(RuleBasedStateMachine):
         with CheckpointFile(self.settings.checkpoint_file) as file:
             file.save(starting_at(to, self.settings.give_up_after))
         self.ended_after = to
-        self.allowed_repeats += sum(life.end > to for life in self.world.lives)
+        # A hot key's call that was delivered can still be rewritten, with an end after the reset.
+        still_to_end = self.hung_up_by_hot_key()
+        self.allowed_repeats += sum(life.end > to or life in still_to_end for life in self.world.lives)
         self.world.now += 1  # what ends within the second of the reset itself is nobody's, by definition
         self.excused |= {id(life) for life in self.world.lives if life.end and life.end <= to}
 

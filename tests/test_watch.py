@@ -165,6 +165,17 @@ def test_a_watched_call_whose_row_is_gone_is_looked_for_among_strangers_of_its_l
     assert (Followed({"5.1": relative}, []) if is_it else Followed({}, ["5.1"])) == found
 
 
+def test_a_call_delivered_and_then_rewritten_is_not_taken_for_a_watched_one_that_is_gone() -> None:
+    checkpoint = knowing(watching={"5.1": watched(start=START - 1)}, delivered=("5.2",))
+    assert Followed({}, ["5.1"]) == follow(checkpoint.watching, [], [row("5.9")], checkpoint)
+
+
+def test_of_a_watched_and_a_delivered_call_alike_in_everything_the_watched_one_was_rewritten() -> None:
+    """One of the two is gone, nobody can tell which: better sent twice than lost."""
+    checkpoint = knowing(watching={"5.1": watched()}, delivered=("5.2",))
+    assert Followed({"5.1": row("5.9")}, []) == follow(checkpoint.watching, [], [row("5.9")], checkpoint)
+
+
 def test_two_watched_calls_that_were_both_rewritten_take_a_row_each() -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.2": watched()})
     relatives = [row("5.8"), row("5.9")]

@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import cast
 
 import requests
 import urllib3
@@ -19,6 +19,7 @@ from urllib3.exceptions import (
     InsecureRequestWarning,
     InvalidHeader,
     ProtocolError,
+    ProxyError,
     ReadTimeoutError,
     SSLError,
 )
@@ -37,29 +38,28 @@ LARGEST_ANSWER = 64 * 1024
 class ApiSession:
     """One kept-alive connection to the API; to be used by one worker at a time.
 
-    The request is prepared once and only its body changes: preparing costs as much as sending. It goes through the
-    bare adapter, since a requests.Session would read the whole body of a redirect, however long.
+    requests finds the way, once: address, proxy, certificates, as the environment has them. Calls then go straight
+    through urllib3, its transport: requests' own work on each would cost as much again, and a requests.Session would
+    read the whole body of a redirect, however long.
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._timeout = settings.api_timeout
+        self._seconds = settings.api_timeout
+        self._timeout = urllib3.Timeout(connect=settings.api_timeout, read=settings.api_timeout)
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
-        headers = {
+        self._request = requests.Request("POST", settings.api_base_url + PATH).prepare()
+        self._headers = {
             "x-api-key": settings.api_key,
             "Content-Type": "application/json",
             "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": f"vicisync/{__version__}",
         }
-        self._request = requests.Request("POST", settings.api_base_url + PATH, headers=headers).prepare()
         if settings.verify_ssl is False:
             # The run says it once, in its own words.
             urllib3.disable_warnings(InsecureRequestWarning)
-        verify = settings.verify_ssl if isinstance(settings.verify_ssl, bool) else str(settings.verify_ssl)
-        # Proxies and a CA bundle of the environment count, as for every program of the machine.
-        self._transport: Mapping[str, Any] = requests.Session().merge_environment_settings(
-            self._request.url, {}, True, verify, None
-        )
+        self._verify = settings.verify_ssl if isinstance(settings.verify_ssl, bool) else str(settings.verify_ssl)
+        self._way: tuple[urllib3.HTTPConnectionPool, str] | None = None
         self._kept_alive = False
 
     def close(self) -> None:
@@ -68,29 +68,58 @@ class ApiSession:
 
     def post(self, payload: Mapping[str, object]) -> Answer:
         """Send one call, once, and say what came of it; whatever the network does becomes an Answer."""
-        self._request.body = json.dumps(payload).encode("ascii")
-        self._request.headers["Content-Length"] = str(len(self._request.body))
         was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
-            return self._exchange()
+            response = self._send(json.dumps(payload).encode("ascii"))
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
-            if not (was_kept_alive and _closed_without_answer(error)):
-                return _answer_of_failure(error, self._timeout)
+            if not (was_kept_alive and _is_due_to(error, *_CUT)):
+                return _answer_of_failure(error, self._seconds)
+        else:
+            return self._read(response)
         # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
         return self.post(payload)
 
-    def _exchange(self) -> Answer:
-        with self._adapter.send(self._request, timeout=self._timeout, **self._transport) as response:
-            give_up = time.monotonic() + self._timeout  # requests' own timeout starts again with every byte
-            body = b""
-            while part := response.raw.read1(LARGEST_ANSWER, decode_content=True):
+    def _send(self, body: bytes) -> urllib3.BaseHTTPResponse:
+        pool, path = self._way = self._way or self._find_the_way()
+        return pool.urlopen(
+            "POST",
+            path,
+            body,
+            self._headers,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            timeout=self._timeout,
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def _find_the_way(self) -> tuple[urllib3.HTTPConnectionPool, str]:
+        # Proxies and a CA bundle of the environment count, as for every program of the machine.
+        found = requests.Session().merge_environment_settings(self._request.url or "", {}, True, self._verify, None)
+        pool = self._adapter.get_connection_with_tls_context(self._request, found["verify"], found["proxies"])
+        self._adapter.cert_verify(pool, self._request.url, found["verify"], None)  # type: ignore[no-untyped-call]
+        return cast("urllib3.HTTPConnectionPool", pool), self._adapter.request_url(self._request, found["proxies"])
+
+    def _read(self, response: urllib3.BaseHTTPResponse) -> Answer:
+        give_up = time.monotonic() + self._seconds  # urllib3's own timeout starts again with every byte
+        body = b""
+        try:
+            while part := response.read1(LARGEST_ANSWER, decode_content=True):
                 body += part
                 if len(body) >= LARGEST_ANSWER:
                     break
                 if time.monotonic() > give_up:
-                    raise requests.ReadTimeout
+                    return Answer(Meaning.TRY_AGAIN, _NO_ANSWER.format(timeout=self._seconds))
+        except (ProtocolError, SSLError):
+            return Answer(Meaning.TRY_AGAIN, "the answer broke off")
+        except (OSError, HTTPError) as error:
+            return _answer_of_failure(error, self._seconds)
+        finally:
+            response.close()
+            response.release_conn()
         self._kept_alive = response.headers.get("Connection", "").lower() != "close"
-        return answer_of(response.status_code, response.headers, body, _retry_after(response.headers))
+        return answer_of(response.status, response.headers, body, _retry_after(response.headers))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
@@ -104,10 +133,12 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 _CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
+_NO_ANSWER = "no answer within {timeout:g} s"
+
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((requests.exceptions.ProxyError,), "the proxy that the environment names does not let us through"),
-    ((requests.ConnectTimeout,), "no connection within {timeout:g} s"),
-    ((requests.ReadTimeout, ReadTimeoutError), "no answer within {timeout:g} s"),
+    ((ProxyError,), "the proxy that the environment names does not let us through"),
+    ((ReadTimeoutError,), _NO_ANSWER),
+    ((socket.timeout,), "no connection within {timeout:g} s"),
     ((socket.gaierror,), "the name in api_base_url cannot be resolved"),
     ((ConnectionRefusedError,), "connection refused"),
     ((DecodeError,), "the answer cannot be decompressed"),
@@ -127,16 +158,10 @@ _CURES = {
 _OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
 
 
-def _closed_without_answer(error: Exception) -> bool:
-    return isinstance(error, requests.RequestException) and _is_due_to(error, *_CUT)
-
-
 def _answer_of_failure(error: Exception, timeout: float) -> Answer:
     """Put a failure of the network into words; TLS that is set up wrongly needs a person, all else may pass."""
     if not isinstance(error, (requests.RequestException, HTTPError)):
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
-    if isinstance(error, (ProtocolError, SSLError)):  # urllib3's own, from within an answer
-        return Answer(Meaning.TRY_AGAIN, "the answer broke off")
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             cure = _CURES.get(cause.verify_code, _OWN_CA)

@@ -35,6 +35,9 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 """Seconds."""
 
+_AT_HAND = 500
+"""Calls at most that lie ready for the workers, so that they do not run dry while the next ones are read."""
+
 _GLANCE = 0.2
 """Seconds between two looks at the time and at whether a signal has come in."""
 
@@ -171,9 +174,9 @@ class Delivery:
     def offer(self, call: Call, *, failed_before: bool = False) -> bool:
         """Hand over a call that the ledger holds as about to be sent, when there is room. False: the run is over."""
         with self._room:
-            if len(self._fresh) >= 2 * self._settings.concurrency:
-                # Woken for a handful of calls at a time: the run's thread and the workers share one interpreter.
-                while len(self._fresh) > self._settings.concurrency and not self.is_over():
+            if len(self._fresh) >= _AT_HAND:
+                # Woken for many calls at a time: the run's thread and the workers share one interpreter.
+                while len(self._fresh) > _AT_HAND // 2 and not self.is_over():
                     self._room.wait(_GLANCE)
             if self.is_over():
                 return False
@@ -223,7 +226,7 @@ class Delivery:
                         return parcel
                     if self._fresh and self._may_begin_another():
                         self._in_flight += 1
-                        if len(self._fresh) <= self._settings.concurrency + 1:
+                        if len(self._fresh) <= _AT_HAND // 2 + 1:
                             self._room.notify()
                         return self._fresh.popleft()
                 if self._closing and not self._fresh and not self._retries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from vicisync.call import WAITING, Fate, Rules, Sighting, fate, stem
@@ -50,21 +50,31 @@ def newcomers(page: Iterable[Sighting], checkpoint: Checkpoint, since: int) -> N
     """
     rows = list(page)
     unknown = [row for row in rows if row.start_epoch >= since and not checkpoint.knows(row.uniqueid)]
+    rewritten = _rewritten_after_dealt_with(unknown, rows, checkpoint)
+    dealt_with = set(rewritten.values())
+    return Newcomers([row for row in unknown if row not in dealt_with], rewritten)
+
+
+def _rewritten_after_dealt_with(
+    unknown: Collection[Sighting], rows: Iterable[Sighting], checkpoint: Checkpoint
+) -> dict[str, Sighting]:
+    """Find the unknown rows whose calls were dealt with under an id that is none of the ``rows`` any more; by that id.
+
+    A vanished call excuses one row, of the same stem, lead and start.
+    """
     if not unknown:
-        return Newcomers([], {})
+        return {}
     present = {row.uniqueid for row in rows}
     vanished: dict[tuple[str, int | None, int], list[str]] = {}
     for dealt_with in (checkpoint.delivered, checkpoint.rejected):
         for uniqueid, dealt in dealt_with.items():
             if uniqueid not in present:
                 vanished.setdefault((stem(uniqueid), dealt.lead_id, dealt.start_epoch), []).append(uniqueid)
-    result = Newcomers([], {})
+    result: dict[str, Sighting] = {}
     for row in unknown:
         formers = vanished.get((stem(row.uniqueid), row.lead_id, row.start_epoch))
         if formers:
-            result.rewritten[formers.pop(0)] = row
-        else:
-            result.unknown.append(row)
+            result[formers.pop(0)] = row
     return result
 
 
@@ -81,13 +91,16 @@ def follow(
 ) -> Followed:
     """Find each watched call again: by its id in ``rows``, or rewritten among ``relatives``, rows of the same leads.
 
-    VICIdial rewrites a uniqueid behind the dot only. A relative that is known already is another call.
+    VICIdial rewrites a uniqueid behind the dot only. A relative that is known already is another call; so is one that
+    was known under a former id, unless it started in the very second of the watched call: better twice than lost.
     """
     present = {row.uniqueid: row for row in rows}
+    relatives = list(relatives)
     strangers = [row for row in relatives if not checkpoint.knows(row.uniqueid)]
+    known_formerly = set(_rewritten_after_dealt_with(strangers, relatives, checkpoint).values())
     result = Followed({}, [])
     for uniqueid, watched in watching.items():
-        row = present.get(uniqueid) or _rewritten(uniqueid, watched, strangers)
+        row = present.get(uniqueid) or _rewritten(uniqueid, watched, strangers, known_formerly)
         if row is None:
             result.gone.append(uniqueid)
             continue
@@ -97,6 +110,14 @@ def follow(
     return result
 
 
-def _rewritten(uniqueid: str, watched: Watched, strangers: Iterable[Sighting]) -> Sighting | None:
-    candidates = [row for row in strangers if row.lead_id == watched.lead_id and stem(row.uniqueid) == stem(uniqueid)]
+def _rewritten(
+    uniqueid: str, watched: Watched, strangers: Iterable[Sighting], known_formerly: Collection[Sighting]
+) -> Sighting | None:
+    candidates = [
+        row
+        for row in strangers
+        if row.lead_id == watched.lead_id
+        and stem(row.uniqueid) == stem(uniqueid)
+        and (row not in known_formerly or row.start_epoch == watched.start_epoch)
+    ]
     return min(candidates, key=lambda row: abs(row.start_epoch - watched.start_epoch), default=None)
