@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
 import io
 import itertools
+import os
+import tempfile
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -13,6 +17,7 @@ import pytest
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
+from tests.checked_dialer import CheckedDialer
 from vicisync import sync
 from vicisync.api import ApiSession
 from vicisync.config import Settings, load_settings
@@ -49,6 +54,50 @@ def api() -> Iterator[DidOptimizer]:
 def site(tmp_path: Path, mariadb: MariaDB, database: str, api: DidOptimizer) -> Iterator[Site]:
     """A VICIdial server with vicisync set up; its clock runs again when the test ends."""
     yield Site.of(tmp_path / "server", mariadb, database, api)
+    mariadb.set_clock(None)
+
+
+@dataclass
+class Pings:
+    """A monitoring service: what it was told, in order, and what it answers."""
+
+    url: str
+    paths: list[str] = field(default_factory=list)
+    answer: int = 200
+
+
+@pytest.fixture
+def pings() -> Iterator[Pings]:
+    """A monitoring service on loopback."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            service.paths.append(self.path)
+            self.send_response(service.answer)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        service = Pings(f"http://127.0.0.1:{server.server_address[1]}/s3cret-id")
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield service
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def dialer(
+    mariadb: MariaDB, database: str, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[CheckedDialer]:
+    """A dialer on which all is well; unlike pytest's own, its folder survives a reboot."""
+    with tempfile.TemporaryDirectory(prefix="vicisync-check-", dir="/var/tmp") as folder:
+        found = CheckedDialer(Path(folder), mariadb, database, api)
+        monkeypatch.setenv("PATH", f"{found.programs}:{os.environ['PATH']}")
+        yield found
     mariadb.set_clock(None)
 
 

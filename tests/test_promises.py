@@ -25,10 +25,9 @@ from tests.conftest import make_settings
 from vicisync import sync
 from vicisync.answer import Answer, Meaning
 from vicisync.call import Call, Sighting, stem
-from vicisync.call_log import Page
+from vicisync.call_log import CallLog, Page
 from vicisync.checkpoint import Checkpoint, starting_at
 from vicisync.checkpoint_file import CheckpointFile
-from vicisync.config import Settings
 from vicisync.delivery import STRIKES_TO_REJECT, StopSignal
 from vicisync.errors import VicisyncError
 from vicisync.report import Report
@@ -88,13 +87,10 @@ class World:
         return sorted((life for life in self.lives if life.in_table), key=lambda life: life.start)
 
 
-class ModelCallLog:
+class ModelCallLog(CallLog):
     """The table, as call_log reads it."""
 
     world: World
-
-    def __init__(self, _: Settings) -> None:
-        pass
 
     def __enter__(self) -> ModelCallLog:
         return self

@@ -6,6 +6,7 @@ reads a bounded number of rows, is fetched whole at once, and is ended by the se
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ import pymysql
 from pymysql.constants import CR, ER
 
 from vicisync.call import Call, Sighting
+from vicisync.checkpoint import Watched
 from vicisync.config import Settings
 from vicisync.errors import DatabaseError
 
@@ -27,11 +29,17 @@ AT_ONCE = 500
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
 
+READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
+
+LIMIT_OF_MARIADB = "SET SESSION max_statement_time = %(limit)s"  # seconds
+
+LIMIT_OF_MYSQL = "SET SESSION max_execution_time = %(limit)s"  # milliseconds
+
 NOW = "SELECT UNIX_TIMESTAMP()"
 
 _SIGHTING = """
 SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(call_date), 0) AS UNSIGNED),
-       COALESCE(end_epoch, 0), COALESCE(status, ''), COALESCE(comments, ''), CAST(call_date AS CHAR)
+       CAST(COALESCE(end_epoch, 0) AS UNSIGNED), COALESCE(status, ''), COALESCE(comments, ''), CAST(call_date AS CHAR)
   FROM vicidial_log"""
 
 # call_date is local wall time, and autumn has an hour twice. Of the two ways to count back, by epochs and on the wall
@@ -83,10 +91,16 @@ class Page(NamedTuple):
 
 
 class CallLog:
-    """A connection to VICIdial's database; all methods raise DatabaseError."""
+    """A connection to VICIdial's database; all methods raise DatabaseError.
 
-    def __init__(self, settings: Settings) -> None:
+    Without ``select_database`` the login alone is tried, and what else is wrong can be asked from there.
+    """
+
+    def __init__(self, settings: Settings, *, select_database: bool = True) -> None:
         self._settings = settings
+        self._select_database = select_database
+        self.seconds = 0.0
+        """Spent on statements so far."""
         self._connected = False
         self._called_count: bool | None = None
 
@@ -99,7 +113,7 @@ class CallLog:
                 unix_socket=_socket(settings),
                 user=settings.db_user,
                 password=settings.db_password,
-                database=settings.db_name,
+                database=settings.db_name if self._select_database else None,
                 charset="utf8mb4",
                 autocommit=True,
                 connect_timeout=settings.db_timeout,
@@ -115,6 +129,7 @@ class CallLog:
         except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles in any way
             raise self._explained(error) from error
         self._connected = True
+        self._give_up_writing()
         self._limit_statements()
         return self
 
@@ -158,6 +173,13 @@ class CallLog:
         """Read all rows of these leads."""
         return _sightings(self._read_in_parts(BY_LEAD, lead_ids))
 
+    def again(self, watching: Mapping[str, Watched]) -> tuple[list[Sighting], list[Sighting]]:
+        """Read watched calls again: their rows, and of those whose id is gone all rows of their leads."""
+        rows = self.by_uniqueid(list(watching))
+        here = {row.uniqueid for row in rows}
+        leads = {watched.lead_id for uniqueid, watched in watching.items() if uniqueid not in here}
+        return rows, self.by_lead(sorted(leads))
+
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
         if self._called_count is None:
@@ -166,35 +188,52 @@ class CallLog:
         calls = {row[0]: Call(*row) for row in self._read_in_parts(sql, uniqueids)}
         return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
 
+    def inspect(self, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
+        """Run a statement that reads, to see whether the database is as it has to be."""
+        return self._read(sql, parameters)
+
     def _read_in_parts(self, sql: str, ids: Sequence[object]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(ids), AT_ONCE):
             yield from self._read(sql, {"ids": ids[start : start + AT_ONCE]})
 
     def _read(self, sql: str, parameters: Mapping[str, object]) -> tuple[tuple[Any, ...], ...]:
+        began = time.monotonic()
         try:
             with self._connection.cursor() as cursor:
                 cursor.execute(sql, parameters)
                 return cursor.fetchall()
-        except pymysql.MySQLError as error:
+        except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles here as well
             raise self._explained(error) from error
+        finally:
+            self.seconds += time.monotonic() - began
+
+    def _give_up_writing(self) -> None:
+        """Have the server refuse whatever would write, also where the account may do more than it has to."""
+        # Servers before MariaDB 10.0 and MySQL 5.6 do not know how; the statements here only read anyway.
+        self._set(READ_ONLY, {}, unknown=ER.PARSE_ERROR)
 
     def _limit_statements(self) -> None:
         """Have the server end a statement, one waiting for a locked table included, after ``db_timeout`` seconds."""
         mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
-        limit = "max_statement_time" if mariadb else "max_execution_time"
-        seconds = self._settings.db_timeout
+        sql, units = (LIMIT_OF_MARIADB, 1) if mariadb else (LIMIT_OF_MYSQL, 1000)
+        # Servers before MariaDB 10.1 and MySQL 5.7 have no such limit; the socket's timeout has to do.
+        self._set(sql, {"limit": self._settings.db_timeout * units}, unknown=ER.UNKNOWN_SYSTEM_VARIABLE)
+
+    def _set(self, sql: str, parameters: Mapping[str, object], *, unknown: int) -> None:
+        """Tell the server something of this session that one which answers with the error ``unknown`` cannot do."""
         try:
-            self._read(f"SET SESSION {limit} = %(limit)s", {"limit": seconds if mariadb else seconds * 1000})
+            self._read(sql, parameters)
         except DatabaseError as error:
             cause = error.__cause__
-            # Servers before MariaDB 10.1 and MySQL 5.7 have no such limit; the socket's timeout has to do.
-            if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] == ER.UNKNOWN_SYSTEM_VARIABLE):
+            if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] == unknown):
                 raise
 
     def _explained(self, error: Exception) -> DatabaseError:
         """Turn PyMySQL's error into the sentence that tells an operator what to do."""
         number: object = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args else None
         said = str(error.args[-1]) if error.args and error.args[-1] else type(error).__name__
+        # Whoever answers in the server's place may say anything: it stays one line, and a short one.
+        said = " ".join(said.split())[:_LONGEST_WORDS]
         if isinstance(error, OSError) or "[SSL" in said:  # OSError: the file of the CA
             number = CR.CR_SSL_CONNECTION_ERROR
         elif isinstance(error, RuntimeError):
@@ -209,6 +248,8 @@ class CallLog:
         table = f"{self._settings.db_name}.vicidial_log"
         return DatabaseError(f"{advice.format(place=place, user=user, table=table, seconds=seconds)} ({said})")
 
+
+_LONGEST_WORDS = 200
 
 # Beside PyMySQL's names: 1927 connection killed, 3159 TLS only, 1969 and 3024 the time limits of MariaDB and MySQL,
 # 126 to 145 a MyISAM file that cannot be read.
@@ -233,6 +274,11 @@ _ADVICE = (
     (_LOST, "The connection to the database at {place} was lost; the next run goes on from here"),
 )
 _OTHER = "The database at {place} failed; the next run goes on from here"
+
+
+def lacks_grant(error: DatabaseError) -> bool:
+    """Say whether the account may not read what it asked for."""
+    return isinstance(error.__cause__, pymysql.MySQLError) and error.__cause__.args[0] in _NO_GRANT
 
 
 def _sightings(rows: Iterable[tuple[Any, ...]]) -> list[Sighting]:

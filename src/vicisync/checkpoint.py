@@ -14,6 +14,7 @@ A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outd
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -65,6 +66,14 @@ class Checkpoint:
     def was_dealt_with(self, uniqueid: str) -> bool:
         """Say whether the call was delivered or rejected, as far back as is remembered."""
         return uniqueid in self.delivered or uniqueid in self.rejected
+
+    def lag(self, now: int) -> int:
+        """Give the seconds by which the oldest call that could go has not gone by the epoch ``now``.
+
+        Calls are dated by their start here, and what was not looked at counts from the last look.
+        """
+        could_go = [call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED)]
+        return max(0, now - min([self.looked_until, *could_go]))
 
     def forget_before(self, since: int) -> None:
         """Forget dealt-with calls that no later poll can meet again.
@@ -175,11 +184,15 @@ def dealt_line(word: str, uniqueid: str, dealt: Dealt) -> str:
     return line if dealt.lead_id is None else f"{line}\t{dealt.lead_id}"
 
 
+_PLAIN = re.compile(r"[0-9.]+").fullmatch
+
+
 def escaped(uniqueid: str) -> str:
     """Write any uniqueid without tabs, newlines or other surprises; digits and dots stay as they are."""
-    return quote(uniqueid, safe="", errors="surrogatepass")
+    # Nearly every id is plain, and some files have 5,000 of them.
+    return uniqueid if _PLAIN(uniqueid) else quote(uniqueid, safe="", errors="surrogatepass")
 
 
 def unescaped(text: str) -> str:
     """Read what ``escaped`` wrote."""
-    return unquote(text, errors="surrogatepass")
+    return unquote(text, errors="surrogatepass") if "%" in text else text

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from types import TracebackType
 
 from vicisync.checkpoint import Checkpoint, Damaged, parse, render
 from vicisync.errors import AlreadyRunning, CheckpointError
-from vicisync.files import NO_FOLLOW, create, open_regular, replace_file, write_whole
+from vicisync.files import check_folder, create, open_in_place, open_regular, replace_file, write_whole
 from vicisync.moments import local
 
 RESERVE = 64 * 1024
@@ -33,15 +34,11 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
     """Read the checkpoint; None where there is none yet. Raises CheckpointError where it cannot be trusted."""
     try:
+        check_folder(path.parent)
         file, status = open_regular(path)
     except FileNotFoundError:
         return None
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise CheckpointError(
-                f"The checkpoint {path} is a symbolic link, which vicisync does not follow; name the file itself in"
-                " checkpoint_file, or remove the link"
-            ) from error
         raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}") from error
     with file:
         try:
@@ -75,6 +72,29 @@ def read_old_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
     return checkpoint if checkpoint.end_epoch <= time.time() else None
 
 
+def lock_file(checkpoint_file: Path) -> Path:
+    """Say where the lock of a checkpoint is."""
+    return checkpoint_file.with_name(checkpoint_file.name + ".lock")
+
+
+def lock_holder(checkpoint_file: Path) -> str | None:
+    """Say who holds the lock and since when; None where nobody does.
+
+    Asks the kernel for its list: a try to take the lock could itself be in the way of a run that is about to start.
+    """
+    try:
+        file, status = open_regular(lock_file(checkpoint_file))
+    except OSError:
+        return None
+    with file:
+        inodes = re.findall(r" FLOCK .* [0-9a-f]+:[0-9a-f]+:([0-9]+) ", Path("/proc/locks").read_text("ascii"))
+        return _holder(file.read(200)) if str(status.st_ino) in inodes else None
+
+
+def _holder(written: bytes) -> str:
+    return written.decode("ascii", "replace").strip() or "not yet known which"
+
+
 class CheckpointFile:
     """The locked checkpoint: as long as this is open, no other run touches it.
 
@@ -91,10 +111,11 @@ class CheckpointFile:
         self._reserve = path.with_name(path.name + ".reserve")
 
     def __enter__(self) -> CheckpointFile:
-        lock = self._path.with_name(self._path.name + ".lock")
+        lock = lock_file(self._path)
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock_fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600)
+            check_folder(self._path.parent)
+            self._lock_fd = open_in_place(lock, 0)
             try:
                 self._take_lock()
             except BaseException:
@@ -108,7 +129,7 @@ class CheckpointFile:
         try:
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(self._lock_fd, 200, 0).decode("ascii", "replace").strip() or "not yet known which"
+            holder = _holder(os.pread(self._lock_fd, 200, 0))
             raise AlreadyRunning(f"Another run is at work ({holder}); this one touched nothing") from None
         os.ftruncate(self._lock_fd, 0)
         os.pwrite(self._lock_fd, f"process {os.getpid()} since {local(time.time())}\n".encode(), 0)

@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, Callable, TypeVar
 
+from vicisync.call import Rules
 from vicisync.conf_files import DidsFile, Found, read_astguiclient, read_dids
 from vicisync.dispositions import KNOWN_RESULTS
 from vicisync.errors import ConfigError
@@ -66,6 +67,10 @@ class Settings:
     """VICIdial status to result, over `vicisync.dispositions.RESULTS`."""
     sources: Mapping[str, str] = field(repr=False, compare=False)
     """Where each setting was found, by its name here, such as ``/etc/asterisk/dids.conf line 12``."""
+
+    def rules(self, ended_after: int) -> Rules:
+        """Give what decides about a call, where calls that ended by the epoch ``ended_after`` are not ours."""
+        return Rules(self.waiting_statuses, self.wait_for_disposition, self.give_up_after, ended_after)
 
 
 def load_settings(

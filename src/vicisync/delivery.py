@@ -35,8 +35,8 @@ FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 """Seconds."""
 
-_AT_HAND = 500
-"""Calls at most that lie ready for the workers, so that they do not run dry while the next ones are read."""
+_AT_HAND = 8
+"""Calls that lie ready for each worker: it must not run dry while the next ones are read, nor they grow stale."""
 
 _GLANCE = 0.2
 """Seconds between two looks at the time and at whether a signal has come in."""
@@ -117,6 +117,7 @@ class Delivery:
         deadline: float,
     ) -> None:
         self._settings = settings
+        self._at_hand = _AT_HAND * settings.concurrency
         self._api = f"DID Optimizer at {settings.api_base_url}"
         self._open_session = open_session
         self._book = book
@@ -174,9 +175,9 @@ class Delivery:
     def offer(self, call: Call, *, failed_before: bool = False) -> bool:
         """Hand over a call that the ledger holds as about to be sent, when there is room. False: the run is over."""
         with self._room:
-            if len(self._fresh) >= _AT_HAND:
+            if len(self._fresh) >= self._at_hand:
                 # Woken for many calls at a time: the run's thread and the workers share one interpreter.
-                while len(self._fresh) > _AT_HAND // 2 and not self.is_over():
+                while len(self._fresh) > self._at_hand // 2 and not self.is_over():
                     self._room.wait(_GLANCE)
             if self.is_over():
                 return False
@@ -226,7 +227,7 @@ class Delivery:
                         return parcel
                     if self._fresh and self._may_begin_another():
                         self._in_flight += 1
-                        if len(self._fresh) <= _AT_HAND // 2 + 1:
+                        if len(self._fresh) <= self._at_hand // 2 + 1:
                             self._room.notify()
                         return self._fresh.popleft()
                 if self._closing and not self._fresh and not self._retries:

@@ -4,6 +4,7 @@
 
     VicisyncError
     ├── ConfigError        2   a setting or option is missing or wrong
+    ├── InstallError       2   what install needs of the machine is missing or forbidden
     ├── DatabaseError      3   VICIdial's database cannot be read
     ├── ApiError           4   DID Optimizer cannot be reached, or refuses us
     ├── CheckpointError    5   the checkpoint or the rejected file cannot be trusted or written
@@ -32,6 +33,12 @@ class ConfigError(VicisyncError):
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
+
+
+class InstallError(VicisyncError):
+    """What install needs of the machine is missing or forbidden."""
+
+    exit_code = 2
 
 
 class DatabaseError(VicisyncError):
@@ -68,3 +75,6 @@ class Stopped(VicisyncError):
 
 SOME_REJECTED = 6
 """Exit code of a run that got through, but in which calls were rejected."""
+
+BEHIND = 1
+"""Exit code of a status that finds calls later than allowed, as monitoring systems read it: a warning."""

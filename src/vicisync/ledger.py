@@ -45,6 +45,11 @@ class Ledger:
         """Calls that ended at or before this epoch are not ours."""
         return self._checkpoint.ended_after
 
+    def lag(self, now: int) -> int:
+        """Give the seconds by which the oldest call that could go has not gone by the epoch ``now``."""
+        with self._lock:
+            return self._checkpoint.lag(now)
+
     def watching(self) -> dict[str, Watched]:
         """Give the watched calls; those that failed last come last."""
         with self._lock:
@@ -135,8 +140,13 @@ class Ledger:
             return watched.strikes + 1
 
     def looked(self, until: int, overlap: int) -> None:
-        """Note that every call that started before the epoch ``until`` has been looked at, and save."""
+        """Note that every call that started before the epoch ``until`` has been looked at, and save.
+
+        Where that is nothing new, neither is there anything to save: a later run would look at the same rows again.
+        """
         with self._lock:
+            if until == self._checkpoint.looked_until:
+                return
             self._checkpoint.looked_until = until
             self._checkpoint.forget_before(until - overlap)
         self.save()

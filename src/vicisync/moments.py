@@ -24,6 +24,14 @@ def local(epoch: float) -> str:
     return time.strftime(LOCAL, time.localtime(epoch))
 
 
+def ago(seconds: int) -> str:
+    """Show how long ago something was, in its largest unit: ``20 s``, ``5 min``, ``3 h``, ``2 days``."""
+    for size, unit in ((172_800, "days"), (7200, "h"), (120, "min")):
+        if seconds >= size:
+            return f"{seconds // {'days': 86400, 'h': 3600, 'min': 60}[unit]} {unit}"
+    return f"{seconds} s"
+
+
 def point_in_time(text: str) -> int:
     """Read ``2024-10-24 12:00:00`` (local) or a bare epoch; raise ValueError for anything else."""
     text = text.strip()

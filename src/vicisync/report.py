@@ -55,6 +55,10 @@ class Tally:
     gone: int = 0
     never_ended: int = 0
     waiting: int = 0
+    lag: int = 0
+    """Seconds by which the oldest call that could go has not gone."""
+    poll_seconds: float = 0.0
+    """Spent on the database."""
 
 
 def counted(number: int, what: str) -> str:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from vicisync.call import Rules, Sighting, sighting_of
+from vicisync.call import Sighting, sighting_of
 from vicisync.call_log import CallLog, Page
 from vicisync.checkpoint import FAILED, Checkpoint, starting_at
 from vicisync.checkpoint_file import CheckpointFile, read_checkpoint, read_old_checkpoint
 from vicisync.config import Settings
 from vicisync.delivery import Delivery, Session, StopSignal
 from vicisync.errors import CheckpointError
+from vicisync.exposure import exposures
 from vicisync.ledger import Ledger
 from vicisync.moments import local
+from vicisync.monitoring import Monitoring
 from vicisync.report import Report, Tally
 from vicisync.watch import sort_out
 
@@ -43,8 +45,13 @@ def run(
     began = time.monotonic()
     tally = Tally()
     with ExitStack() as stack:
-        file = None if dry_run else stack.enter_context(CheckpointFile(settings.checkpoint_file))
+        file = None
+        if not dry_run:
+            file = stack.enter_context(CheckpointFile(settings.checkpoint_file))
+            stack.enter_context(Monitoring(settings, report, tally))
         checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
+        if checkpoint:
+            tally.lag = checkpoint.lag(int(time.time()))  # the database's clock may be out of reach
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
         ledger = Ledger(checkpoint or _first_checkpoint(settings, now, report), file, settings.rejected_file)
@@ -62,6 +69,8 @@ def run(
             ledger.save()
         watching = ledger.watching()
         tally.waiting = len(watching)
+        tally.lag = ledger.lag(now)
+        tally.poll_seconds = call_log.seconds
         report.waiting(watching)
         report.end(
             ledger.end_epoch,
@@ -119,6 +128,8 @@ class _Look:
             if not announced and (ready or failed):
                 behind = self.call_log.count_after(page.last_second) if page.last_second else 0
                 self.report.opening(self.ledger.end_epoch, len(ready) + len(failed) + len(struck), behind)
+                for exposure in exposures(self.settings):
+                    self.report.warning(exposure)
                 announced = True
             if not self._send(ready):
                 return False
@@ -152,10 +163,7 @@ class _Look:
         Apart from them, those that have failed before, and those that did so while others passed.
         """
         watching = self.ledger.watching()
-        rows = self.call_log.by_uniqueid(list(watching))
-        here = {row.uniqueid for row in rows}
-        leads = {watched.lead_id for uniqueid, watched in watching.items() if uniqueid not in here}
-        found, gone = self.ledger.follow(watching, rows, self.call_log.by_lead(sorted(leads)))
+        found, gone = self.ledger.follow(watching, *self.call_log.again(watching))
         for uniqueid in gone:
             self.tally.gone += 1
             self.report.gone(uniqueid, watching[uniqueid])
@@ -171,7 +179,7 @@ class _Look:
 
     def _sorted(self, rows: Iterable[Sighting]) -> list[Sighting]:
         """Watch what has to wait and drop what needs nothing more; give what can go."""
-        ready, waiting, never_ended, not_ours = sort_out(rows, self.now, self._rules)
+        ready, waiting, never_ended, not_ours = sort_out(rows, self.now, self.settings.rules(self.ledger.ended_after))
         for row, reason in waiting:
             self.ledger.watch(row, reason)
         for row in never_ended:
@@ -196,13 +204,3 @@ class _Look:
         if self.left is not None:
             self.left -= len(wanted)
         return len(wanted) == len(ready)
-
-    @property
-    def _rules(self) -> Rules:
-        settings = self.settings
-        return Rules(
-            settings.waiting_statuses,
-            settings.wait_for_disposition,
-            settings.give_up_after,
-            self.ledger.ended_after,
-        )

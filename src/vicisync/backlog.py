@@ -1,0 +1,45 @@
+"""What could be delivered now and has not been: the look of a run, without what follows from it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vicisync.call_log import CallLog
+from vicisync.checkpoint import FAILED, TO_SEND, Checkpoint
+from vicisync.config import Settings
+from vicisync.watch import follow, newcomers, sort_out
+
+
+class Backlog(NamedTuple):
+    """The calls that could go, as far as one page of the table tells."""
+
+    calls: int
+    rows_behind: int
+    """Rows after that page, not looked at yet."""
+    lag: int
+    """Seconds since the oldest of the calls could have gone; 0 where there is none."""
+
+
+def backlog(call_log: CallLog, checkpoint: Checkpoint, settings: Settings) -> Backlog:
+    """Read the watched rows and the first page of new ones, as a run would; raises DatabaseError."""
+    now = call_log.now()
+    rules = settings.rules(checkpoint.ended_after)
+    watching = checkpoint.watching
+    found = follow(watching, *call_log.again(watching), checkpoint).found
+    since = checkpoint.looked_until - settings.overlap
+    page = next(call_log.pages(since))
+
+    # A call that was seen waiting could not go before the last look, however long ago it ended.
+    could_go_since = []
+    for uniqueid, row in found.items():
+        if sort_out([row], now, rules).ready:
+            was_due = watching[uniqueid].reason in (TO_SEND, FAILED)
+            could_go_since.append(row.end_epoch if was_due else max(row.end_epoch, checkpoint.looked_until))
+    taken = {row.uniqueid for row in found.values()}
+    strangers = [row for row in newcomers(page.rows, checkpoint, since).unknown if row.uniqueid not in taken]
+    could_go_since += [row.end_epoch for row in sort_out(strangers, now, rules).ready]
+    return Backlog(
+        calls=len(could_go_since),
+        rows_behind=call_log.count_after(page.last_second) if page.last_second else 0,
+        lag=max(0, now - min(could_go_since, default=now)),
+    )
