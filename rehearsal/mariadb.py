@@ -251,6 +251,7 @@ class MariaDB:
             _program("mariadb-install-db", "mysql_install_db"),
             "--no-defaults",
             f"--datadir={self._data}",
+            f"--tmpdir={self.folder}",  # in /tmp, two of these at once took each other's files away
             "--auth-root-authentication-method=normal",
             "--skip-test-db",
             "--skip-name-resolve",
