@@ -264,6 +264,7 @@ def test_every_statement_goes_by_an_index(
             for wanted in (rows[:1], rows[:3] + odd, rows):
                 second = wanted[0]["second"]
                 parameters = {"since": NOON - 600, "page": module.PAGE, "after": second, "second": second}
+                parameters.update(first=rows[0]["second"], last=second)
                 parameters["ids"] = [row["id"] for row in wanted]
                 cursor.execute(f"EXPLAIN {STATEMENTS[statement]}", parameters)
                 (plan,) = cursor.fetchall()

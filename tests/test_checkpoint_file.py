@@ -251,8 +251,8 @@ def test_a_link_is_not_read(path: Path) -> None:
     path.with_name("other").write_text("1729771200\n")
     path.symlink_to("other")
     with refused(
-        f"The checkpoint {path} is a symbolic link, which vicisync does not follow;"
-        " name the file itself in checkpoint_file, or remove the link"
+        f"Cannot read the checkpoint {path}: it is a symbolic link, which vicisync does not follow;"
+        " remove it, or name the file itself in dids.conf"
     ):
         read_checkpoint(path, GIVE_UP_AFTER)
 

@@ -17,6 +17,7 @@ from rehearsal.dialer import (
     browser_closed,
     busy_before_answer,
     campaign_status,
+    fill,
     hot_key,
     hot_key_after_hangup,
     never_ends,
@@ -30,6 +31,7 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from tests.conftest import run_here
+from vicisync.call_log import PAGE
 from vicisync.checkpoint import starting_at
 from vicisync.checkpoint_file import CheckpointFile, read_checkpoint
 
@@ -208,3 +210,18 @@ def test_a_reset_while_calls_are_watched_finds_them_again(site: Site, dialer: Di
         at(site, dialer, epoch)
     assert life.final is not None
     assert [(life.final.uniqueid, life.final.status)] == statuses(api)
+
+
+def test_a_dialer_whose_clock_is_ahead_loses_no_call_of_a_backlog_that_takes_several_runs(
+    site: Site, api: DidOptimizer
+) -> None:
+    """Its calls stand hours later in the table's order than they started."""
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, 3 * PAGE, NOON, per_hour=3 * PAGE)
+    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET call_date = call_date + INTERVAL 5 HOUR")
+    site.mariadb.set_clock(NOON + 1200)
+    site.vicisync("reset-checkpoint", "--yes", "--to", str(NOON - 2 * 3600))
+    for limit in (str(PAGE + 500), "100000"):
+        assert 0 == site.vicisync("run", "--limit", limit, "--max-runtime", "0").returncode
+    assert 3 * PAGE == len(api.records)
+    assert 0 == api.repeats

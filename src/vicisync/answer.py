@@ -35,13 +35,16 @@ class Answer(NamedTuple):
     """Any other call would have been answered the same: too many came, or too early."""
 
 
-def answer_of(http_status: int, headers: Mapping[str, str], body: bytes, retry_after: float | None = None) -> Answer:
+def answer_of(
+    http_status: int, headers: Mapping[str, str], body: bytes, retry_after: float | None = None, api_key: str = ""
+) -> Answer:
     """Understand an HTTP answer.
 
-    ``headers`` are looked up by their usual spelling; ``body`` may be cut short; ``retry_after`` is in seconds.
+    ``headers`` are looked up by their usual spelling; ``body`` may be cut short; ``retry_after`` is in seconds. Where
+    the answer repeats the ``api_key``, the words do not.
     """
     content = _json_object(body)
-    words = _words(http_status, content)
+    words = _words(http_status, content, api_key)
     if http_status in (200, 201):
         if content is not None and content.get("success") is True:
             return Answer(Meaning.DELIVERED, words, duplicate=content.get("duplicate") is True)
@@ -57,10 +60,16 @@ def answer_of(http_status: int, headers: Mapping[str, str], body: bytes, retry_a
     if http_status in (404, 405):
         return _refused(f"{words}; check api_base_url")
     if 300 <= http_status < 400:
-        return _refused(f"{words}: the API has moved{_moved_to(headers.get('Location', ''))}")
+        location = _one_line(headers.get("Location", ""), api_key)
+        return _refused(f"{words}: the API has moved{_moved_to(location)}")
     if 200 <= http_status < 300:
         return _refused(f"{words}, which DID Optimizer never says; check api_base_url")
     return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, says_nothing_of_the_call=http_status in (425, 429))
+
+
+def is_json_object(body: bytes) -> bool:
+    """Say whether an answer is a JSON object, as all of DID Optimizer's are but the one to too many requests."""
+    return _json_object(body) is not None
 
 
 def _refused(words: str) -> Answer:
@@ -75,16 +84,21 @@ def _json_object(body: bytes) -> dict[str, object] | None:
     return content if isinstance(content, dict) else None
 
 
-def _words(http_status: int, content: Mapping[str, object] | None) -> str:
+def _words(http_status: int, content: Mapping[str, object] | None, api_key: str) -> str:
     try:
         phrase = f"{http_status} {HTTPStatus(http_status).phrase}"
     except ValueError:
         phrase = str(http_status)
     for key in ("error", "message"):
         said = (content or {}).get(key)
-        if said and isinstance(said, str):
-            return f"{phrase}: {said}"[:LONGEST_WORDS]
+        if isinstance(said, str) and said.strip():
+            return f"{phrase}: {_one_line(said, api_key)}"[:LONGEST_WORDS]
     return phrase
+
+
+def _one_line(said: str, api_key: str) -> str:
+    """Keep what others say from making lines of its own in the log, and from taking the key there."""
+    return " ".join((said.replace(api_key, "…") if api_key else said).split())
 
 
 def _moved_to(location: str) -> str:

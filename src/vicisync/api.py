@@ -8,7 +8,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
 import requests
 import urllib3
@@ -26,13 +26,38 @@ from urllib3.exceptions import (
 from urllib3.util.retry import Retry
 
 from vicisync import __version__
-from vicisync.answer import LONGEST_WORDS, Answer, Meaning, answer_of
+from vicisync.answer import LONGEST_WORDS, Answer, Meaning, answer_of, is_json_object
 from vicisync.config import Settings
 
 PATH = "/api/v1/call-results"
 
+HEALTH = (("POST", "/api/v1/health"), ("GET", "/api/v1/health"), ("GET", "/api/health"), ("POST", "/api/health"))
+"""Where the versions of DID Optimizer say how they are."""
+
 LARGEST_ANSWER = 64 * 1024
 """Bytes that are read of an answer; the API's own are below one KiB."""
+
+
+class _Reply(NamedTuple):
+    """An HTTP answer, read; in the order that ``answer_of`` takes it."""
+
+    http_status: int
+    headers: Mapping[str, str]
+    body: bytes
+    retry_after: float | None
+
+
+class Probe(NamedTuple):
+    """What came of a request that carries no call."""
+
+    place: str
+    """Method and path, such as ``GET /api/health``."""
+    answer: Answer
+    """As if a call had been sent; its words are for the operator."""
+    http_status: int | None = None
+    """None where no HTTP answer came."""
+    is_json: bool = False
+    """Whether the answer is a JSON object, as DID Optimizer's own are, and not somebody's web page."""
 
 
 class ApiSession:
@@ -44,6 +69,7 @@ class ApiSession:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self._api_key = settings.api_key
         self._seconds = settings.api_timeout
         self._timeout = urllib3.Timeout(connect=settings.api_timeout, read=settings.api_timeout)
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
@@ -68,22 +94,50 @@ class ApiSession:
 
     def post(self, payload: Mapping[str, object]) -> Answer:
         """Send one call, once, and say what came of it; whatever the network does becomes an Answer."""
+        reply = self._exchange("POST", PATH, json.dumps(payload).encode("ascii"))
+        return reply if isinstance(reply, Answer) else answer_of(*reply, self._api_key)
+
+    def health(self) -> Probe:
+        """Ask the API how it is, at each place where a version of it tells; give the first answer that is its own.
+
+        Where none is, the answer of the last place.
+        """
+        for method, path in HEALTH:
+            probe = self._probe(method, path)
+            if probe.http_status is None or (probe.is_json and probe.http_status not in (404, 405)):
+                break
+        return probe
+
+    def try_key(self) -> Probe:
+        """POST an empty object in a call's place: 401 is a wrong key, 400 a right one, and nothing is recorded."""
+        return self._probe("POST", PATH)
+
+    def _probe(self, method: str, path: str) -> Probe:
+        reply = self._exchange(method, path, b"{}" if method == "POST" else None)
+        if isinstance(reply, Answer):
+            return Probe(f"{method} {path}", reply)
+        return Probe(
+            f"{method} {path}", answer_of(*reply, self._api_key), reply.http_status, is_json_object(reply.body)
+        )
+
+    def _exchange(self, method: str, path: str, body: bytes | None) -> _Reply | Answer:
+        """Give the API's answer, or what kept it from coming."""
         was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
-            response = self._send(json.dumps(payload).encode("ascii"))
+            response = self._send(method, path, body)
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
             if not (was_kept_alive and _is_due_to(error, *_CUT)):
                 return _answer_of_failure(error, self._seconds)
         else:
             return self._read(response)
         # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
-        return self.post(payload)
+        return self._exchange(method, path, body)
 
-    def _send(self, body: bytes) -> urllib3.BaseHTTPResponse:
-        pool, path = self._way = self._way or self._find_the_way()
+    def _send(self, method: str, path: str, body: bytes | None) -> urllib3.BaseHTTPResponse:
+        pool, way = self._way = self._way or self._find_the_way()
         return pool.urlopen(
-            "POST",
-            path,
+            method,
+            way + path,
             body,
             self._headers,
             retries=False,
@@ -99,9 +153,10 @@ class ApiSession:
         found = requests.Session().merge_environment_settings(self._request.url or "", {}, True, self._verify, None)
         pool = self._adapter.get_connection_with_tls_context(self._request, found["verify"], found["proxies"])
         self._adapter.cert_verify(pool, self._request.url, found["verify"], None)  # type: ignore[no-untyped-call]
-        return cast("urllib3.HTTPConnectionPool", pool), self._adapter.request_url(self._request, found["proxies"])
+        way = self._adapter.request_url(self._request, found["proxies"]).removesuffix(PATH)
+        return cast("urllib3.HTTPConnectionPool", pool), way
 
-    def _read(self, response: urllib3.BaseHTTPResponse) -> Answer:
+    def _read(self, response: urllib3.BaseHTTPResponse) -> _Reply | Answer:
         give_up = time.monotonic() + self._seconds  # urllib3's own timeout starts again with every byte
         body = b""
         try:
@@ -119,7 +174,7 @@ class ApiSession:
             response.close()
             response.release_conn()
         self._kept_alive = response.headers.get("Connection", "").lower() != "close"
-        return answer_of(response.status, response.headers, body, _retry_after(response.headers))
+        return _Reply(response.status, response.headers, body, _retry_after(response.headers))
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -65,6 +65,12 @@ EPOCH_OF = """
 SELECT IF(FROM_UNIXTIME(UNIX_TIMESTAMP(%(second)s) - 3600) = %(second)s,
           UNIX_TIMESTAMP(%(second)s) - 3600, UNIX_TIMESTAMP(%(second)s))"""
 
+# Some dialers' clocks are set to a zone ahead of the database's: what starts later can stand before it in this order.
+STARTED_BEFORE_ITS_DATE = """
+SELECT GREATEST(0, COALESCE(MAX(CAST(UNIX_TIMESTAMP(call_date) AS SIGNED) - CAST(NULLIF(start_epoch, 0) AS SIGNED)), 0))
+  FROM vicidial_log FORCE INDEX (call_date)
+ WHERE call_date BETWEEN %(first)s AND %(last)s"""
+
 BY_UNIQUEID = f"""{_SIGHTING} FORCE INDEX (PRIMARY)
  WHERE uniqueid IN %(ids)s"""
 
@@ -88,6 +94,8 @@ class Page(NamedTuple):
     rows: list[Sighting]
     last_second: str | None
     """The call_date up to which rows were read; None on the last page, which reads to the end."""
+    first_second: str = ""
+    """The call_date of its first row; given where ``last_second`` is."""
 
 
 class CallLog:
@@ -153,13 +161,17 @@ class CallLog:
         while len(rows) == PAGE:
             second = rows[-1][6]
             whole = [row for row in rows if row[6] != second] + list(self._read(ONE_SECOND, {"second": second}))
-            yield Page(_sightings(whole), second)
+            yield Page(_sightings(whole), second, rows[0][6])
             rows = self._read(NEXT_PAGE, {"after": second, "page": PAGE})
         yield Page(_sightings(rows), None)
 
     def epoch_of(self, second: str) -> int:
         """Give the epoch of a call_date; the earlier one where autumn has the second twice, 0 where it has none."""
         return int(self._read(EPOCH_OF, {"second": second})[0][0] or 0)
+
+    def ahead(self, page: Page) -> int:
+        """Give the seconds by which a call_date of a page lies ahead of its call's start, at most."""
+        return int(self._read(STARTED_BEFORE_ITS_DATE, {"first": page.first_second, "last": page.last_second})[0][0])
 
     def count_after(self, second: str) -> int:
         """Count the rows behind a page, by the index alone."""

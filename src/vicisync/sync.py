@@ -154,7 +154,11 @@ class _Look:
         return self.ledger.looked_until - self.settings.overlap
 
     def _looked_through(self, page: Page) -> None:
-        until = min(self.now, self.call_log.epoch_of(page.last_second)) if page.last_second else self.now
+        until = self.now
+        if page.last_second:
+            until = min(until, self.call_log.epoch_of(page.last_second))
+            if until > self.ledger.looked_until:
+                until -= self.call_log.ahead(page)
         self.ledger.looked(max(until, self.ledger.looked_until), self.settings.overlap)
 
     def _watched(self) -> tuple[list[Sighting], list[Sighting], list[Sighting]]:
