@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rehearsal.did_optimizer import DidOptimizer
@@ -24,6 +25,9 @@ from vicisync.config import Settings, load_settings
 from vicisync.delivery import StopSignal
 from vicisync.errors import VicisyncError
 from vicisync.report import Report, Tally, Verbosity
+
+# For a long search by hand: pytest --hypothesis-profile=long tests/test_hostile_input.py
+hypothesis.settings.register_profile("long", max_examples=50_000, deadline=None)
 
 _numbers = itertools.count(1)
 

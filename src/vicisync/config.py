@@ -164,8 +164,10 @@ def _misplaced_keys(dids: DidsFile) -> list[str]:
         if _SECTIONS.get(key.lower()) == "general":
             mistakes.append(f"{where}: {key.lower()} belongs under [general]: move the line above [vicisync].")
         elif key not in _OURS:
-            cure = _suggestion(key, _OURS) or "Its settings are listed in conf.example."
-            mistakes.append(f"{where}: {_quoted(key)} is no setting of [vicisync]. {cure}")
+            meant = _suggestion(key, _OURS)
+            # Not shown where it resembles no setting: it may be the first half of a key or password that holds a =.
+            shown, cure = (_quoted(key), meant) if meant else ("this", "Its settings are listed in conf.example.")
+            mistakes.append(f"{where}: {shown} is no setting of [vicisync]. {cure}")
     return mistakes
 
 
@@ -177,8 +179,9 @@ def _dispositions(dids: DidsFile, mistakes: list[str]) -> dict[str, str]:
             a_status(status)
         except ValueError as error:
             home = _SECTIONS.get(status.lower())
-            cure = f": move {status.lower()} to [{home}]" if home else ""
-            mistakes.append(f"{where}: {_quoted(status)} {error}{cure}.")
+            # What is neither a status nor a setting is not shown: it may be half of a key or password.
+            shown, cure = (_quoted(status), f": move {status.lower()} to [{home}]") if home else ("this", "")
+            mistakes.append(f"{where}: {shown} {error}{cure}.")
             continue
         if result in KNOWN_RESULTS:
             overrides[status] = result

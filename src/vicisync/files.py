@@ -1,9 +1,10 @@
-"""Files that must survive a kill and a loss of power."""
+"""Files that must survive a kill and a loss of power, and that nobody else may plant, lead astray or read."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
 import stat
 from contextlib import suppress
 from pathlib import Path
@@ -12,14 +13,65 @@ from typing import IO
 NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def check_folder(folder: Path) -> None:
+    """Raise OSError, the cure in its words, where others decide which files a folder holds.
+
+    They could put a link or a file of theirs in the place of one that root reads and writes.
+    """
+    status = folder.stat()
+    place = shlex.quote(str(folder))
+    if not _is_ours(status):
+        raise OSError(errno.EPERM, f"its folder belongs to another account; chown {_us()} {place}")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # Of /tmp, which every program needs as it is, no mode is mended.
+        cure = "name another in dids.conf" if status.st_mode & stat.S_ISVTX else f"chmod go-w {place}"
+        raise OSError(errno.EPERM, f"others can write to its folder {folder}, and put anything in its place; {cure}")
+
+
 def open_regular(path: Path) -> tuple[IO[bytes], os.stat_result]:
-    """Open a file for reading; raise OSError for a link, a folder or a pipe in its place."""
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | NO_FOLLOW)
+    """Open a file for reading; raise OSError for a link, a folder or a pipe in its place, or a file of another's."""
+    fd = _open(path, os.O_RDONLY)
+    return os.fdopen(fd, "rb"), os.fstat(fd)
+
+
+def open_in_place(path: Path, flags: int) -> int:
+    """Open a file for writing into it as it stands, made with mode 0600 where there is none; raise OSError as above.
+
+    One with a second name is refused: what is written to it would be written to a file somewhere else.
+    """
+    fd = _open(path, os.O_RDWR | os.O_CREAT | flags)
+    if os.fstat(fd).st_nlink > 1:
+        os.close(fd)
+        raise OSError(errno.EMLINK, "it has a second name, elsewhere (a hard link); remove this one")
+    return fd
+
+
+def _open(path: Path, flags: int) -> int:
+    try:
+        fd = os.open(path, flags | os.O_NONBLOCK | NO_FOLLOW, 0o600)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, _IS_A_LINK) from error
+        raise
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is not a file; move it away, or name another in dids.conf")
-    return os.fdopen(fd, "rb"), status
+    if not _is_ours(status):
+        os.close(fd)
+        raise OSError(errno.EPERM, f"it belongs to another account; look into it, then remove it or chown {_us()} it")
+    return fd
+
+
+_IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
+
+
+def _is_ours(status: os.stat_result) -> bool:
+    return status.st_uid in (0, os.geteuid())
+
+
+def _us() -> str:
+    return str(os.geteuid() or "root")
 
 
 def create(path: Path) -> int:
@@ -35,7 +87,7 @@ def write_whole(fd: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def replace_file(path: Path, data: bytes) -> int:
+def replace_file(path: Path, data: bytes, mode: int = 0o600) -> int:
     """Replace a file in one step and give the new one's descriptor, for appending; raise OSError.
 
     Written beside, synced, renamed over, folder synced: at any moment there is the whole old file or the whole new.
@@ -44,6 +96,8 @@ def replace_file(path: Path, data: bytes) -> int:
     fd = create(new)
     try:
         write_whole(fd, data)
+        if mode != 0o600:
+            os.fchmod(fd, mode)
         os.fsync(fd)
         new.rename(path)
     except OSError:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, write_to_textfile
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from vicisync.files import replace_file
 from vicisync.last_run import LastRun
 
 
 def write_metrics(path: Path, last_run: LastRun) -> None:
     """Write the metrics whole and rename them into place; raise OSError.
 
-    They can be read by everyone, as node_exporter has an account of its own.
+    They can be read by everyone, as node_exporter has an account of its own. Where that account owns the folder, it
+    cannot have root write somewhere else: `prometheus_client.write_to_textfile` would follow a link that it planted.
     """
     registry = CollectorRegistry()
     registry.register(_Families(last_run))
-    write_to_textfile(str(path), registry)
-    path.chmod(0o644)
+    os.close(replace_file(path, generate_latest(registry), mode=0o644))
 
 
 class _Families(Collector):

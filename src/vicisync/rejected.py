@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from vicisync.call import Call, call_of
 from vicisync.errors import CheckpointError
-from vicisync.files import NO_FOLLOW, fsync_folder, open_regular, replace_file, write_whole
+from vicisync.files import check_folder, fsync_folder, open_in_place, open_regular, replace_file, write_whole
 
 
 def add_rejected(path: Path, why: str, payload: Mapping[str, object]) -> None:
@@ -37,7 +37,8 @@ def _append(path: Path, entry: Mapping[str, object]) -> None:
     line = json.dumps(stamped, ensure_ascii=True).encode("ascii") + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_FOLLOW, 0o600)
+        check_folder(path.parent)
+        fd = open_in_place(path, os.O_APPEND)
         try:
             size = os.fstat(fd).st_size
             if size and os.pread(fd, 1, size - 1) != b"\n":
@@ -100,6 +101,7 @@ def forget_delivered(path: Path) -> None:
 
 def _lines(path: Path) -> list[bytes]:
     try:
+        check_folder(path.parent)
         file, _ = open_regular(path)
         with file:
             return file.read().split(b"\n")

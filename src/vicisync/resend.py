@@ -11,6 +11,7 @@ from vicisync.call import Call
 from vicisync.checkpoint_file import CheckpointFile
 from vicisync.config import Settings
 from vicisync.delivery import Delivery, Session, StopSignal
+from vicisync.exposure import exposures
 from vicisync.rejected import add_delivered, forget_delivered, read_rejected
 from vicisync.report import Report, Tally
 
@@ -28,6 +29,8 @@ def resend_rejected(settings: Settings, report: Report, stop: StopSignal, open_s
         for number in unreadable:
             report.warning(f"{settings.rejected_file} line {number} holds no call; left as it is")
         report.resending(len(calls))
+        for exposure in exposures(settings) if calls else ():
+            report.warning(exposure)
         delivery = Delivery(
             settings,
             open_session,

@@ -88,7 +88,7 @@ _URL = re.compile(
 
 def base_url(text: str) -> str:
     """Parse the URL in front of ``/api/v1/call-results``; return it without a slash at its end."""
-    if not _is_url(text) or "?" in text or "#" in text:
+    if not _is_url(text) or any(sign in text for sign in "?#@"):  # @ in the path: a password with a / in it
         raise ValueError(
             "must be http:// or https:// and a host, without user, password, query or fragment, "
             "such as http://localhost:5000"
