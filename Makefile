@@ -5,20 +5,33 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test suite chaos bench lint clean
+# The files of the suite that start the installed command, for what `make dist` built to go through.
+END_TO_END = $(shell grep -lE 'site\.(vicisync|start)\b|\bCOMMAND\b' tests/test_*.py)
+
+# The cron job of a pyz names its Python as well, and the pyz has every extra: what tests say of that is said of the others.
+NOT_THE_PYZ := tests/test_install.py tests/test_check_schedule.py
+
+.PHONY: help demo test test-all suite chaos bench lint dist test-dist docs clean
 
 help:
-	@echo "make demo    an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
-	@echo "make test    ruff, mypy and the whole suite with coverage"
-	@echo "make chaos   a minute of kills, faults and restarts"
-	@echo "make bench   poll cost, throughput, start and memory beside their baselines: some minutes"
-	@echo "make clean   remove what these made"
+	@echo "make demo      an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
+	@echo "make test      ruff, mypy and the whole suite with coverage"
+	@echo "make test-all  the suite on every Python that is here, with the lowest and the newest dependencies"
+	@echo "make chaos     a minute of kills, faults and restarts"
+	@echo "make bench     poll cost, throughput, start and memory beside their baselines: some minutes"
+	@echo "make dist      sdist, wheel and vicisync.pyz into dist/"
+	@echo "make test-dist the suite's end-to-end part against that wheel and vicisync.pyz"
+	@echo "make docs      the man page and bash's completion anew, from the help texts"
+	@echo "make clean     remove what these made"
 
 demo: $(VENV)/ready
 	$(BIN)/python -m rehearsal.demo
 
 test: lint
 	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-all: $(VENV)/ready
+	$(BIN)/nox
 
 suite: $(VENV)/ready
 	$(BIN)/python -m pytest -q
@@ -34,8 +47,23 @@ lint: $(VENV)/ready
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+dist: $(VENV)/ready
+	rm -rf dist
+	$(BIN)/python -m release.dist
+
+test-dist: dist
+	$(BIN)/python -m venv --clear $(VENV)-wheel
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[metrics]"
+	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/python -m pytest -q $(END_TO_END)
+	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/python -m pytest -q $(filter-out $(NOT_THE_PYZ),$(END_TO_END)) \
+	    --deselect tests/test_monitoring.py::test_without_the_extra_the_warning_says_how_to_get_it
+
+docs: $(VENV)/ready
+	$(BIN)/python -m release.man
+	$(BIN)/python -m release.completion
+
 $(VENV)/ready: pyproject.toml rehearsal/set-up
 	rehearsal/set-up "$(PYTHON)" "$(VENV)"
 
 clean:
-	rm -rf .venv .venv-* dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* .nox dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,8 +12,8 @@ from pathlib import Path
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 
-COMMAND = Path(sys.executable).with_name("vicisync")
-"""The command as it was installed beside this Python."""
+COMMAND = Path(os.environ.get("VICISYNC_COMMAND") or Path(sys.executable).with_name("vicisync"))
+"""The command as it was installed beside this Python, or the wheel's or the pyz's that the environment names."""
 
 PASSWORD = "s3cr3t-of-the-database"  # noqa: S105 -- of a private server that lives for minutes
 
