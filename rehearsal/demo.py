@@ -47,6 +47,7 @@ def _play(site: Site, api: DidOptimizer) -> int:
     print("Meanwhile the agents in wrap-up pick their dispositions ...\n")
     dialer.play(now + 90)
     ok = _show(site, "run", "-v") and ok
+    ok = _show(site, "status", "--max-lag", "300") and ok
     dialer.close()
 
     print("Three of the records as they arrived:")

@@ -114,6 +114,9 @@ class ModelCallLog(CallLog):
     def epoch_of(self, second: str) -> int:
         return int(second)
 
+    def ahead(self, page: Page) -> int:  # noqa: ARG002 -- the call log's signature
+        return 0
+
     def count_after(self, second: str) -> int:
         return sum(life.start > int(second) for life in self.world.rows())
 
@@ -353,6 +356,25 @@ class History(RuleBasedStateMachine):
         life.end, life.status, life.settled = self.world.now, "SALE", True
         self._run(["stored"], None)
         self._rewrite(life)
+
+    @rule()
+    def of_two_calls_alike_one_is_deleted_and_the_delivered_one_rewritten(self) -> None:
+        watched = self._new(self.world.now, lead_id=3)
+        self._run(["stored"], None)
+        delivered = self._new(self.world.now, lead_id=3)
+        delivered.end, delivered.status, delivered.settled = self.world.now, "SALE", True
+        self._run(["stored"], None)
+        watched.in_table = False
+        self.excused.add(id(watched))
+        self._rewrite(delivered)
+        self._run(["stored"], None)
+
+    @rule(lead=st.integers(1, 3), steps=st.integers(0, 12))
+    def a_run_is_killed_and_the_next_one_comes_late(self, lead: int, steps: int) -> None:
+        self._new(self.world.now, lead_id=lead, end=self.world.now, status="NA", settled=True)
+        self.world.now += 60
+        self._run(["stored"], steps)
+        self.world.now += 1000
 
     @rule()
     def a_run_in_an_outage(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -19,9 +20,9 @@ from vicisync import __version__
 from vicisync.answer import Answer, Meaning
 from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
 from vicisync.delivery import Session, StopSignal
-from vicisync.errors import SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
+from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
 from vicisync.moments import local, moment
-from vicisync.report import ProgressBar, Report, Verbosity, counted
+from vicisync.report import ProgressBar, Report, Verbosity, counted, printable
 from vicisync.resend import resend_rejected
 from vicisync.sync import run as run_once
 
@@ -63,10 +64,13 @@ def _tell(line: str, *, err: bool = False) -> None:
 
 def _conf_options(command: F) -> F:
     for option, standard in (("--dids-conf", DIDS_CONF), ("--astguiclient-conf", ASTGUICLIENT_CONF)):
-        variable = f"VICISYNC_{option[2:].replace('-', '_').upper()}"
-        what = f"Read this file, not {standard}; environment: {variable}."
+        what = f"Read this file, not {standard}; environment: {_variable(option)}."
         command = click.option(option, callback=_path, metavar="PATH", help=what)(command)
     return command
+
+
+def _variable(option: str) -> str:
+    return f"VICISYNC_{option[2:].replace('-', '_').upper()}"
 
 
 def _path(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:  # noqa: ARG001
@@ -116,9 +120,6 @@ def run(
         dry_run=dry_run,
         open_bar=None if dry_run else _progress_bar,
     )
-    for name in ("metrics_file", "ping_url"):
-        if getattr(settings, name):
-            report.warning(f"{name} is set, but this version does nothing with it yet")
     stop = _stop_on_signals()
     tally = run_once(
         settings, report, stop, _Unsent if dry_run else _session_of(settings), dry_run=dry_run, limit=limit
@@ -168,6 +169,94 @@ def _stop_on_signals() -> StopSignal:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, remember)
     return stop
+
+
+@commands.command(short_help="Look whether all is set up; change nothing.")
+@_conf_options
+def check(dids_conf: Path | None, astguiclient_conf: Path | None) -> int:
+    """Look whether all that a run needs is there, and say what mends what is not. Changes nothing.
+
+    One line a finding: ✓ is well, ⚠ deserves a look, ❌ keeps a run from its work.
+    """
+    from vicisync.check import check as look
+
+    return look(astguiclient_conf, dids_conf, os.environ, _tell)
+
+
+@commands.command(short_help="Show how things stand.")
+@_conf_options
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option("--max-lag", type=click.IntRange(min=0), metavar="SECONDS", help="Exit with 1 when calls are later.")
+def status(dids_conf: Path | None, astguiclient_conf: Path | None, as_json: bool, max_lag: int | None) -> int:
+    """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.
+
+    The lag is the time since the oldest call that could go could have gone. Nothing is changed.
+    """
+    from vicisync.status import as_json as to_json
+    from vicisync.status import as_lines, status_of
+
+    now = status_of(load_settings(astguiclient_conf, dids_conf, os.environ))
+    lines = [json.dumps(to_json(now, max_lag), indent=2)] if as_json else as_lines(now, max_lag)
+    for line in lines:
+        _tell(line if as_json else printable(line))
+    return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
+
+
+@commands.command("install", short_help="Have cron run it every minute; or take that back.")
+@_conf_options
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@click.option("--uninstall", "take_back", is_flag=True, help="Remove what install made, unless calls wait in it.")
+@click.option("--replace-old", is_flag=True, help="Comment out the cron line of the old script.")
+@click.option("--force", is_flag=True, help="Overwrite or remove files that were changed, too.")
+def install(
+    dids_conf: Path | None,
+    astguiclient_conf: Path | None,
+    dry_run: bool,
+    take_back: bool,
+    replace_old: bool,
+    force: bool,
+) -> int:
+    """Have cron run vicisync every minute: the cron job, the log and its rotation, the state folder.
+
+    What is there already stays as it is. The job runs the vicisync that was called for this.
+    """
+    if take_back and replace_old:
+        raise click.UsageError("--uninstall and --replace-old exclude each other")
+    named = _named_files(astguiclient_conf, dids_conf)
+
+    def tell(line: str) -> None:
+        _tell(printable(line))
+
+    # Cron has nothing of our environment, so what stands there does not count.
+    files = named.get("--astguiclient-conf"), named.get("--dids-conf")
+    if take_back:
+        from vicisync.install.uninstall import STANDARD_STATE, State, uninstall
+
+        try:
+            state = State.of(load_settings(*files, {}))
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                tell(f"⚠ {mistake}")
+            state = STANDARD_STATE
+            tell(f"⚠ What install made is looked for in {state.checkpoint_file.parent}")
+        uninstall(state, tell, dry_run=dry_run, force=force)
+        return 0
+    from vicisync.install import install as install_here
+    from vicisync.install.shipped import command_of
+
+    checkpoint_file = load_settings(*files, {}).checkpoint_file
+    command = command_of(sys.argv[0], sys.executable)
+    install_here(checkpoint_file, command, named, tell, dry_run=dry_run, force=force, replace_old=replace_old)
+    return 0
+
+
+def _named_files(astguiclient_conf: Path | None, dids_conf: Path | None) -> dict[str, Path]:
+    """Give the configuration files that an option or the environment names, absolute, by option."""
+    named = {}
+    for option, given in (("--astguiclient-conf", astguiclient_conf), ("--dids-conf", dids_conf)):
+        if path := given or os.environ.get(_variable(option)):
+            named[option] = Path(path).absolute()
+    return named
 
 
 @commands.command("retry-rejected", short_help="Send the rejected calls again.")

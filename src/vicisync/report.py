@@ -9,7 +9,8 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -108,18 +109,22 @@ class Report:
 
     def _say(self, line: str, at: Verbosity = Verbosity.NORMAL) -> None:
         if self._verbosity >= at:
-            if self._bar:
-                self._stream.write(_CLEAR_LINE)
+            over_bar = _CLEAR_LINE if self._bar else ""
             stamp = time.strftime(f"{LOCAL} %z ") if self._stamped else ""
-            try:
+            with self._silent_on_error():
                 # One write for the whole line, since several workers report at once.
-                self._stream.write(f"{stamp}{printable(line)}\n")
+                self._stream.write(f"{over_bar}{stamp}{printable(line)}\n")
                 self._stream.flush()
-            except OSError as error:
-                self._fall_silent(error)
+
+    @contextmanager
+    def _silent_on_error(self) -> Iterator[None]:
+        """Go on without a log: its disk is full, or whoever read it has gone; calls are worth more than words."""
+        try:
+            yield
+        except OSError as error:
+            self._fall_silent(error)
 
     def _fall_silent(self, error: OSError) -> None:
-        """Go on without a log: its disk is full, or whoever read it has gone; calls are worth more than words."""
         _send_to_nowhere(self._stream)
         try:
             sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")
@@ -135,7 +140,8 @@ class Report:
         more = f", and about {behind} rows more to look at" if behind else ""
         self._say(f"📞 Found {found} new call results{more}")
         if found + behind > BACKLOG and self._open_bar and not self._stamped and self._verbosity is Verbosity.NORMAL:
-            self._bar = self._open_bar(found + behind)
+            with self._silent_on_error():
+                self._bar = self._open_bar(found + behind)
 
     def note(self, line: str) -> None:
         """Say something that an operator wants to know of a run that goes on."""
@@ -148,18 +154,25 @@ class Report:
     def delivered(self, call: Call, *, duplicate: bool) -> None:
         """Say that the API has stored a call; in a dry run, that it would be sent."""
         if self._bar:
-            self._bar.update(1)
+            self._advance()
             return
         sign = "→ would send" if self._dry_run else "✓"
         self._say(f"{sign} {self._described(call)}{' (duplicate)' if duplicate else ''}")
 
+    def _advance(self) -> None:
+        if self._bar:
+            with self._silent_on_error():
+                self._bar.update(1)
+
     def failed(self, call: Call, why: str) -> None:
         """Say that a call did not get through this time."""
         self._say(f"✗ {call.uniqueid}: failed: {why}; {self._after_failure}", Verbosity.QUIET)
+        self._advance()
 
     def rejected(self, call: Call, why: str) -> None:
         """Say that a call went into the rejected file."""
         self._say(f"✗ {call.uniqueid}: failed: {why}; rejected", Verbosity.QUIET)
+        self._advance()
 
     def resending(self, calls: int) -> None:
         """Say how many rejected calls are sent again."""
@@ -199,7 +212,8 @@ class Report:
     ) -> None:
         """Sum the run up, in one line where there was nothing to do."""
         if self._bar:
-            self._bar.render_finish()
+            with self._silent_on_error():
+                self._bar.render_finish()
             self._bar = None
         did_something = bool(tally.delivered or tally.failed)
         if did_something and self._dry_run:
