@@ -1,4 +1,4 @@
-"""DID Optimizer's API: the only user of requests."""
+"""DID Optimizer's API: what is said to it over HTTP, and what its silence means."""
 
 from __future__ import annotations
 

@@ -172,6 +172,11 @@ class Delivery:
             return ApiError(f"No call got through to {self._api}: {why}. {_KEPT}")
         return self._error
 
+    @property
+    def has_left_any(self) -> bool:
+        """Whether calls were offered whose turn did not come before the run was over."""
+        return bool(self._fresh)
+
     def offer(self, call: Call, *, failed_before: bool = False) -> bool:
         """Hand over a call that the ledger holds as about to be sent, when there is room. False: the run is over."""
         with self._room:

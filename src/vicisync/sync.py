@@ -78,7 +78,7 @@ def run(
             tally,
             time.monotonic() - began,
             ended_well=ended_by is None,
-            looked_at_all=looked_at_all,
+            looked_at_all=looked_at_all and not delivery.has_left_any,
             rejected_file=settings.rejected_file,
         )
         if ended_by:
