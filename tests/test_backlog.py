@@ -84,3 +84,14 @@ def test_beyond_a_page_rows_are_only_counted(site: Site) -> None:
     assert PAGE // 2 < found.calls <= PAGE + 1
     assert PAGE < found.rows_behind < 3 * PAGE
     assert found.lag > 1000
+
+
+def test_a_site_whose_overlap_fills_pages_is_late_with_what_comes_after_them(site: Site, dialer: Dialer) -> None:
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, 5 * PAGE // 2, NOON + 450, per_hour=18 * PAGE)
+    site.mariadb.set_clock(NOON + 590)
+    site.configure(max_runtime="0")
+    assert run_here(site).error is None
+    dialer.begin(no_answer(new_call(NOON + 600), ring=20))
+    dialer.play(NOON + 640)
+    assert Backlog(1, 0, 80) == at(site, NOON + 700)

@@ -11,7 +11,7 @@ from vicisync.watch import follow, newcomers, sort_out
 
 
 class Backlog(NamedTuple):
-    """The calls that could go, as far as one page of the table tells."""
+    """The calls that could go: watched ones, and new ones as far as the first page of the table that has any."""
 
     calls: int
     rows_behind: int
@@ -21,13 +21,12 @@ class Backlog(NamedTuple):
 
 
 def backlog(call_log: CallLog, checkpoint: Checkpoint, settings: Settings) -> Backlog:
-    """Read the watched rows and the first page of new ones, as a run would; raises DatabaseError."""
+    """Read the watched rows and look for new ones, as a run would; raises DatabaseError."""
     now = call_log.now()
     rules = settings.rules(checkpoint.ended_after)
     watching = checkpoint.watching
     found = follow(watching, *call_log.again(watching), checkpoint).found
     since = checkpoint.looked_until - settings.overlap
-    page = next(call_log.pages(since))
 
     # A call that was seen waiting could not go before the last look, however long ago it ended.
     could_go_since = []
@@ -36,10 +35,15 @@ def backlog(call_log: CallLog, checkpoint: Checkpoint, settings: Settings) -> Ba
             was_due = watching[uniqueid].reason in (TO_SEND, FAILED)
             could_go_since.append(row.end_epoch if was_due else max(row.end_epoch, checkpoint.looked_until))
     taken = {row.uniqueid for row in found.values()}
-    strangers = [row for row in newcomers(page.rows, checkpoint, since).unknown if row.uniqueid not in taken]
-    could_go_since += [row.end_epoch for row in sort_out(strangers, now, rules).ready]
+    rows_behind = 0
+    for page in call_log.pages(since):  # the first ones of a busy site hold nothing but the overlap
+        strangers = [row for row in newcomers(page.rows, checkpoint, since).unknown if row.uniqueid not in taken]
+        if ready := sort_out(strangers, now, rules).ready:
+            could_go_since += [row.end_epoch for row in ready]
+            rows_behind = call_log.count_after(page.last_second) if page.last_second else 0
+            break
     return Backlog(
         calls=len(could_go_since),
-        rows_behind=call_log.count_after(page.last_second) if page.last_second else 0,
+        rows_behind=rows_behind,
         lag=max(0, now - min(could_go_since, default=now)),
     )
