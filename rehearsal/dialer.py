@@ -167,7 +167,8 @@ def _end(start: float, end: float) -> dict[str, object]:
 
 def _rewritten_id(call: Call) -> str:
     """Return another id for the call's row: a different channel of the same second."""
-    return f"{call.at}.{next(_numbers)}"
+    others = (f"{call.at}.{number}" for number in _numbers)
+    return next(other for other in others if other != call.uniqueid)
 
 
 def _answered(call: Call, ring: float, connect: float, comments: str = "AUTO") -> tuple[float, list[Step]]:
