@@ -144,7 +144,7 @@ def _run_and_kill(site: Site, seconds: float, rng: random.Random, outcome: Outco
         runs.append(run)
         number += 1
         if number % 3 == 0:
-            time.sleep(rng.uniform(0.1, 0.8))
+            time.sleep(rng.uniform(0.1, 0.35))
             if run.poll() is None:
                 run.kill()
                 outcome.kills += 1
