@@ -19,7 +19,7 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from tests.checked_dialer import CheckedDialer
-from vicisync import sync
+from vicisync import call_log, sync
 from vicisync.api import ApiSession
 from vicisync.config import Settings, load_settings
 from vicisync.delivery import StopSignal
@@ -114,6 +114,12 @@ def make_settings(folder: Path, **texts: str) -> Settings:
     }
     nowhere = {"VICISYNC_ASTGUICLIENT_CONF": "", "VICISYNC_DIDS_CONF": ""}
     return load_settings(None, None, {"API_KEY": "test-key", **nowhere}, {**files, **texts})
+
+
+def pages_of(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the call log read so few seconds at a time, whatever they hold."""
+    monkeypatch.setattr(call_log, "FIRST_SECONDS", seconds)
+    monkeypatch.setattr(call_log, "MOST_SECONDS", seconds)
 
 
 @dataclass(frozen=True)

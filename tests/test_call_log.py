@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,11 +22,11 @@ from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
-from tests.conftest import make_settings, run_here
+from tests.conftest import make_settings, pages_of, run_here
 from vicisync import call_log as module
 from vicisync.call import Call, Sighting
 from vicisync.call_log import CallLog, Page
-from vicisync.checkpoint import Checkpoint, Watched, render
+from vicisync.checkpoint import Checkpoint, Dealt, Watched, render
 from vicisync.checkpoint_file import read_checkpoint
 from vicisync.config import Settings
 from vicisync.errors import DatabaseError
@@ -96,6 +96,10 @@ def log(settings: Settings) -> Iterator[CallLog]:
         yield opened
 
 
+def knows_none(_: Iterable[str]) -> bool:
+    return False
+
+
 def ids(rows: Sequence[Sighting] | Sequence[Call]) -> list[str]:
     return [row.uniqueid for row in rows]
 
@@ -110,10 +114,12 @@ def ids(rows: Sequence[Sighting] | Sequence[Call]) -> list[str]:
         pytest.param([5, 1, 3], [[1, 3, 5], []], id="exactly one page, then the last, empty one"),
         pytest.param([2, 1], [[1, 2]], id="less than a page"),
         pytest.param([4, 1, 3, 2], [[1, 2, 3], [4]], id="one more than a page"),
-        pytest.param([1] * 7, [[1] * 7, []], id="nothing but one second, more than two pages of it"),
-        pytest.param([2] * 7 + [1, 3], [[1, *[2] * 7], [3]], id="a second longer than a page, after another"),
-        pytest.param([1, 1, 2, 2, 3, 3], [[1, 1, 2, 2], [3, 3]], id="a second across the edge is read whole"),
-        pytest.param([1, 2, 3, 3, 4, 5, 5, 5], [[1, 2, 3, 3], [4, 5, 5, 5], []], id="two edges within seconds"),
+        pytest.param([1] * 7, [[1] * 7], id="nothing but one second"),
+        pytest.param([2] * 7 + [1, 3], [[1, *[2] * 7, 3], []], id="a second with many calls among others"),
+        pytest.param([1, 1, 2, 2, 3, 3, 4, 4], [[1, 1, 2, 2, 3, 3], [4, 4]], id="seconds are read whole"),
+        pytest.param(
+            [1, 2, 900, 901, 902, 903, 904], [[1, 2, 900], [901, 902, 903], [904]], id="a pause counts nothing"
+        ),
     ],
 )
 def test_pages_hold_whole_seconds_in_order_and_the_last_one_comes_always(
@@ -124,30 +130,100 @@ def test_pages_hold_whole_seconds_in_order_and_the_last_one_comes_always(
     log: CallLog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 3)
+    pages_of(3, monkeypatch)
     insert(mariadb, database, *(row(f"{NOON}.{number}", NOON + second) for number, second in enumerate(seconds)))
-    read = list(log.pages(NOON))
-    assert pages == [sorted(row.start_epoch - NOON for row in page.rows) for page in read]
+    read = list(log.pages(NOON, knows_none))
+    assert pages == [[row.start_epoch - NOON for row in page.rows] for page in read]
     assert [False] * (len(pages) - 1) + [True] == [page.last_second is None for page in read]
-    assert [log.epoch_of(page.last_second) - NOON for page in read if page.last_second] == [
-        page[-1] for page in pages[:-1]
+    assert [(page[0], page[-1]) for page in pages[:-1]] == [
+        (log.epoch_of(page.first_second) - NOON, log.epoch_of(page.last_second) - NOON)
+        for page in read
+        if page.last_second
     ]
-    assert {f"{NOON}.{number}" for number in range(len(seconds))} == {
-        row.uniqueid for page in read for row in page.rows
-    }
+    assert [set(ids(page.rows)) for page in read] == [page.present for page in read]
+    assert {f"{NOON}.{number}" for number in range(len(seconds))} == set().union(*(page.present for page in read))
+
+
+def test_a_page_has_as_many_seconds_as_will_hold_a_page_of_calls_as_dense_as_those_before_them(
+    mariadb: MariaDB, database: str, log: CallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, number in (("PAGE", 6), ("FIRST_SECONDS", 2), ("MOST_SECONDS", 4)):
+        monkeypatch.setattr(module, name, number)
+    calls = dict.fromkeys(range(10), 1) | dict.fromkeys((2, 3, 4, 5), 3) | {6: 13}
+    starts = [second for second, number in calls.items() for _ in range(number)]
+    insert(mariadb, database, *(row(f"{NOON}.{number}", NOON + second) for number, second in enumerate(starts)))
+    pages = [sorted({row.start_epoch - NOON for row in page.rows}) for page in log.pages(NOON, knows_none)]
+    assert [[0, 1], [2, 3, 4, 5], [6, 7], [8], [9]] == pages
+
+
+def test_of_seconds_with_nothing_but_known_calls_only_the_ids_are_read(
+    mariadb: MariaDB, database: str, log: CallLog
+) -> None:
+    insert(mariadb, database, *(row(f"é.{number}", NOON + number // 2) for number in range(8)))
+    known = {f"é.{number}" for number in range(8)} - {"é.2", "é.5"}
+    (page,) = log.pages(NOON, known.issuperset)
+    assert ["é.2", "é.3", "é.4", "é.5"] == sorted(ids(page.rows))
+    assert {f"é.{number}" for number in range(8)} == page.present
+
+
+@pytest.mark.parametrize(
+    ("uniqueids", "known", "longest"),
+    [
+        pytest.param(["1", "2,3"], {"1", "2", "3"}, 1024, id="an id with a comma"),
+        pytest.param(["1", ","], {"1", ""}, 1024, id="an id that is a comma"),
+        pytest.param(["1.1", "1.23"], {"1.1", "1.2"}, 7, id="a list cut within an id"),
+        pytest.param(["1.1", "1.2", "1.3"], {"1.1", "1.2"}, 7, id="a list cut between ids"),
+        pytest.param(["1.1", "1,2", "1.3"], {"1.1", "1", "2"}, 7, id="a comma makes up for an id cut off"),
+    ],
+)
+def test_a_second_whose_ids_cannot_be_told_from_their_list_is_read_whole(
+    uniqueids: list[str], known: set[str], longest: int, mariadb: MariaDB, database: str, log: CallLog
+) -> None:
+    log.inspect(f"SET SESSION group_concat_max_len = {longest}")
+    insert(mariadb, database, *(row(uniqueid) for uniqueid in uniqueids))
+    (page,) = log.pages(NOON, known.issuperset)
+    assert sorted(uniqueids) == sorted(ids(page.rows))
+    assert set(uniqueids) == page.present
+
+
+def test_a_page_that_is_emptied_while_it_is_read_has_no_rows_and_others_follow(
+    mariadb: MariaDB, database: str, log: CallLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages_of(1, monkeypatch)
+    insert(mariadb, database, row("1.1"), row("2.1", NOON + 1))
+
+    def archive(_: Iterable[str]) -> bool:
+        mariadb.execute(f"DELETE FROM `{database}`.vicidial_log WHERE uniqueid = '1.1'")
+        return False
+
+    assert [[], ["2.1"], []] == [ids(page.rows) for page in log.pages(NOON, archive)]
+
+
+def test_a_row_rewritten_while_its_page_is_read_is_on_it_under_its_new_id(
+    mariadb: MariaDB, database: str, log: CallLog
+) -> None:
+    insert(mariadb, database, row("1.1"), row("2.1"))
+
+    def rewrite(_: Iterable[str]) -> bool:
+        mariadb.execute(f"UPDATE `{database}`.vicidial_log SET uniqueid = '1.9' WHERE uniqueid = '1.1'")
+        return False
+
+    (page,) = log.pages(NOON, rewrite)
+    assert ["1.9", "2.1"] == sorted(ids(page.rows))
+    assert {"1.9", "2.1"} == page.present
 
 
 def test_a_page_that_is_the_last_is_in_order_too(mariadb: MariaDB, database: str, log: CallLog) -> None:
     insert(mariadb, database, *(row(f"{NOON}.{second}", NOON + second) for second in (3, 1, 2)))
-    assert [f"{NOON}.1", f"{NOON}.2", f"{NOON}.3"] == ids(next(log.pages(NOON)).rows)
+    assert [f"{NOON}.1", f"{NOON}.2", f"{NOON}.3"] == ids(next(log.pages(NOON, knows_none)).rows)
 
 
 def test_pages_begin_at_the_moment_asked_for(mariadb: MariaDB, database: str, log: CallLog) -> None:
     starts = (NOON - 2, NOON - 1, NOON, NOON + 1)
     insert(mariadb, database, *(row(f"{start}.1", start) for start in starts))
-    assert [f"{NOON}.1", f"{NOON + 1}.1"] == ids(next(log.pages(NOON)).rows)
-    assert 4 == len(next(log.pages(0)).rows)
-    assert 4 == len(next(log.pages(-600)).rows)
+    assert [f"{NOON}.1", f"{NOON + 1}.1"] == ids(next(log.pages(NOON, knows_none)).rows)
+    assert 4 == len(next(log.pages(0, knows_none)).rows)
+    assert 4 == len(next(log.pages(-600, knows_none)).rows)
 
 
 @pytest.mark.parametrize("start", [pytest.param(None, id="NULL"), pytest.param(0, id="0")])
@@ -156,7 +232,7 @@ def test_a_row_without_start_epoch_takes_its_call_date(
 ) -> None:
     insert(mariadb, database, row("1.1", NOON, start_epoch=start))
     expected = Sighting("1.1", 1, NOON, NOON, "NA", "")
-    assert [Page([expected], None)] == list(log.pages(NOON))
+    assert [Page([expected], {"1.1"}, None)] == list(log.pages(NOON, knows_none))
     assert ([expected], [expected]) == (log.by_uniqueid(["1.1"]), log.by_lead([1]))
 
 
@@ -202,9 +278,10 @@ def test_a_table_older_than_called_count_gives_none_for_it(mariadb: MariaDB, set
 def test_rows_behind_a_second_are_counted(
     mariadb: MariaDB, database: str, log: CallLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PAGE", 2)
+    pages_of(1, monkeypatch)
     insert(mariadb, database, *(row(f"1.{number}", NOON + number // 2) for number in range(7)))
-    assert [5, 3, 1] == [log.count_after(page.last_second) for page in log.pages(NOON) if page.last_second]
+    last_seconds = [page.last_second for page in log.pages(NOON, knows_none)]
+    assert [5, 3, 1, 0] == [log.count_after(second) for second in last_seconds if second]
 
 
 @pytest.mark.parametrize(
@@ -263,9 +340,9 @@ def test_every_statement_goes_by_an_index(
             odd = [{"id": "O'Brien.é" if column == "uniqueid" else 0, "second": rows[0]["second"]}]
             for wanted in (rows[:1], rows[:3] + odd, rows):
                 second = wanted[0]["second"]
-                parameters = {"since": NOON - 600, "page": module.PAGE, "after": second, "second": second}
+                parameters = {"since": NOON - 600, "seconds": module.FIRST_SECONDS, "after": second, "second": second}
                 parameters.update(first=rows[0]["second"], last=second)
-                parameters["ids"] = [row["id"] for row in wanted]
+                parameters["ids"] = [row["second" if statement == "BY_SECOND" else "id"] for row in wanted]
                 cursor.execute(f"EXPLAIN {STATEMENTS[statement]}", parameters)
                 (plan,) = cursor.fetchall()
                 assert plan["type"] in ("range", "ref", "eq_ref", "const"), (table, len(wanted), plan)
@@ -291,9 +368,11 @@ def rows_of_an_idle_run(folder: Path, mariadb: MariaDB, api: DidOptimizer, calls
     talking = [row(f"{NOON}.{number}", NOON - 1000, lead_id=number, end_epoch=None) for number in range(WATCHED)]
     insert(mariadb, database, *talking)
     site = Site.of(folder / database, mariadb, database, api)
-    checkpoint = Checkpoint(NOON, NOON, NOON)
+    checkpoint = Checkpoint(NOON, NOON - 3600, NOON)
     for number in range(WATCHED):
         checkpoint.watching[f"{NOON}.{number}"] = Watched(number, NOON - 1000, "not_ended")
+    sql = f"SELECT uniqueid, start_epoch, lead_id FROM `{database}`.vicidial_log WHERE start_epoch >= %s"
+    checkpoint.delivered = {uniqueid: Dealt(*rest) for uniqueid, *rest in mariadb.execute(sql, (NOON - OVERLAP,))}
     site.checkpoint_file.parent.mkdir()
     site.checkpoint_file.write_text(render(checkpoint))
     assert run_here(site).error is None
@@ -408,7 +487,7 @@ def use_all(settings: Settings) -> None:
     """Read in every way there is."""
     with CallLog(settings) as log:
         log.now()
-        list(log.pages(NOON))
+        list(log.pages(NOON, knows_none))
         log.count_after("2026-11-06 12:00:00")
         log.by_uniqueid(["1.1"])
         log.by_lead([1])
@@ -815,7 +894,7 @@ def test_rows_dated_later_than_the_server_can_count_do_not_hold_up_the_others(
     site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A whole page of them behind today's calls: the last second of that page has no epoch."""
-    monkeypatch.setattr(module, "PAGE", 2)
+    pages_of(2, monkeypatch)
     now = int(time.time())
     insert(
         site.mariadb,

@@ -15,8 +15,7 @@ from rehearsal.dialer import Call, Dialer, audit_of_missed, no_answer
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
-from tests.conftest import run_here
-from vicisync import call_log as module
+from tests.conftest import pages_of, run_here
 from vicisync import sync
 from vicisync.api import ApiSession
 from vicisync.call_log import CallLog
@@ -91,8 +90,8 @@ def test_runs_through_the_night_deliver_every_call_once(
 def test_a_backlog_over_the_change_that_is_cut_short_again_and_again_arrives_once(
     after: int, change: int, site: Site, dialer: Dialer, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In pages of seven calls, and 23 calls a run; the runs are a minute apart, so that time goes on as well."""
-    monkeypatch.setattr(module, "PAGE", 7)
+    """In pages of seven seconds, and 23 calls a run; the runs are a minute apart, so that time goes on as well."""
+    pages_of(7, monkeypatch)
     start, end = change - 2 * HOURS, change + after
     begin_at(site, start - 1)
     plan_the_night(dialer, start, end)

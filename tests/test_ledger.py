@@ -193,12 +193,33 @@ def test_a_watched_call_that_was_rewritten_is_watched_under_its_new_id(ledger: L
     assert set(on_disk(path).watching) == {"1.9", "2.1", "3.1"}
 
 
+def newcomers(ledger: Ledger, *rows: Sighting) -> list[Sighting]:
+    """What a page of these rows brings."""
+    return ledger.newcomers(rows, {row.uniqueid for row in rows}, START)
+
+
 def test_newcomers_are_those_not_seen_before(ledger: Ledger) -> None:
     ledger.watch(row("1.1"), Fate.NOT_ENDED)
     ledger.about_to_send([row("1.2")])
     ledger.delivered(call("1.2"))
     page = [row("1.1"), row("1.2"), row("1.3"), row("1.4", start=START - 1)]
-    assert ledger.newcomers(page, START) == [row("1.3")]
+    assert newcomers(ledger, *page) == [row("1.3")]
+
+
+@pytest.mark.parametrize(
+    ("known", "uniqueids"),
+    [
+        pytest.param(True, ["1.1", "1.2", "1.3"], id="watched, delivered, rejected"),
+        pytest.param(False, ["1.1", "1.2", "1.3", "1.4"], id="a stranger among them"),
+        pytest.param(True, [], id="none"),
+    ],
+)
+def test_rows_are_known_where_all_are_watched_or_dealt_with(known: bool, uniqueids: list[str], ledger: Ledger) -> None:
+    ledger.watch(row("1.1"), Fate.NOT_ENDED)
+    ledger.about_to_send([row("1.2"), row("1.3")])
+    ledger.delivered(call("1.2"))
+    ledger.rejected(call("1.3"), "400", {})
+    assert known == ledger.knows_all(uniqueids)
 
 
 @pytest.mark.parametrize("dealt_with", ["delivered", "rejected"])
@@ -211,7 +232,7 @@ def test_a_call_rewritten_after_it_was_dealt_with_is_remembered_under_its_new_id
     else:
         ledger.rejected(call("1.1"), "400", {})
     for _ in range(2):
-        assert ledger.newcomers([row("1.9")], START) == []
+        assert newcomers(ledger, row("1.9")) == []
     ledger.save()
     assert getattr(on_disk(path), dealt_with) == {"1.9": Dealt(START, 7)}
     assert [] == list(on_disk(path).watching)
@@ -221,7 +242,7 @@ def test_a_call_rewritten_twice_after_its_delivery_is_no_newcomer(ledger: Ledger
     ledger.about_to_send([row("1.1")])
     ledger.delivered(call("1.1"))
     for uniqueid in ("1.8", "1.9"):
-        assert ledger.newcomers([row(uniqueid)], START) == []
+        assert newcomers(ledger, row(uniqueid)) == []
     ledger.save()
     assert on_disk(path).delivered == {"1.9": Dealt(START, 7)}
 
@@ -230,8 +251,8 @@ def test_a_twin_that_appears_after_the_delivered_call_was_rewritten_is_a_newcome
     """The former id is spent: it excuses one row, in this look or any later one."""
     ledger.about_to_send([row("1.1")])
     ledger.delivered(call("1.1"))
-    assert ledger.newcomers([row("1.9")], START) == []
-    assert ledger.newcomers([row("1.9"), row("1.10")], START) == [row("1.10")]
+    assert newcomers(ledger, row("1.9")) == []
+    assert newcomers(ledger, row("1.9"), row("1.10")) == [row("1.10")]
 
 
 def test_a_kill_before_the_new_id_is_saved_still_knows_the_call(
@@ -239,9 +260,9 @@ def test_a_kill_before_the_new_id_is_saved_still_knows_the_call(
 ) -> None:
     ledger.about_to_send([row("1.1")])
     ledger.delivered(call("1.1"))
-    assert ledger.newcomers([row("1.9")], START) == []
+    assert newcomers(ledger, row("1.9")) == []
     later = Ledger(on_disk(path), None, rejected_file)
-    assert later.newcomers([row("1.9")], START) == []
+    assert newcomers(later, row("1.9")) == []
 
 
 def test_what_was_looked_at_is_saved_and_what_no_look_can_meet_again_is_forgotten(ledger: Ledger, path: Path) -> None:
@@ -311,7 +332,7 @@ def test_a_dry_run_remembers_and_writes_nothing(tmp_path: Path, rejected_file: P
     ledger.strike("1.3")
     ledger.looked(START + 60, overlap=600)
     ledger.save()
-    assert ledger.newcomers([row("1.2"), row("1.4")], START) == [row("1.4")]
+    assert newcomers(ledger, row("1.2"), row("1.4")) == [row("1.4")]
     assert set(ledger.watching()) == {"1.1", "1.3"}
     assert list(tmp_path.iterdir()) == []
 

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -102,14 +102,14 @@ class ModelCallLog(CallLog):
         self.world.step()
         return self.world.now
 
-    def pages(self, since: int) -> Iterator[Page]:
+    def pages(self, since: int, knows_all: Callable[[Iterable[str]], bool]) -> Iterator[Page]:
         self.world.step()
         rows = [life for life in self.world.rows() if life.start >= since]
         while len(rows) >= PAGE:
             second = rows[PAGE - 1].start
-            yield Page([_sighting(life) for life in rows if life.start <= second], str(second))
+            yield _page([life for life in rows if life.start <= second], knows_all)._replace(last_second=str(second))
             rows = [life for life in rows if life.start > second]
-        yield Page([_sighting(life) for life in rows], None)
+        yield _page(rows, knows_all)
 
     def epoch_of(self, second: str) -> int:
         return int(second)
@@ -131,6 +131,11 @@ class ModelCallLog(CallLog):
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         self.world.step()
         return [_call(life) for life in self.world.rows() if life.uniqueid in uniqueids]
+
+
+def _page(lives: Sequence[Life], knows_all: Callable[[Iterable[str]], bool]) -> Page:
+    uniqueids = [life.uniqueid for life in lives]
+    return Page([] if knows_all(uniqueids) else [_sighting(life) for life in lives], set(uniqueids), None)
 
 
 def _sighting(life: Life) -> Sighting:

@@ -62,6 +62,11 @@ def test_rows_are_sorted_by_fate_in_the_order_read() -> None:
 # What a page brings
 
 
+def brought_by(rows: list[Sighting], checkpoint: Checkpoint, *unread: str) -> Newcomers:
+    """What a page brings that has these rows, and others that are not read since their ids are known."""
+    return newcomers(rows, {*unread, *(row.uniqueid for row in rows)}, checkpoint, START)
+
+
 @pytest.mark.parametrize(
     ("is_new", "seen"),
     [
@@ -75,7 +80,7 @@ def test_rows_are_sorted_by_fate_in_the_order_read() -> None:
 )
 def test_a_newcomer_started_in_time_and_is_not_known(is_new: bool, seen: Sighting) -> None:
     checkpoint = knowing(watching={"2.1": watched()}, delivered=("2.2",), rejected=("2.3",))
-    assert Newcomers([seen] if is_new else [], {}) == newcomers([seen], checkpoint, START)
+    assert Newcomers([seen] if is_new else [], {}) == brought_by([seen], checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -92,28 +97,32 @@ def test_a_call_rewritten_after_it_was_dealt_with_is_known_by_stem_lead_and_star
     dealt_with: str, is_rewritten: bool, seen: Sighting
 ) -> None:
     checkpoint = knowing(**{dealt_with: ("5.1",)})  # type: ignore[arg-type]
-    result = newcomers([seen], checkpoint, START)
+    result = brought_by([seen], checkpoint)
     assert (([], {"5.1": seen}) if is_rewritten else ([seen], {})) == result
 
 
 def test_a_twin_of_a_delivered_call_whose_row_is_still_there_is_another_call() -> None:
     page = [row("5.1"), row("5.2")]
-    assert Newcomers([row("5.2")], {}) == newcomers(page, knowing(delivered=("5.1",)), START)
+    assert Newcomers([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
 
 
 def test_the_former_row_counts_as_there_even_before_the_bound() -> None:
     page = [row("5.1", start=START - 1), row("5.2")]
-    assert Newcomers([row("5.2")], {}) == newcomers(page, knowing(delivered=("5.1",)), START)
+    assert Newcomers([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
+
+
+def test_the_former_row_counts_as_there_even_if_it_is_not_read_again() -> None:
+    assert Newcomers([row("5.2")], {}) == brought_by([row("5.2")], knowing(delivered=("5.1",)), "5.1")
 
 
 def test_a_call_delivered_without_a_lead_on_record_matches_no_rewritten_row() -> None:
     checkpoint = Checkpoint(0, 0, 0, delivered={"5.1": Dealt(START, None)})
-    assert Newcomers([row("5.2")], {}) == newcomers([row("5.2")], checkpoint, START)
+    assert Newcomers([row("5.2")], {}) == brought_by([row("5.2")], checkpoint)
 
 
 def test_two_vanished_twins_excuse_two_rows() -> None:
     checkpoint = knowing(delivered=("5.1", "5.2"))
-    unknown, rewritten = newcomers([row("5.8"), row("5.9")], checkpoint, START)
+    unknown, rewritten = brought_by([row("5.8"), row("5.9")], checkpoint)
     assert ([], {"5.1", "5.2"}) == (unknown, set(rewritten))
 
 
@@ -121,12 +130,12 @@ def test_two_vanished_twins_excuse_two_rows() -> None:
 def test_a_vanished_call_excuses_one_row_and_no_twin_of_it(dealt_with: str) -> None:
     checkpoint = knowing(**{dealt_with: ("5.1",)})  # type: ignore[arg-type]
     page = [row("5.2"), row("5.3")]
-    assert Newcomers([row("5.3")], {"5.1": row("5.2")}) == newcomers(page, checkpoint, START)
+    assert Newcomers([row("5.3")], {"5.1": row("5.2")}) == brought_by(page, checkpoint)
 
 
 def test_a_call_that_is_watched_and_rewritten_comes_as_a_newcomer() -> None:
     """Following the watched calls comes first, and takes it before discovery sees it."""
-    assert Newcomers([row("5.2")], {}) == newcomers([row("5.2")], knowing(watching={"5.1": watched()}), START)
+    assert Newcomers([row("5.2")], {}) == brought_by([row("5.2")], knowing(watching={"5.1": watched()}))
 
 
 # Where the watched calls are
@@ -219,7 +228,7 @@ CHECKPOINTS = st.builds(
 def test_of_a_page_each_unknown_row_in_time_is_new_or_rewritten_and_nothing_else_is(
     page: list[Sighting], checkpoint: Checkpoint
 ) -> None:
-    unknown, rewritten = newcomers(page, checkpoint, START)
+    unknown, rewritten = brought_by(page, checkpoint)
     expected = [seen for seen in page if seen.start_epoch >= START and not checkpoint.knows(seen.uniqueid)]
     assert sorted(expected) == sorted([*unknown, *rewritten.values()])
 
@@ -228,7 +237,7 @@ def test_of_a_page_each_unknown_row_in_time_is_new_or_rewritten_and_nothing_else
 def test_a_rewritten_row_has_a_former_id_that_was_dealt_with_and_is_gone(
     page: list[Sighting], checkpoint: Checkpoint
 ) -> None:
-    for former, seen in newcomers(page, checkpoint, START).rewritten.items():
+    for former, seen in brought_by(page, checkpoint).rewritten.items():
         dealt = checkpoint.delivered.get(former), checkpoint.rejected.get(former)
         assert Dealt(seen.start_epoch, seen.lead_id) in dealt
         assert stem(former) == stem(seen.uniqueid)

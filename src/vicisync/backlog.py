@@ -36,8 +36,9 @@ def backlog(call_log: CallLog, checkpoint: Checkpoint, settings: Settings) -> Ba
             could_go_since.append(row.end_epoch if was_due else max(row.end_epoch, checkpoint.looked_until))
     taken = {row.uniqueid for row in found.values()}
     rows_behind = 0
-    for page in call_log.pages(since):  # the first ones of a busy site hold nothing but the overlap
-        strangers = [row for row in newcomers(page.rows, checkpoint, since).unknown if row.uniqueid not in taken]
+    for page in call_log.pages(since, checkpoint.knows_all):  # on a busy site, the overlap fills the first ones
+        unknown = newcomers(page.rows, page.present, checkpoint, since).unknown
+        strangers = [row for row in unknown if row.uniqueid not in taken]
         if ready := sort_out(strangers, now, rules).ready:
             could_go_since += [row.end_epoch for row in ready]
             rows_behind = call_log.count_after(page.last_second) if page.last_second else 0

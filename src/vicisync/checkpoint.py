@@ -15,7 +15,7 @@ A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outd
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -62,6 +62,10 @@ class Checkpoint:
     def knows(self, uniqueid: str) -> bool:
         """Say whether a row with this id has been seen, and is watched or dealt with."""
         return uniqueid in self.watching or self.was_dealt_with(uniqueid)
+
+    def knows_all(self, uniqueids: Iterable[str]) -> bool:
+        """Say so of several rows."""
+        return all(map(self.knows, uniqueids))
 
     def was_dealt_with(self, uniqueid: str) -> bool:
         """Say whether the call was delivered or rejected, as far back as is remembered."""
@@ -116,14 +120,22 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
         raise Damaged("it is empty" if not text else "it holds nothing but NUL bytes")
     epochs: dict[str, int] = {}
     checkpoint = Checkpoint(0, 0, 0)
+    dealt_with = {"delivered": checkpoint.delivered, "rejected": checkpoint.rejected}
     for number, line in enumerate(text.split("\n")[:-1], 1):
-        key, *values = line.split("\t")
+        word, *values = line.split("\t")
         try:
-            if key in ("end_epoch", "ended_after", "looked_until"):
-                epochs[key] = _number(values[0])
+            if word in dealt_with:
+                uniqueid, dealt = _dealt(*values)
+                dealt_with[word][uniqueid] = dealt
+                checkpoint.watching.pop(uniqueid, None)
+            elif word == "watching":
+                uniqueid, watched = _watched(*values)
+                checkpoint.watching[uniqueid] = watched
+            elif word in ("end_epoch", "ended_after", "looked_until"):
+                epochs[word] = _number(values[0])
             else:
-                _read_call(checkpoint, key, values)
-        except (ValueError, IndexError, KeyError) as error:
+                raise ValueError(word)
+        except (ValueError, IndexError, TypeError) as error:  # TypeError: more values than it has, or fewer
             raise Damaged(f"line {number} is not a checkpoint's: {line[:60]!r}") from error
     missing = [key for key in ("end_epoch", "ended_after", "looked_until") if key not in epochs]
     if missing:
@@ -134,30 +146,28 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
 
 
 def _handwritten(text: str) -> int | None:
+    if "\t" in text:
+        return None  # to try it as a time would cost an idle run more than all the rest of this
     try:
         return point_in_time(text)
     except ValueError:
         return None
 
 
-def _read_call(checkpoint: Checkpoint, key: str, values: list[str]) -> None:
-    uniqueid = unescaped(values[0])
-    if key == "watching":
-        lead_id, start_epoch, reason = values[1:]
-        word, _, strikes = reason.partition(":")
-        checkpoint.watching[uniqueid] = Watched(_number(lead_id), _number(start_epoch), word, _number(strikes or "0"))
-        return
-    dealt_with = {"delivered": checkpoint.delivered, "rejected": checkpoint.rejected}[key]
-    if len(values) > 3:
-        raise ValueError(values)
-    dealt_with[uniqueid] = Dealt(_number(values[1]), _number(values[2]) if values[2:] else None)
-    checkpoint.watching.pop(uniqueid, None)
+def _dealt(uniqueid: str, start_epoch: str, lead_id: str | None = None) -> tuple[str, Dealt]:
+    return unescaped(uniqueid), Dealt(_number(start_epoch), None if lead_id is None else _number(lead_id))
+
+
+def _watched(uniqueid: str, lead_id: str, start_epoch: str, reason: str) -> tuple[str, Watched]:
+    word, _, strikes = reason.partition(":")
+    return unescaped(uniqueid), Watched(_number(lead_id), _number(start_epoch), word, _number(strikes or "0"))
 
 
 def _number(digits: str) -> int:
-    if not (digits.isascii() and digits.isdigit() and int(digits) <= LATEST):
+    number = int(digits)  # takes more than digits, such as 1_000
+    if not (digits.isdigit() and digits.isascii()) or number > LATEST:
         raise ValueError(digits)
-    return int(digits)
+    return number
 
 
 def render(checkpoint: Checkpoint) -> str:

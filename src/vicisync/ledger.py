@@ -7,7 +7,7 @@ by the next run.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from vicisync.call import Call, Fate, Sighting
@@ -55,10 +55,15 @@ class Ledger:
         with self._lock:
             return dict(self._checkpoint.watching)
 
-    def newcomers(self, page: Iterable[Sighting], since: int) -> list[Sighting]:
-        """Pick the rows of a page that have not been seen before."""
+    def knows_all(self, uniqueids: Iterable[str]) -> bool:
+        """Say whether all rows with these ids have been seen."""
         with self._lock:
-            unknown, rewritten = newcomers(page, self._checkpoint, since)
+            return self._checkpoint.knows_all(uniqueids)
+
+    def newcomers(self, rows: Iterable[Sighting], present: Collection[str], since: int) -> list[Sighting]:
+        """Pick the rows of a page that have not been seen before; ``present`` are the ids of all that it has."""
+        with self._lock:
+            unknown, rewritten = newcomers(rows, present, self._checkpoint, since)
             for former, row in rewritten.items():
                 was = self._checkpoint.delivered if former in self._checkpoint.delivered else self._checkpoint.rejected
                 was[row.uniqueid] = was.pop(former)

@@ -121,10 +121,10 @@ class _Look:
         since = self._begin_at()
         ready, failed, struck = self._watched()
         announced = False
-        for page in self.call_log.pages(since):
+        for page in self.call_log.pages(since, self.ledger.knows_all):
             if self.delivery.is_over():
                 return False
-            ready += self._sorted(self.ledger.newcomers(page.rows, since))
+            ready += self._sorted(self.ledger.newcomers(page.rows, page.present, since))
             if not announced and (ready or failed):
                 behind = self.call_log.count_after(page.last_second) if page.last_second else 0
                 self.report.opening(self.ledger.end_epoch, len(ready) + len(failed) + len(struck), behind)

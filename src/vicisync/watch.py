@@ -42,29 +42,27 @@ class Newcomers(NamedTuple):
     """Calls that were dealt with before VICIdial rewrote their id, by that former id."""
 
 
-def newcomers(page: Iterable[Sighting], checkpoint: Checkpoint, since: int) -> Newcomers:
+def newcomers(rows: Iterable[Sighting], present: Collection[str], checkpoint: Checkpoint, since: int) -> Newcomers:
     """Pick the rows of a page that started at or after the epoch ``since`` and have not been seen before.
 
-    ``page`` holds whole seconds. With a hot key the disposition can be final before the hang-up rewrites the
-    uniqueid: such a call went out under its former id, whose row is gone, and must not go twice.
+    ``present`` are the ids of all that the page has. With a hot key the disposition can be final before the hang-up
+    rewrites the uniqueid: such a call went out under its former id, whose row is gone, and must not go twice.
     """
-    rows = list(page)
     unknown = [row for row in rows if row.start_epoch >= since and not checkpoint.knows(row.uniqueid)]
-    rewritten = _rewritten_after_dealt_with(unknown, rows, checkpoint)
+    rewritten = _rewritten_after_dealt_with(unknown, present, checkpoint)
     dealt_with = set(rewritten.values())
     return Newcomers([row for row in unknown if row not in dealt_with], rewritten)
 
 
 def _rewritten_after_dealt_with(
-    unknown: Collection[Sighting], rows: Iterable[Sighting], checkpoint: Checkpoint
+    unknown: Collection[Sighting], present: Collection[str], checkpoint: Checkpoint
 ) -> dict[str, Sighting]:
-    """Find the unknown rows whose calls were dealt with under an id that is none of the ``rows`` any more; by that id.
+    """Find the unknown rows whose calls were dealt with under an id that is not ``present`` any more; by that id.
 
     A vanished call excuses one row, of the same stem, lead and start.
     """
     if not unknown:
         return {}
-    present = {row.uniqueid for row in rows}
     vanished: dict[tuple[str, int | None, int], list[str]] = {}
     for dealt_with in (checkpoint.delivered, checkpoint.rejected):
         for uniqueid, dealt in dealt_with.items():
@@ -97,7 +95,8 @@ def follow(
     present = {row.uniqueid: row for row in rows}
     relatives = list(relatives)
     strangers = [row for row in relatives if not checkpoint.knows(row.uniqueid)]
-    known_formerly = set(_rewritten_after_dealt_with(strangers, relatives, checkpoint).values())
+    here = {row.uniqueid for row in relatives}
+    known_formerly = set(_rewritten_after_dealt_with(strangers, here, checkpoint).values())
     result = Followed({}, [])
     for uniqueid, watched in watching.items():
         row = present.get(uniqueid) or _rewritten(uniqueid, watched, strangers, known_formerly)

@@ -178,13 +178,12 @@ class _Database:
         second = next((row.call_date for row in newest if row.call_date), "2000-01-01 00:00:00")
         parameters = {
             "since": int(time.time()) - self._settings.overlap,
-            "page": statements.PAGE,
+            "seconds": statements.FIRST_SECONDS,
             "after": second,
-            "second": second,
             "first": second,
             "last": second,
         }
-        ids = {statements.BY_LEAD: [row.lead_id for row in newest] or [0]}
+        ids = {statements.BY_LEAD: [row.lead_id for row in newest] or [0], statements.BY_SECOND: [second]}
         uniqueids = [row.uniqueid for row in newest] or ["0"]
         slow = []
         for sql in run_statements(before_2_8=before_2_8):
@@ -205,7 +204,7 @@ def run_statements(*, before_2_8: bool) -> list[str]:
         statements.FIRST_PAGE,
         statements.NEXT_PAGE,
         statements.STARTED_BEFORE_ITS_DATE,
-        statements.ONE_SECOND,
+        statements.BY_SECOND,
         statements.COUNT_AFTER,
         statements.BY_UNIQUEID,
         statements.BY_LEAD,
