@@ -47,6 +47,9 @@ LONGEST_LIFE = 15
 RUN_EVERY = 2.0
 """Seconds from the start of one run to that of the next."""
 
+KILLED_WITHIN = (0.05, 0.5)
+"""Seconds from the start of a run to its kill: while it still loads, looks, sends or saves."""
+
 API_TIMEOUT = 2
 """Seconds; a slow answer takes longer."""
 
@@ -75,6 +78,8 @@ class Outcome:
     verdict: Verdict = field(default_factory=Verdict)
     repeats: int = 0
     lost_answers: int = 0
+    runs: int = 0
+    """Those that a kill could befall."""
     kills: int = 0
     exit_codes: Counter[int] = field(default_factory=Counter)
 
@@ -95,7 +100,7 @@ class Outcome:
         return (
             f"{self.calls} calls ended, {self.delivered} on record: {len(verdict.lost)} lost, {len(verdict.wrong)} with"
             f" a wrong disposition, {len(verdict.unknown)} unknown, {self.rejected} rejected\n"
-            f"{self.kills} runs killed, {self.lost_answers} answers lost: {self.repeats} sent twice,"
+            f"{self.kills} of {self.runs} runs killed, {self.lost_answers} answers lost: {self.repeats} sent twice,"
             f" {self.allowed_repeats} may be\nexit codes: {codes}"
         )
 
@@ -134,17 +139,15 @@ def chaos(folder: Path, seconds: float, seed: int) -> Outcome:
 
 
 def _run_and_kill(site: Site, seconds: float, rng: random.Random, outcome: Outcome) -> None:
-    """Start a run every other second, as an impatient cron would, and kill every third at a moment of its life."""
+    """Start a run every other second, as an impatient cron would, and kill a third at a moment of their lives."""
     began = time.monotonic()
     runs: list[subprocess.Popen[str]] = []
-    number = 0
     restart_at = began + seconds / 2
     while time.monotonic() - began < seconds:
         run = site.start("run", "-q")
         runs.append(run)
-        number += 1
-        if number % 3 == 0:
-            time.sleep(rng.uniform(0.1, 0.35))
+        if outcome.kills < len(runs) / 3:  # some are over before their moment; then it is the next one's turn
+            time.sleep(rng.uniform(*KILLED_WITHIN))
             if run.poll() is None:
                 run.kill()
                 outcome.kills += 1
@@ -152,7 +155,8 @@ def _run_and_kill(site: Site, seconds: float, rng: random.Random, outcome: Outco
             site.mariadb.stop()
             site.mariadb.start()
             restart_at = math.inf
-        time.sleep(max(0.0, began + number * RUN_EVERY - time.monotonic()))
+        time.sleep(max(0.0, began + len(runs) * RUN_EVERY - time.monotonic()))
+    outcome.runs = len(runs)
     for run in runs:
         with run:
             run.communicate()

@@ -325,7 +325,10 @@ class DidOptimizer:
 
     async def _call_result(self, request: web.BaseRequest) -> web.StreamResponse:
         arrived = self._loop.time()
-        body = await request.read()
+        try:
+            body = await request.read()
+        except ConnectionResetError:  # the client was killed before it had said all
+            return _Nothing()
         payload = _json_object(body)
         fault = self._choose_fault(payload)
         now = time.time()

@@ -12,5 +12,5 @@ def test_after_kills_faults_and_a_restart_the_books_balance(tmp_path: Path) -> N
     assert outcome.balanced, f"{outcome}\n{outcome.verdict}"
     # Chaos in which nothing went wrong would prove nothing.
     assert outcome.calls > 200
-    assert outcome.kills
+    assert outcome.kills >= outcome.runs // 3
     assert outcome.lost_answers

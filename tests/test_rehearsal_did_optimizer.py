@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -280,6 +281,19 @@ def test_an_answer_under_way_when_the_server_goes_down_is_lost(api: DidOptimizer
 
     assert api.lost_answers == 1
     assert api.records.keys() == {"1729785600.1"}
+
+
+def test_a_client_killed_before_it_has_said_all_stores_nothing_and_makes_no_noise(
+    api: DidOptimizer, client: requests.Session, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.create_connection(("127.0.0.1", api.port)) as killed:
+        killed.sendall(b"POST /api/v1/call-results HTTP/1.1\r\nHost: api\r\nContent-Length: 99\r\n\r\n{")
+        while not api.max_in_flight:
+            time.sleep(0.01)
+
+    assert post(api, client, call()).status_code == 200
+    assert len(api.posts) == 1
+    assert caplog.text == ""
 
 
 def test_in_a_process_of_its_own_it_records_each_post_before_it_answers(
