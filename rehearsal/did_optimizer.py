@@ -229,6 +229,11 @@ class DidOptimizer:
         """How many requests were at work at the same time at most."""
         return self._tally.max_in_flight
 
+    def forget(self) -> None:
+        """Begin anew, with nothing on record."""
+        with self._lock:
+            self._tally = _Tally()
+
     def __enter__(self) -> DidOptimizer:
         if self._record_path is not None:
             self._record = self._record_path.open("a", encoding="utf-8", buffering=1)
