@@ -11,7 +11,7 @@ import pytest
 from rehearsal.dialer import fill
 from rehearsal.site import PASSWORD
 from tests.checked_dialer import SIGNS, CheckedDialer
-from vicisync import call_log
+from vicisync import statements
 from vicisync.check.clocks import zone_shift
 from vicisync.check.database import more_than_select, run_statements, scan_of
 
@@ -299,9 +299,9 @@ def test_runs_lose_or_find_calls_of_a_time_zone_behind_as_the_check_says(
 
 
 def test_every_statement_of_a_run_that_reads_the_table_is_explained() -> None:
-    reading = {text for name, text in vars(call_log).items() if name.isupper() and "FROM vicidial_log" in str(text)}
+    reading = {text for name, text in vars(statements).items() if name.isupper() and "FROM vicidial_log" in str(text)}
     explained = set(run_statements(before_2_8=False)) | set(run_statements(before_2_8=True))
-    assert reading - {call_log.HAS_CALLED_COUNT} - explained == {call_log._SIGHTING, call_log._SECONDS}
+    assert reading - {statements.HAS_CALLED_COUNT} - explained == {statements._SIGHTING, statements._SECONDS}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ MODULES = {
 OWNERS = {
     "click": {"vicisync.cli"},
     "prometheus_client": {"vicisync.metrics"},
-    "pymysql": {"vicisync.call_log"},
+    "pymysql": {"vicisync.call_log", "vicisync.database_errors"},
     "requests": {"vicisync.api", "vicisync.ping"},
     "urllib3": {"vicisync.api"},
 }

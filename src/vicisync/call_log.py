@@ -1,4 +1,4 @@
-"""VICIdial's table of calls, ``vicidial_log``: the only user of PyMySQL.
+"""VICIdial's table of calls, ``vicidial_log``: the only one that talks to the database.
 
 A reader of a MyISAM table holds up every dialer while its statement runs. So each statement here goes by an index,
 reads a bounded number of rows, is fetched whole at once, and is ended by the server after ``db_timeout`` seconds.
@@ -13,11 +13,13 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import pymysql
-from pymysql.constants import CR, ER
+from pymysql.constants import ER
 
+from vicisync import statements
 from vicisync.call import Call, Sighting
 from vicisync.checkpoint import Watched
 from vicisync.config import Settings
+from vicisync.database_errors import explained
 from vicisync.errors import DatabaseError
 
 PAGE = 2000
@@ -31,71 +33,6 @@ AT_ONCE = 500
 
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
-
-READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
-
-LIMIT_OF_MARIADB = "SET SESSION max_statement_time = %(limit)s"  # seconds
-
-LIMIT_OF_MYSQL = "SET SESSION max_execution_time = %(limit)s"  # milliseconds
-
-NOW = "SELECT UNIX_TIMESTAMP()"
-
-_SIGHTING = """
-SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(call_date), 0) AS UNSIGNED),
-       CAST(COALESCE(end_epoch, 0) AS UNSIGNED), COALESCE(status, ''), COALESCE(comments, '')
-  FROM vicidial_log"""
-
-# Nearly all rows of a look are known: 600 lists of ids cost vicisync a tenth of what 5,000 rows do. Number and length
-# tell whether a list is whole: the server cuts a long one short (group_concat_max_len), and an id may hold a comma.
-_SECONDS = """
-SELECT CAST(call_date AS CHAR), COUNT(*), CAST(SUM(CHAR_LENGTH(uniqueid)) AS UNSIGNED), GROUP_CONCAT(uniqueid)
-  FROM vicidial_log FORCE INDEX (call_date)"""
-
-# call_date is local wall time, and autumn has an hour twice. Of the two ways to count back, by epochs and on the wall
-# clock, the earlier bound covers it; each row's start_epoch then decides, in Python, so that no statement reads more
-# than a page.
-FIRST_PAGE = f"""{_SECONDS}
- WHERE call_date >= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL (UNIX_TIMESTAMP() - %(since)s) SECOND)
- GROUP BY call_date ORDER BY call_date LIMIT %(seconds)s"""
-
-NEXT_PAGE = f"""{_SECONDS}
- WHERE call_date > %(after)s
- GROUP BY call_date ORDER BY call_date LIMIT %(seconds)s"""
-
-BY_SECOND = f"""{_SIGHTING} FORCE INDEX (call_date)
- WHERE call_date IN %(ids)s
- ORDER BY call_date"""
-
-COUNT_AFTER = """
-SELECT COUNT(*) FROM vicidial_log FORCE INDEX (call_date)
- WHERE call_date > %(after)s"""
-
-# Of the two epochs that a second of autumn's repeated hour has, the earlier.
-EPOCH_OF = """
-SELECT IF(FROM_UNIXTIME(UNIX_TIMESTAMP(%(second)s) - 3600) = %(second)s,
-          UNIX_TIMESTAMP(%(second)s) - 3600, UNIX_TIMESTAMP(%(second)s))"""
-
-# Some dialers' clocks are set to a zone ahead of the database's: what starts later can stand before it in this order.
-STARTED_BEFORE_ITS_DATE = """
-SELECT GREATEST(0, COALESCE(MAX(CAST(UNIX_TIMESTAMP(call_date) AS SIGNED) - CAST(NULLIF(start_epoch, 0) AS SIGNED)), 0))
-  FROM vicidial_log FORCE INDEX (call_date)
- WHERE call_date BETWEEN %(first)s AND %(last)s"""
-
-BY_UNIQUEID = f"""{_SIGHTING} FORCE INDEX (PRIMARY)
- WHERE uniqueid IN %(ids)s"""
-
-BY_LEAD = f"""{_SIGHTING} FORCE INDEX (lead_id)
- WHERE lead_id IN %(ids)s"""
-
-HAS_CALLED_COUNT = "SHOW COLUMNS FROM vicidial_log LIKE 'called_count'"
-
-WHOLE_CALLS = """
-SELECT uniqueid, lead_id, list_id, campaign_id, CAST(call_date AS CHAR), start_epoch, end_epoch, length_in_sec, status,
-       phone_code, phone_number, user, comments, user_group, term_reason, alt_dial, called_count
-  FROM vicidial_log FORCE INDEX (PRIMARY)
- WHERE uniqueid IN %(ids)s"""
-
-WHOLE_CALLS_BEFORE_2_8 = WHOLE_CALLS.replace("called_count", "NULL")
 
 
 class Page(NamedTuple):
@@ -165,7 +102,7 @@ class CallLog:
                 ssl_verify_identity=settings.db_ssl_ca is not None,
             )
         except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles in any way
-            raise self._explained(error) from error
+            raise explained(error, self._settings, connected=self._connected) from error
         self._connected = True
         self._give_up_writing()
         self._limit_statements()
@@ -179,7 +116,7 @@ class CallLog:
 
     def now(self) -> int:
         """Give the database's epoch, the only clock that decides about calls."""
-        return int(self._read(NOW, {})[0][0])
+        return int(self._read(statements.NOW, {})[0][0])
 
     def pages(self, since: int, knows_all: Callable[[Iterable[str]], bool]) -> Iterator[Page]:
         """Read what started at or after the epoch ``since``, and some before it, page by page.
@@ -188,13 +125,13 @@ class CallLog:
         seconds whose ids are all known are not read. The last page comes always, if only empty.
         """
         limit = FIRST_SECONDS
-        seconds = self._seconds(FIRST_PAGE, {"since": max(since, 0), "seconds": limit})
+        seconds = self._seconds(statements.FIRST_PAGE, {"since": max(since, 0), "seconds": limit})
         while len(seconds) == limit:
             first, last = seconds[0].call_date, seconds[-1].call_date
             yield self._page(seconds, knows_all)._replace(last_second=last, first_second=first)
             # As many as will hold a page of calls.
             limit = max(1, min(MOST_SECONDS, PAGE * limit // sum(second.calls for second in seconds)))
-            seconds = self._seconds(NEXT_PAGE, {"after": last, "seconds": limit})
+            seconds = self._seconds(statements.NEXT_PAGE, {"after": last, "seconds": limit})
         yield self._page(seconds, knows_all)
 
     def _seconds(self, sql: str, parameters: Mapping[str, object]) -> list[_Second]:
@@ -210,29 +147,30 @@ class CallLog:
             else:
                 unknown.append(second.call_date)
         # Read as they are by now: an id may have been rewritten since it was listed.
-        rows = _sightings(self._read_in_parts(BY_SECOND, unknown))
+        rows = _sightings(self._read_in_parts(statements.BY_SECOND, unknown))
         present.update(row.uniqueid for row in rows)
         return Page(rows, present, None)
 
     def epoch_of(self, second: str) -> int:
         """Give the epoch of a call_date; the earlier one where autumn has the second twice, 0 where it has none."""
-        return int(self._read(EPOCH_OF, {"second": second})[0][0] or 0)
+        return int(self._read(statements.EPOCH_OF, {"second": second})[0][0] or 0)
 
     def ahead(self, page: Page) -> int:
         """Give the seconds by which a call_date of a page lies ahead of its call's start, at most."""
-        return int(self._read(STARTED_BEFORE_ITS_DATE, {"first": page.first_second, "last": page.last_second})[0][0])
+        edges = {"first": page.first_second, "last": page.last_second}
+        return int(self._read(statements.STARTED_BEFORE_ITS_DATE, edges)[0][0])
 
     def count_after(self, second: str) -> int:
         """Count the rows behind a page, by the index alone."""
-        return int(self._read(COUNT_AFTER, {"after": second})[0][0])
+        return int(self._read(statements.COUNT_AFTER, {"after": second})[0][0])
 
     def by_uniqueid(self, uniqueids: Sequence[str]) -> list[Sighting]:
         """Look rows up again by their ids; those that are gone are missing from the answer."""
-        return _sightings(self._read_in_parts(BY_UNIQUEID, uniqueids))
+        return _sightings(self._read_in_parts(statements.BY_UNIQUEID, uniqueids))
 
     def by_lead(self, lead_ids: Sequence[int]) -> list[Sighting]:
         """Read all rows of these leads."""
-        return _sightings(self._read_in_parts(BY_LEAD, lead_ids))
+        return _sightings(self._read_in_parts(statements.BY_LEAD, lead_ids))
 
     def again(self, watching: Mapping[str, Watched]) -> tuple[list[Sighting], list[Sighting]]:
         """Read watched calls again: their rows, and of those whose id is gone all rows of their leads."""
@@ -244,8 +182,8 @@ class CallLog:
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
         if self._called_count is None:
-            self._called_count = bool(self._read(HAS_CALLED_COUNT, {}))
-        sql = WHOLE_CALLS if self._called_count else WHOLE_CALLS_BEFORE_2_8
+            self._called_count = bool(self._read(statements.HAS_CALLED_COUNT, {}))
+        sql = statements.WHOLE_CALLS if self._called_count else statements.WHOLE_CALLS_BEFORE_2_8
         calls = {row[0]: Call(*row) for row in self._read_in_parts(sql, uniqueids)}
         return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
 
@@ -264,19 +202,19 @@ class CallLog:
                 cursor.execute(sql, parameters)
                 return cursor.fetchall()
         except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles here as well
-            raise self._explained(error) from error
+            raise explained(error, self._settings, connected=self._connected) from error
         finally:
             self.seconds += time.monotonic() - began
 
     def _give_up_writing(self) -> None:
         """Have the server refuse whatever would write, also where the account may do more than it has to."""
         # Servers before MariaDB 10.0 and MySQL 5.6 do not know how; the statements here only read anyway.
-        self._set(READ_ONLY, {}, unknown=ER.PARSE_ERROR)
+        self._set(statements.READ_ONLY, {}, unknown=ER.PARSE_ERROR)
 
     def _limit_statements(self) -> None:
         """Have the server end a statement, one waiting for a locked table included, after ``db_timeout`` seconds."""
         mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
-        sql, units = (LIMIT_OF_MARIADB, 1) if mariadb else (LIMIT_OF_MYSQL, 1000)
+        sql, units = (statements.LIMIT_OF_MARIADB, 1) if mariadb else (statements.LIMIT_OF_MYSQL, 1000)
         # Servers before MariaDB 10.1 and MySQL 5.7 have no such limit; the socket's timeout has to do.
         self._set(sql, {"limit": self._settings.db_timeout * units}, unknown=ER.UNKNOWN_SYSTEM_VARIABLE)
 
@@ -288,58 +226,6 @@ class CallLog:
             cause = error.__cause__
             if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] == unknown):
                 raise
-
-    def _explained(self, error: Exception) -> DatabaseError:
-        """Turn PyMySQL's error into the sentence that tells an operator what to do."""
-        number: object = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args else None
-        said = str(error.args[-1]) if error.args and error.args[-1] else type(error).__name__
-        # Whoever answers in the server's place may say anything: it stays one line, and a short one.
-        said = " ".join(said.split())[:_LONGEST_WORDS]
-        if isinstance(error, OSError) or "[SSL" in said:  # OSError: the file of the CA
-            number = CR.CR_SSL_CONNECTION_ERROR
-        elif isinstance(error, RuntimeError):
-            number = CR.CR_AUTH_PLUGIN_ERR
-        elif not self._connected and (number in _LOST or not isinstance(number, int)):
-            number = CR.CR_SERVER_HANDSHAKE_ERR
-        elif number in _LOST and "timed out" in said:
-            number = ER.LOCK_WAIT_TIMEOUT
-        advice = next((advice for numbers, advice in _ADVICE if number in numbers), _OTHER)
-        host, user, seconds = self._settings.db_host, self._settings.db_user, self._settings.db_timeout
-        place = host if host.startswith("/") else f"{host}:{self._settings.db_port}"
-        table = f"{self._settings.db_name}.vicidial_log"
-        return DatabaseError(f"{advice.format(place=place, user=user, table=table, seconds=seconds)} ({said})")
-
-
-_LONGEST_WORDS = 200
-
-# Beside PyMySQL's names: 1927 connection killed, 3159 TLS only, 1969 and 3024 the time limits of MariaDB and MySQL,
-# 126 to 145 a MyISAM file that cannot be read.
-_LOST = (0, CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, ER.SERVER_SHUTDOWN, 1927)
-_NO_LOGIN = (ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, 3159)
-_NO_GRANT = (ER.DBACCESS_DENIED_ERROR, ER.TABLEACCESS_DENIED_ERROR, ER.COLUMNACCESS_DENIED_ERROR)
-_NO_TABLE = (ER.BAD_DB_ERROR, ER.NO_SUCH_TABLE, ER.BAD_FIELD_ERROR)
-_DAMAGED = (126, 127, 130, 145, ER.NOT_KEYFILE, ER.CRASHED_ON_USAGE, ER.CRASHED_ON_REPAIR)
-_TOO_SLOW = (ER.LOCK_WAIT_TIMEOUT, ER.QUERY_INTERRUPTED, 1969, 3024)
-
-_ADVICE = (
-    ([CR.CR_CONN_HOST_ERROR], "Cannot reach the database at {place}; is it running (systemctl status mariadb)?"),
-    ([CR.CR_SERVER_HANDSHAKE_ERR], "What listens at {place} is no MariaDB; check VARDB_server and VARDB_port"),
-    ([CR.CR_SSL_CONNECTION_ERROR], "No TLS with the database at {place}; check db_ssl_ca and its certificate"),
-    ([CR.CR_AUTH_PLUGIN_ERR], "PyMySQL lacks a part for the way user {user} logs in; let it log in by mere password"),
-    (_NO_LOGIN, "The database at {place} refuses user {user}; check VARDB_pass, or db_ssl_ca where it wants TLS"),
-    (_NO_GRANT, "As the database's root: GRANT SELECT ON {table} TO '{user}'@'…'; or correct VARDB_database"),
-    (_NO_TABLE, "There is no {table} such as VICIdial makes; check VARDB_database"),
-    (_DAMAGED, "The table is damaged; as the database's root: REPAIR TABLE {table};"),
-    ([ER.KEY_DOES_NOT_EXITS], "{table} lacks an index of VICIdial's, and would be locked for seconds; put it back"),
-    (_TOO_SLOW, "{table} was not readable within {seconds} s, held up by OPTIMIZE or archiving? The next run goes on"),
-    (_LOST, "The connection to the database at {place} was lost; the next run goes on from here"),
-)
-_OTHER = "The database at {place} failed; the next run goes on from here"
-
-
-def lacks_grant(error: DatabaseError) -> bool:
-    """Say whether the account may not read what it asked for."""
-    return isinstance(error.__cause__, pymysql.MySQLError) and error.__cause__.args[0] in _NO_GRANT
 
 
 def _sightings(rows: Iterable[tuple[Any, ...]]) -> list[Sighting]:

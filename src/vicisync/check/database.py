@@ -12,12 +12,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from vicisync import call_log as statements
+from vicisync import statements
 from vicisync.call import Call
-from vicisync.call_log import CallLog, lacks_grant
+from vicisync.call_log import FIRST_SECONDS, CallLog
 from vicisync.check.clocks import clock, zones
 from vicisync.check.finding import Finding, broken, fine, warning
 from vicisync.config import Settings
+from vicisync.database_errors import lacks_grant
 from vicisync.errors import DatabaseError
 from vicisync.report import counted
 
@@ -178,7 +179,7 @@ class _Database:
         second = next((row.call_date for row in newest if row.call_date), "2000-01-01 00:00:00")
         parameters = {
             "since": int(time.time()) - self._settings.overlap,
-            "seconds": statements.FIRST_SECONDS,
+            "seconds": FIRST_SECONDS,
             "after": second,
             "first": second,
             "last": second,
