@@ -91,15 +91,19 @@ def _described(path: Path) -> tuple[object, ...]:
 
 
 @contextmanager
-def machine(folder: Path) -> Iterator[Machine]:
-    """Start a machine, with cron and logrotate installed and nothing of ours, below ``folder``."""
-    for name in (*_OWN, "etc/cron.d", "etc/logrotate.d", "var/spool/cron/crontabs"):
+def machine(folder: Path, *more: str) -> Iterator[Machine]:
+    """Start a machine, with cron and logrotate installed and nothing of ours, below ``folder``.
+
+    ``more`` are further folders of its own, such as ``opt``.
+    """
+    own = (*_OWN, *more)
+    for name in (*own, "etc/cron.d", "etc/logrotate.d", "var/spool/cron/crontabs"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     (folder / "var/spool/cron/crontabs").chmod(0o1730)
     shutil.chown(folder / "var/spool/cron/crontabs", "root", "crontab")
     present = [f"/etc/{name}" for name in _OF_ETC if Path(f"/etc/{name}").exists()]
     subprocess.run(["cp", "-a", *present, folder / "etc"], check=True)
-    mounts = "".join(f"mount --bind '{folder}/{name}' /{name} && " for name in _OWN if Path(f"/{name}").is_dir())
+    mounts = "".join(f"mount --bind '{folder}/{name}' /{name} && " for name in own if Path(f"/{name}").is_dir())
     with subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", f"{mounts}echo ready; exec cat"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",

@@ -25,7 +25,7 @@ from vicisync.errors import DatabaseError
 PAGE = 2000
 """Calls that one statement of discovery is to read: about 4 ms of table lock."""
 
-FIRST_SECONDS, MOST_SECONDS = 100, 600
+FIRST_SECONDS, MOST_SECONDS = 240, 600
 """Seconds, of those with calls in them, that the first page of a look has, and the most that any has."""
 
 AT_ONCE = 500
