@@ -195,7 +195,8 @@ def test_metrics_without_their_library_are_a_warning(dialer: CheckedDialer, monk
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
     file = dialer.root / "vicisync.prom"
     dialer.site.configure(metrics_file=str(file))
-    line = f"⚠ {file} cannot be written: prometheus_client is missing → pip install 'vicisync[metrics]'"
+    cure = f"{sys.executable} -m pip install 'vicisync[metrics]'"
+    line = f"⚠ {file} cannot be written: prometheus_client is missing → {cure}"
     assert (0, [line]) == dialer.worse()
 
 

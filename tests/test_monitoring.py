@@ -12,7 +12,7 @@ import pytest
 
 from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, answer
-from rehearsal.site import Site
+from rehearsal.site import COMMAND, Site
 from tests.conftest import Pings
 from tests.test_metrics import values
 from vicisync.last_run import LastRun, last_run_file, read_last_run
@@ -154,7 +154,9 @@ def test_without_the_extra_the_warning_says_how_to_get_it(site: Site, api: DidOp
     with_calls(site)
     done = site.vicisync("run", PYTHONPATH=str(tmp_path))
     assert 0 == done.returncode
-    assert "⚠ metrics_file needs prometheus_client: pip install 'vicisync[metrics]'" in done.stdout
+    python = str(COMMAND.with_name("python"))  # beside the command, whatever more its name says
+    assert f"⚠ metrics_file needs prometheus_client: {python}" in done.stdout
+    assert " -m pip install 'vicisync[metrics]'\n" in done.stdout
     assert 3 == len(api.records)
 
 

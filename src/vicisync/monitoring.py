@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +13,8 @@ from vicisync.errors import SOME_REJECTED, VicisyncError
 from vicisync.last_run import LastRun, last_run_file, read_last_run, write_last_run
 from vicisync.report import Report, Tally
 
-NEEDS_METRICS = "metrics_file needs prometheus_client: pip install 'vicisync[metrics]'"
+GETS_METRICS = f"{shlex.quote(sys.executable)} -m pip install 'vicisync[metrics]'"
+"""What to type for prometheus_client, beside the vicisync at work."""
 
 
 class Monitoring:
@@ -79,7 +82,7 @@ class Monitoring:
 
             write_metrics(path, last_run)
         except ModuleNotFoundError:
-            self._report.warning(NEEDS_METRICS)
+            self._report.warning(f"metrics_file needs prometheus_client: {GETS_METRICS}")
         except OSError as failure:
             self._report.warning(f"Cannot write metrics_file {path}: {failure.strerror}")
 

@@ -13,6 +13,7 @@ from vicisync.check.finding import Finding, broken, fine, warning
 from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF, Settings
 from vicisync.errors import ConfigError
 from vicisync.exposure import exposures
+from vicisync.monitoring import GETS_METRICS
 from vicisync.setting_table import SETTINGS
 
 _SECRET = ("db_password", "api_key")
@@ -104,7 +105,7 @@ def _unwise(settings: Settings) -> Iterator[Finding]:
 
 def _metrics(file: Path) -> Iterator[Finding]:
     if importlib.util.find_spec("prometheus_client") is None:
-        yield warning(f"{file} cannot be written: prometheus_client is missing", "pip install 'vicisync[metrics]'")
+        yield warning(f"{file} cannot be written: prometheus_client is missing", GETS_METRICS)
     folder = file.parent
     if not folder.is_dir():
         yield warning(f"metrics_file lies in {folder}, which does not exist", f"mkdir -p {folder}")
