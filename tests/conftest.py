@@ -116,10 +116,10 @@ def make_settings(folder: Path, **texts: str) -> Settings:
     return load_settings(None, None, {"API_KEY": "test-key", **nowhere}, {**files, **texts})
 
 
-def pages_of(seconds: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the call log read so few seconds at a time, whatever they hold."""
-    monkeypatch.setattr(call_log, "FIRST_SECONDS", seconds)
-    monkeypatch.setattr(call_log, "MOST_SECONDS", seconds)
+def pages_of(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the call log make pages of so few calls, out of statements that read a second each."""
+    monkeypatch.setattr(call_log, "PAGE", calls)
+    monkeypatch.setattr(call_log, "SECONDS", 1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,11 @@ def ids(rows: Sequence[Sighting] | Sequence[Call]) -> list[str]:
         pytest.param([5, 1, 3], [[1, 3, 5], []], id="exactly one page, then the last, empty one"),
         pytest.param([2, 1], [[1, 2]], id="less than a page"),
         pytest.param([4, 1, 3, 2], [[1, 2, 3], [4]], id="one more than a page"),
-        pytest.param([1] * 7, [[1] * 7], id="nothing but one second"),
-        pytest.param([2] * 7 + [1, 3], [[1, *[2] * 7, 3], []], id="a second with many calls among others"),
-        pytest.param([1, 1, 2, 2, 3, 3, 4, 4], [[1, 1, 2, 2, 3, 3], [4, 4]], id="seconds are read whole"),
-        pytest.param(
-            [1, 2, 900, 901, 902, 903, 904], [[1, 2, 900], [901, 902, 903], [904]], id="a pause counts nothing"
-        ),
+        pytest.param([1] * 7, [[1] * 7, []], id="nothing but one second, more than two pages of it"),
+        pytest.param([2] * 7 + [1, 3], [[1, *[2] * 7], [3]], id="a second longer than a page, after another"),
+        pytest.param([1, 1, 2, 2, 3, 3], [[1, 1, 2, 2], [3, 3]], id="a second across the edge is read whole"),
+        pytest.param([1, 2, 3, 3, 4, 5, 5, 5], [[1, 2, 3, 3], [4, 5, 5, 5], []], id="two edges within seconds"),
+        pytest.param([1, 2, 900, 901, 902, 903], [[1, 2, 900], [901, 902, 903], []], id="a pause counts nothing"),
     ],
 )
 def test_pages_hold_whole_seconds_in_order_and_the_last_one_comes_always(
@@ -77,16 +76,25 @@ def test_pages_hold_whole_seconds_in_order_and_the_last_one_comes_always(
     assert {f"{NOON}.{number}" for number in range(len(seconds))} == set().union(*(page.present for page in read))
 
 
-def test_a_page_has_as_many_seconds_as_will_hold_a_page_of_calls_as_dense_as_those_before_them(
+def test_no_statement_reads_more_than_so_many_seconds(
     mariadb: MariaDB, database: str, log: CallLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, number in (("PAGE", 6), ("FIRST_SECONDS", 2), ("MOST_SECONDS", 4)):
-        monkeypatch.setattr(module, name, number)
-    calls = dict.fromkeys(range(10), 1) | dict.fromkeys((2, 3, 4, 5), 3) | {6: 13}
-    starts = [second for second, number in calls.items() for _ in range(number)]
-    insert(mariadb, database, *(row(f"{NOON}.{number}", NOON + second) for number, second in enumerate(starts)))
-    pages = [sorted({row.start_epoch - NOON for row in page.rows}) for page in log.pages(NOON, knows_none)]
-    assert [[0, 1], [2, 3, 4, 5], [6, 7], [8], [9]] == pages
+    monkeypatch.setattr(module, "SECONDS", 4)
+    insert(mariadb, database, *(row(f"{NOON}.{number}", NOON + number // 2) for number in range(18)))
+    read: list[int] = []
+    read_whole = CallLog._read
+
+    def counted(self: CallLog, sql: str, parameters: Mapping[str, object]) -> tuple[tuple[Any, ...], ...]:
+        before = mariadb.rows_read()
+        found = read_whole(self, sql, parameters)
+        read.append(mariadb.rows_read() - before)
+        return found
+
+    monkeypatch.setattr(CallLog, "_read", counted)
+    (page,) = log.pages(NOON, knows_none)
+    assert 18 == len(page.rows)
+    assert 6 == len(read)  # nine seconds, listed and read in fours
+    assert 4 * 2 + 4 >= max(read), read  # and an index entry beyond each
 
 
 def test_of_seconds_with_nothing_but_known_calls_only_the_ids_are_read(
@@ -211,10 +219,10 @@ def test_a_table_older_than_called_count_gives_none_for_it(mariadb: MariaDB, set
 def test_rows_behind_a_second_are_counted(
     mariadb: MariaDB, database: str, log: CallLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pages_of(1, monkeypatch)
+    pages_of(2, monkeypatch)
     insert(mariadb, database, *(row(f"1.{number}", NOON + number // 2) for number in range(7)))
     last_seconds = [page.last_second for page in log.pages(NOON, knows_none)]
-    assert [5, 3, 1, 0] == [log.count_after(second) for second in last_seconds if second]
+    assert [5, 3, 1] == [log.count_after(second) for second in last_seconds if second]
 
 
 @pytest.mark.parametrize(

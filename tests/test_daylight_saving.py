@@ -90,7 +90,7 @@ def test_runs_through_the_night_deliver_every_call_once(
 def test_a_backlog_over_the_change_that_is_cut_short_again_and_again_arrives_once(
     after: int, change: int, site: Site, dialer: Dialer, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In pages of seven seconds, and 23 calls a run; the runs are a minute apart, so that time goes on as well."""
+    """In pages of seven calls, and 23 calls a run; the runs are a minute apart, so that time goes on as well."""
     pages_of(7, monkeypatch)
     start, end = change - 2 * HOURS, change + after
     begin_at(site, start - 1)

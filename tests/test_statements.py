@@ -14,7 +14,7 @@ from rehearsal.site import Site
 from tests.call_rows import NOON, insert, row
 from tests.conftest import run_here
 from vicisync import statements
-from vicisync.call_log import FIRST_SECONDS
+from vicisync.call_log import SECONDS
 from vicisync.checkpoint import Checkpoint, Dealt, Watched, render
 
 STATEMENTS = {
@@ -58,7 +58,7 @@ def test_every_statement_goes_by_an_index(
             odd = [{"id": "O'Brien.é" if column == "uniqueid" else 0, "second": rows[0]["second"]}]
             for wanted in (rows[:1], rows[:3] + odd, rows):
                 second = wanted[0]["second"]
-                parameters = {"since": NOON - 600, "seconds": FIRST_SECONDS, "after": second, "second": second}
+                parameters = {"since": NOON - 600, "seconds": SECONDS, "after": second, "second": second}
                 parameters.update(first=rows[0]["second"], last=second)
                 parameters["ids"] = [row["second" if statement == "BY_SECOND" else "id"] for row in wanted]
                 cursor.execute(f"EXPLAIN {STATEMENTS[statement]}", parameters)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vicisync import statements
 from vicisync.call import Call
-from vicisync.call_log import FIRST_SECONDS, CallLog
+from vicisync.call_log import SECONDS, CallLog
 from vicisync.check.clocks import clock, zones
 from vicisync.check.finding import Finding, broken, fine, warning
 from vicisync.config import Settings
@@ -179,7 +179,7 @@ class _Database:
         second = next((row.call_date for row in newest if row.call_date), "2000-01-01 00:00:00")
         parameters = {
             "since": int(time.time()) - self._settings.overlap,
-            "seconds": FIRST_SECONDS,
+            "seconds": SECONDS,
             "after": second,
             "first": second,
             "last": second,
