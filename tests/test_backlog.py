@@ -9,13 +9,12 @@ import pytest
 from rehearsal.dialer import Dialer, agent_call, browser_closed, fill, new_call, no_answer
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
+from tests.call_rows import NOON
 from tests.conftest import run_here
 from vicisync.backlog import Backlog, backlog
 from vicisync.call_log import PAGE, CallLog
 from vicisync.checkpoint_file import read_checkpoint
 from vicisync.config import load_settings
-
-NOON = 1_793_966_400
 
 
 @pytest.fixture

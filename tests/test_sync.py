@@ -30,12 +30,11 @@ from rehearsal.dialer import (
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
+from tests.call_rows import NOON, insert, row
 from tests.conftest import run_here
 from vicisync.call_log import PAGE
 from vicisync.checkpoint import starting_at
 from vicisync.checkpoint_file import CheckpointFile, read_checkpoint
-
-NOON = 1_793_966_400  # a day in November without a change of clocks
 
 
 @pytest.fixture
@@ -225,3 +224,17 @@ def test_a_dialer_whose_clock_is_ahead_loses_no_call_of_a_backlog_that_takes_sev
         assert 0 == site.vicisync("run", "--limit", limit, "--max-runtime", "0").returncode
     assert 3 * PAGE == len(api.records)
     assert 0 == api.repeats
+
+
+@pytest.mark.usefixtures("dialer")
+def test_a_second_row_that_looks_like_a_delivered_call_is_sent_where_that_one_s_row_is_not_read_again(
+    site: Site, api: DidOptimizer
+) -> None:
+    """Same lead, stem and start, in another second of the table: the first one is known to be there by its id alone."""
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON))
+    site.mariadb.set_clock(NOON + 60)
+    assert run_here(site).error is None
+    insert(site.mariadb, site.database, row(f"{NOON}.2", NOON, call_date=("FROM_UNIXTIME(%s)", NOON + 1)))
+    site.mariadb.set_clock(NOON + 120)
+    assert run_here(site).error is None
+    assert [(f"{NOON}.1", "NA"), (f"{NOON}.2", "NA")] == statuses(api)
