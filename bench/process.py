@@ -12,6 +12,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from rehearsal.site import as_installed
+
 ROOT = Path(__file__).parents[1]
 LAUNCHER = Path(__file__).with_name("launch.py")
 API_KEY = "bench-key"
@@ -44,7 +46,7 @@ def run(folder: Path, command: Sequence[str | Path], environment: Mapping[str, s
     launched = subprocess.run(
         [sys.executable, "-I", "-S", LAUNCHER, log, *command],
         cwd=ROOT,
-        env=_as_installed(environment),
+        env=as_installed(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         check=True,
@@ -53,12 +55,6 @@ def run(folder: Path, command: Sequence[str | Path], environment: Mapping[str, s
     if usage.exit_code != 0:
         raise Failed(f"{' '.join(map(str, command))} exited with {usage.exit_code}:\n{usage.output[-2000:]}")
     return usage
-
-
-def _as_installed(environment: Mapping[str, str]) -> dict[str, str]:
-    """Take away what would slow Python down: an installed program is compiled once, and buffers its output."""
-    unwanted = ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
-    return {name: value for name, value in environment.items() if name not in unwanted}
 
 
 @contextmanager

@@ -18,6 +18,15 @@ COMMAND = Path(os.environ.get("VICISYNC_COMMAND") or Path(sys.executable).with_n
 PASSWORD = "s3cr3t-of-the-database"  # noqa: S105 -- of a private server that lives for minutes
 
 
+def as_installed(environment: Mapping[str, str]) -> dict[str, str]:
+    """Take away what a shell may tell Python: cron has programs compiled once, and buffers their output."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if name not in ("PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED")
+    }
+
+
 @dataclass
 class Site:
     """One server; ``folder`` holds its files, and ``vicisync`` runs the command on it."""
@@ -85,7 +94,7 @@ class Site:
     def environment(self, **more: str) -> Mapping[str, str]:
         """Give the environment in which the command finds this server's files."""
         return {
-            **os.environ,
+            **as_installed(os.environ),
             "VICISYNC_ASTGUICLIENT_CONF": str(self.astguiclient_conf),
             "VICISYNC_DIDS_CONF": str(self.dids_conf),
             **more,

@@ -32,8 +32,8 @@ STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([+-]\d{4}) ")
 INDIA = {"TZ": "Asia/Kolkata"}
 """A zone that is not UTC, to tell local time from it, and has no change of clocks, to mean the same all year."""
 
-CLICK_KNOWS_WHAT_WAS_MEANT = tuple(map(int, version("click").split(".")[:2])) >= (8, 2)
-"""Older ones, and Python 3.9 has no newer, only say that there is no such command."""
+CLICK_KNOWS_WHAT_WAS_MEANT = tuple(map(int, version("click").split(".")[:2])) >= (8, 4)
+"""Older ones, such as Python 3.9 is left with, only say that there is no such command."""
 
 NOT_ACCEPTED = Fault(
     "rejected", answer=Answer(400, {"Content-Type": "application/json"}, b'{"success": false, "error": "Never this"}')
@@ -109,6 +109,8 @@ def on_terminal(site: Site, *arguments: str, answer: str = "") -> tuple[int, str
             break
         if answer and b"?" in shown and not asked:
             os.write(ours, answer.encode())
+    else:
+        process.kill()
     os.close(ours)
     output = shown.decode()
     check_secrets(site, output, {})
@@ -324,6 +326,24 @@ def test_a_run_whose_words_nobody_can_read_keeps_its_exit_code(streams: str, sit
     finish(site, 1)
     assert 3 == in_shell(site, f"run {streams}", VICIDIAL_DB_NAME="elsewhere")[0]
     assert 3 == len(api.posts)
+
+
+@NO_LOG
+@pytest.mark.parametrize(
+    ("code", "command"),
+    [
+        pytest.param(0, "status", id="status"),
+        pytest.param(1, "status --max-lag 300", id="status, late"),
+        pytest.param(0, "status --json", id="status for programs"),
+        pytest.param(0, "reset-checkpoint --yes", id="reset"),
+        pytest.param(2, "reset-checkpoint --to never", id="a mistake in a reset"),
+        pytest.param(2, "status --max-lag soon", id="a mistake in an option"),
+    ],
+)
+def test_a_command_whose_words_nobody_can_read_keeps_its_exit_code(
+    code: int, command: str, streams: str, site: Site
+) -> None:
+    assert code == in_shell(site, f"{command} {streams}")[0]
 
 
 def test_a_quiet_run_says_only_the_summary_and_what_failed(site: Site, api: DidOptimizer) -> None:

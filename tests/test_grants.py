@@ -116,7 +116,7 @@ def test_a_server_that_knows_no_read_only_session_serves(
     site: Site, calls: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As those before MariaDB 10.0 and MySQL 5.6, it finds the statement ill-formed."""
-    monkeypatch.setattr("vicisync.call_log.READ_ONLY", "SET SESSION TRANSACTION READ NOTHING")
+    monkeypatch.setattr("vicisync.statements.READ_ONLY", "SET SESSION TRANSACTION READ NOTHING")
     assert (None, calls, 0) == came_of(run_here(site))
 
 

@@ -9,7 +9,6 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -22,7 +21,7 @@ from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_setting
 from vicisync.delivery import Session, StopSignal
 from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
 from vicisync.moments import local, moment
-from vicisync.report import ProgressBar, Report, Verbosity, counted, printable
+from vicisync.report import ProgressBar, Report, Verbosity, counted, printable, send_to_nowhere
 from vicisync.resend import resend_rejected
 from vicisync.sync import run as run_once
 
@@ -58,8 +57,10 @@ def main() -> None:
 
 
 def _tell(line: str, *, err: bool = False) -> None:
-    with suppress(OSError):  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
+    try:
         click.echo(line, err=err)
+    except OSError:  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
+        send_to_nowhere(sys.stderr if err else sys.stdout)
 
 
 def _conf_options(command: F) -> F:

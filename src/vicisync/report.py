@@ -125,12 +125,12 @@ class Report:
             self._fall_silent(error)
 
     def _fall_silent(self, error: OSError) -> None:
-        _send_to_nowhere(self._stream)
+        send_to_nowhere(self._stream)
         try:
             sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")
             sys.stderr.flush()
         except OSError:  # both are one file, on one full disk
-            _send_to_nowhere(sys.stderr)
+            send_to_nowhere(sys.stderr)
 
     def opening(self, end_epoch: int, found: int, behind: int) -> None:
         """Say that there are calls to send: ``found`` now, about ``behind`` more after those."""
@@ -271,7 +271,7 @@ def _reason(watched: Watched) -> str:
     return f"{words} in {watched.strikes} runs" if watched.strikes else words
 
 
-def _send_to_nowhere(stream: TextIO) -> None:
+def send_to_nowhere(stream: TextIO) -> None:
     """Let what a stream still holds be flushed: Python would end with exit code 120 over words that it cannot write."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
