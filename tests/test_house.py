@@ -101,6 +101,15 @@ def test_a_pure_module_reads_no_clock_and_no_file(module: str) -> None:
     assert [] == [call for call in calls(module) if call in WORLDLY]
 
 
+def test_what_python_3_9_has_no_mended_versions_of_is_not_used() -> None:
+    """click.edit, a CA bundle within a zip file, brotli, drain_conn, redirects: all that has advisories open there."""
+    used = {name.rpartition(".")[2] for module in MODULES for name in calls(module)}
+    assert set() == used & {"edit", "extract_zipped_paths", "drain_conn"}
+    source = MODULES["vicisync.api"].read_text()
+    assert re.findall(r'"Accept-Encoding": "(.*)"', source) == ["gzip, deflate"]
+    assert re.findall(r"\bredirect=(\w+)", source) == ["False"]
+
+
 def test_only_the_command_line_exits() -> None:
     exits = {"exit", "quit", "sys.exit", "os._exit", "SystemExit"}
     assert {"vicisync.cli"} == {module for module in MODULES if exits & set(calls(module))}

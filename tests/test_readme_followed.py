@@ -22,8 +22,8 @@ from vicisync.crontab import jobs
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 
-PROGRAMS = {"/opt/vicisync/bin/pip", "apt-get", "chmod", "date", "grep", "ln", "make", "pip", "pipx", "python3", "tail"}
-PROGRAMS |= {"vicisync", "zypper"}
+PROGRAMS = {"/opt/vicisync/bin/pip", "apt-get", "chmod", "date", "dnf", "grep", "ln", "make", "pip", "pipx", "python3"}
+PROGRAMS |= {"tail", "vicisync", "zypper"}
 
 ELSEWHERE = {
     "make test": "is what runs this",
@@ -31,6 +31,7 @@ ELSEWHERE = {
     "make dist": "tests/test_dist.py, and below",
     "chmod 755": "tests/test_wheel.py has it start as it comes from a download",
     "apt-get install python3-venv": "rehearsal/set-up, on a machine without it",
+    "dnf install python3.12": "AlmaLinux has it, Debian has not",
     "zypper install python311": "openSUSE has it, Debian has not",
     "PIPX_HOME=/opt/pipx PIPX_BIN_DIR=/usr/local/bin pipx install vicisync": "pip, in a folder of pipx's own",
 }
