@@ -92,7 +92,8 @@ def lines(output: str) -> list[str]:
 def on_terminal(site: Site, *arguments: str, answer: str = "") -> tuple[int, str]:
     """Run the command on a terminal of its own, and type ``answer`` where it asks; return exit code and output."""
     ours, its = pty.openpty()
-    command = ["setsid", "--ctty", str(COMMAND), *arguments]
+    # Whoever runs the tests in the background of a shell has them ignore Ctrl-C, and all that they start.
+    command = ["env", "--default-signal=INT", "setsid", "--ctty", str(COMMAND), *arguments]
     process = subprocess.Popen(command, env=site.environment(), stdin=its, stdout=its, stderr=its)
     os.close(its)
     shown = b""
