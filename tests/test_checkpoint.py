@@ -224,3 +224,17 @@ def test_a_start_looks_back_for_calls_that_had_begun_by_then() -> None:
 
 def test_a_start_near_the_beginning_of_time_looks_back_to_it() -> None:
     assert starting_at(5, 28800).looked_until == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "epoch"),
+    [
+        pytest.param(None, 99, id="all began later"),
+        pytest.param(100, 100, id="one began in that second"),
+        pytest.param(100, 500, id="two that could go, and two that could not"),
+    ],
+)
+def test_starting_over_may_leave_out_the_calls_that_could_go_and_began_before(first: int | None, epoch: int) -> None:
+    reasons = {90: "not_ended", 95: "no_disposition", 300: FAILED, 100: TO_SEND}
+    checkpoint = Checkpoint(400, 0, 400, {f"{start}.1": Watched(1, start, word) for start, word in reasons.items()})
+    assert first == checkpoint.first_left_out_by(epoch)

@@ -560,7 +560,7 @@ def append(site: Site, text: str) -> None:
         pytest.param("concurrency=0\n", ["concurrency must be a whole number from 1 to 64"], id="value"),
         pytest.param("api_key=x\n", ["api_key belongs under [general]"], id="section"),
         pytest.param("just words\n", ["a line of [vicisync] must be key=value"], id="line"),
-        pytest.param("[dispositions]\nSALE=sold\n", ["'SALE' must be one of"], id="result"),
+        pytest.param("[dispositions]\nSALE=sold\n", ["the result of 'SALE' must be one of"], id="result"),
         pytest.param("[general]\napi_base_url=localhost:5000\n", ["api_base_url must be http://"], id="address"),
         pytest.param("[general]\nverify_ssl=/no/ca.pem\n", ["verify_ssl must be the path of a readable"], id="CA"),
         pytest.param(
@@ -858,6 +858,42 @@ def test_on_a_terminal_a_reset_asks_first(arguments: Sequence[str], answer: str,
     assert resets != ("Aborted; nothing was changed" in output)
 
 
+def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, api: DidOptimizer) -> None:
+    """Those that wait since an outage, longer ago than the hour of the default."""
+    finish(site, 3, ago=10_000)
+    vicisync(site, "reset-checkpoint", "--to", "4h")
+    api.down()
+    vicisync(site, "run", code=4)
+    api.up()
+    before = site.checkpoint_file.read_bytes()
+    error = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stderr
+    assert "never be sent" in error
+    assert before == site.checkpoint_file.read_bytes()
+    cure = re.search(r"to send it: vicisync (reset-checkpoint --to '[^']*'); or", error)
+    assert cure
+    vicisync(site, *shlex.split(cure[1]))
+    vicisync(site, "run")
+    assert 3 == len(arrived(api))
+    finish(site, 1, ago=8000)
+    assert "⚠ That is later than" in vicisync(site, "reset-checkpoint", "--to", "1h", "--yes").stdout
+    vicisync(site, "run")
+    assert 3 == len(arrived(api))
+
+
+def test_a_reset_without_a_time_goes_back_to_the_begin_of_a_long_outage(site: Site, api: DidOptimizer) -> None:
+    finish(site, 1, ago=10_000)
+    vicisync(site, "reset-checkpoint", "--to", "4h")
+    vicisync(site, "run")
+    finish(site, 2, ago=8000)
+    vicisync(site, "reset-checkpoint")
+    vicisync(site, "run")
+    assert 3 == len(arrived(api))
+
+
+def test_a_reset_needs_no_standard_input(site: Site) -> None:
+    assert 0 == in_shell(site, "reset-checkpoint --to 1h <&-")[0]
+
+
 # The first run
 
 
@@ -872,7 +908,9 @@ def test_the_first_run_goes_on_where_the_old_script_stopped_and_says_so(
     old.write_text(f"{local(two_hours_ago, 5.5) if '-' in written else two_hours_ago}\n")
     note = lines(vicisync(site, "run", environment=INDIA).stdout)[0]
     assert note.startswith("📅 First run: going on where the old script stopped, ")
-    assert [] == [word for word in (local(two_hours_ago, 5.5), str(old), "remove its cron line") if word not in note]
+    assert [] == [
+        word for word in (local(two_hours_ago, 5.5), str(old), "where its cron line is still there") if word not in note
+    ]
     assert sorted(missed) == sorted(arrived(api))
     finish(site, 1, ago=5000)
     assert "First run" not in vicisync(site, "run").stdout

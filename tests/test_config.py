@@ -347,9 +347,12 @@ def test_dispositions_override_single_statuses(load: Load) -> None:
     ("line", "sentence"),
     [
         pytest.param(
-            "B=Busyy", "'B' must be one of answered, dnc, no_answer, busy, dropped, completed. Did you mean busy?"
+            "B=Busyy",
+            "the result of 'B' must be one of answered, dnc, no_answer, busy, dropped, completed. Did you mean busy?",
         ),
-        pytest.param("B=s3cret", "'B' must be one of answered, dnc, no_answer, busy, dropped, completed."),
+        pytest.param(
+            "B=s3cret", "the result of 'B' must be one of answered, dnc, no_answer, busy, dropped, completed."
+        ),
         pytest.param("s3cret-=busy", "this must be a VICIdial status, 1 to 6 characters without white space."),
         pytest.param("A B=busy", "this must be a VICIdial status, 1 to 6 characters without white space."),
         pytest.param(
@@ -372,7 +375,13 @@ def test_all_mistakes_are_reported_at_once(load: Load) -> None:
         environ={"DID_OPTIMIZER_API_URL": "localhost"},
     )
     for number, part in enumerate(
-        ("line 5: a line of", "batchsize", "line 9: 'B'", "astguiclient.conf line 1: db_port", "environment DID_OPT"),
+        (
+            "line 5: a line of",
+            "batchsize",
+            "line 9: the result of 'B'",
+            "astguiclient.conf line 1: db_port",
+            "environment DID_OPT",
+        ),
     ):
         assert part in mistakes[number]
     assert [mistake.split(": ")[1].split()[0] for mistake in mistakes[5:]] == ["api_key", "concurrency", "overlap"]

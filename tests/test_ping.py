@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 import pytest
@@ -27,7 +28,7 @@ def test_a_query_stays_behind_the_path(pings: Pings) -> None:
     assert ["/s3cret-id/start?create=1"] == pings.paths
 
 
-@pytest.mark.parametrize("answer", [404, 500])
+@pytest.mark.parametrize("answer", [302, 404, 500])
 def test_a_service_that_does_not_take_it_fails_the_ping(answer: int, pings: Pings) -> None:
     pings.answer = answer
     with pytest.raises(PingFailed, match=f"^answered {answer}$"):
@@ -40,7 +41,7 @@ def test_what_cannot_be_reached_is_said_without_the_url() -> None:
     with pytest.raises(PingFailed) as failure:
         ping(f"http://127.0.0.1:{port}/s3cret-id")
     assert "cannot be reached" == str(failure.value)
-    assert failure.value.__suppress_context__
+    assert failure.value.__context__ is None
 
 
 def test_a_service_that_keeps_silent_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,3 +52,24 @@ def test_a_service_that_keeps_silent_is_left(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(PingFailed, match=r"^did not answer within 5 s$"):
             ping(f"http://127.0.0.1:{server.getsockname()[1]}/s3cret-id")
     assert time.monotonic() - began < 4
+
+
+def test_a_service_that_answers_a_byte_at_a_time_is_left_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TIMEOUT", 0.5)
+    given_up = threading.Event()
+
+    def trickle(server: socket.socket) -> None:
+        connection, _ = server.accept()
+        with connection:
+            while not given_up.wait(0.1):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        trickling = threading.Thread(target=trickle, args=(server,))
+        trickling.start()
+        try:
+            with pytest.raises(PingFailed, match=r"^did not answer within 5 s$"):
+                ping(f"http://127.0.0.1:{server.getsockname()[1]}/s3cret-id")
+        finally:
+            given_up.set()
+            trickling.join()

@@ -325,6 +325,16 @@ def test_where_both_streams_take_no_more_nothing_is_said_and_the_run_goes_on(mon
         Report(errors).error("It broke")
 
 
+def test_a_masked_phone_number_is_masked_in_the_words_of_the_api_too() -> None:
+    said = io.StringIO()
+    report = Report(said, show_phone_numbers=False)
+    report.failed(CALL, f"400 Bad Request: {CALL.phone_number} is no number")
+    report.rejected(CALL, f"400 Bad Request: {CALL.phone_number} is no number")
+    assert CALL.phone_number
+    assert CALL.phone_number not in said.getvalue()
+    assert 2 == said.getvalue().count(f"400 Bad Request: …{CALL.phone_number[-4:]} is no number; ")
+
+
 @pytest.mark.parametrize(
     ("shown", "number"),
     [

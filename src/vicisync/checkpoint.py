@@ -79,6 +79,11 @@ class Checkpoint:
         could_go = [call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED)]
         return max(0, now - min([self.looked_until, *could_go]))
 
+    def first_left_out_by(self, epoch: int) -> int | None:
+        """Give the start of the first call that waits to be sent and that starting over at ``epoch`` may leave out."""
+        could_go = (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED))
+        return min((start for start in could_go if start <= epoch), default=None)
+
     def forget_before(self, since: int) -> None:
         """Forget dealt-with calls that no later poll can meet again.
 

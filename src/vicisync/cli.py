@@ -17,6 +17,7 @@ import click
 
 from vicisync import __version__
 from vicisync.answer import Answer, Meaning
+from vicisync.checkpoint import Checkpoint
 from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
 from vicisync.delivery import Session, StopSignal
 from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
@@ -47,7 +48,7 @@ def main() -> None:
         Report(sys.stderr).error(error.format_message())
         code = error.exit_code
     except click.Abort:
-        _tell("Aborted; nothing was changed", err=True)
+        _tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
         code = 130
     except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
         traceback.print_exc()
@@ -279,26 +280,26 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
 @click.option(
     "--to",
     "to",
-    default="1h",
-    show_default=True,
+    show_default="1h; the newest end delivered, where that is older",
     metavar="TIME",
     help=("Deliver what ended after this: '2024-10-24 12:00:00' (local), an epoch, or how long ago: 90m, 1h, 2d."),
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str, yes: bool) -> int:
+def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str | None, yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
     from vicisync.checkpoint import Damaged, starting_at
     from vicisync.checkpoint_file import CheckpointFile, read_checkpoint
 
     now = time.time()
     try:
-        epoch = moment(to, now)
+        epoch = moment("1h" if to is None else to, now)
     except ValueError as error:
         raise ConfigError([f"--to: {error}"]) from error
     if epoch > now:
         raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
     settings = load_settings(astguiclient_conf, dids_conf, os.environ)
     with CheckpointFile(settings.checkpoint_file) as file:
+        old = None
         try:
             old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
             was = f"{local(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
@@ -306,10 +307,39 @@ def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to:
             if not isinstance(error.__cause__, Damaged):
                 raise  # no checkpoint stands in the file's place, and none could be put there
             was = f"damaged: {error.__cause__}"
+        if old and to is None:
+            epoch = min(epoch, old.end_epoch)
         _tell(f"Old checkpoint: {was}")
         _tell(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
-        if not yes and sys.stdin.isatty():
-            click.confirm("Reset?", abort=True)
+        asks = not yes and sys.stdin is not None and sys.stdin.isatty()
+        if old and (warning := _left_out(old, epoch)):
+            if not (yes or asks):
+                raise ConfigError([f"{warning}; or, to leave them out, add --yes"])
+            _tell(f"⚠ {warning}")
+        if asks and not _is_confirmed():
+            return 130
         file.save(starting_at(epoch, settings.give_up_after))
     _tell(f"💾 Saved checkpoint: {local(epoch)}")
     return 0
+
+
+def _left_out(old: Checkpoint, epoch: int) -> str | None:
+    """Say what a reset to ``epoch`` would never send, and what keeps it; None where it goes back only."""
+    first = old.first_left_out_by(epoch)
+    if first is None and epoch <= old.end_epoch:
+        return None
+    keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
+    return (
+        f"That is later than calls that were not delivered, and what ended until then would never be sent;"
+        f" to send it: vicisync reset-checkpoint --to '{local(keeps)}'"
+    )
+
+
+def _is_confirmed() -> bool:
+    try:
+        if click.confirm("Reset?"):
+            return True
+    except click.Abort:
+        pass
+    _tell("Aborted; nothing was changed", err=True)
+    return False

@@ -59,7 +59,7 @@ class Settings:
     give_up_after: int
     """Seconds after its start that a call without an end is watched."""
     max_runtime: int
-    """Seconds after which a run begins no new batch; 0 is no limit."""
+    """Seconds after which a run begins no new call; 0 is no limit."""
     log_phone_numbers: bool
     metrics_file: Path | None
     ping_url: str | None = field(repr=False)  # it holds the secret id of the check
@@ -187,7 +187,9 @@ def _dispositions(dids: DidsFile, mistakes: list[str]) -> dict[str, str]:
             overrides[status] = result
         elif result:  # not shown: whatever was put into the wrong section may be a key
             cure = _suggestion(result, KNOWN_RESULTS) or ""
-            mistakes.append(f"{where}: {_quoted(status)} must be one of {', '.join(KNOWN_RESULTS)}. {cure}".rstrip())
+            mistakes.append(
+                f"{where}: the result of {_quoted(status)} must be one of {', '.join(KNOWN_RESULTS)}. {cure}".rstrip()
+            )
     return overrides
 
 

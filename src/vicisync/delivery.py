@@ -291,6 +291,7 @@ class Delivery:
         due = now + backoff(parcel.tries)
         if answer.retry_after is not None:
             # Whoever says so speaks for the whole API: everyone waits.
+            tells = answer.retry_after > LONGEST_BACKOFF and now + answer.retry_after > self._paused_until + _GLANCE
             self._paused_until = max(self._paused_until, now + answer.retry_after)
             due = max(due, self._paused_until)
             if self._paused_until >= self._deadline:
@@ -299,6 +300,8 @@ class Delivery:
                 cure = "; its operator can lift the limit for this server" if answer.says_nothing_of_the_call else ""
                 self._stop_sending(ApiError(f"{self._api} {wait}{cure}. {_KEPT}"))
                 return
+            if tells:
+                self._report.note(f"⏳ {self._api} asks us to wait {answer.retry_after:.0f} s ({answer.words})")
         if parcel.tries <= self._settings.max_retries and due < self._deadline and self._over_since is None:
             heapq.heappush(self._retries, (due, next(self._retry_number), parcel, answer))
             self._work.notify()

@@ -166,12 +166,12 @@ class Report:
 
     def failed(self, call: Call, why: str) -> None:
         """Say that a call did not get through this time."""
-        self._say(f"✗ {call.uniqueid}: failed: {why}; {self._after_failure}", Verbosity.QUIET)
+        self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; {self._after_failure}", Verbosity.QUIET)
         self._advance()
 
     def rejected(self, call: Call, why: str) -> None:
         """Say that a call went into the rejected file."""
-        self._say(f"✗ {call.uniqueid}: failed: {why}; rejected", Verbosity.QUIET)
+        self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; rejected", Verbosity.QUIET)
         self._advance()
 
     def resending(self, calls: int) -> None:
@@ -258,12 +258,19 @@ class Report:
             self._say(f"❌ {line}", Verbosity.QUIET)
 
     def _described(self, call: Call) -> str:
-        number = call.phone_number or ""
-        shown = number if self._show_phone_numbers else f"…{number[4:][-4:]}"
+        shown = self._number(call)
         return (
             f"{call.uniqueid}: {call.campaign_id or '-'}/{shown or '-'} → {call.status or '-'}"
             f" ({call.length_in_sec or 0}s)"
         )
+
+    def _masked(self, text: str, call: Call) -> str:
+        """Leave of the call's number no more than may be shown; the API's words can hold it too."""
+        return text.replace(call.phone_number, self._number(call)) if call.phone_number else text
+
+    def _number(self, call: Call) -> str:
+        number = call.phone_number or ""
+        return number if self._show_phone_numbers else f"…{number[4:][-4:]}"
 
 
 def _reason(watched: Watched) -> str:

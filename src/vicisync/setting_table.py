@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 from typing import Callable, NamedTuple
+from urllib.parse import urlsplit
 
 
 def whole_number(lowest: int, highest: int, unit: str = "") -> Callable[[str], int]:
@@ -108,6 +109,10 @@ def url(text: str) -> str:
 
 def _is_url(text: str) -> bool:
     match = _URL.fullmatch(text)
+    try:
+        urlsplit(text)
+    except ValueError:  # what stands between the brackets is no IPv6 address
+        return False
     return match is not None and 1 <= int(match["port"] or 443) <= 65535
 
 

@@ -1,4 +1,4 @@
-"""Every statement that the database is asked, as text: columns listed, values bound, each by an index."""
+"""Every statement that a run asks of the database, as text: columns listed, values bound, each by an index."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoin
     if old:
         report.note(
             f"📅 First run: going on where the old script stopped, {local(old.ended_after)} says"
-            f" {settings.old_checkpoint_file}; remove its cron line, or calls will be sent twice"
+            f" {settings.old_checkpoint_file}; where its cron line is still there, calls will be sent twice"
         )
         return old
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
