@@ -869,13 +869,13 @@ def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, 
     error = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stderr
     assert "never be sent" in error
     assert before == site.checkpoint_file.read_bytes()
-    cure = re.search(r"to send it: vicisync (reset-checkpoint --to '[^']*'); or", error)
+    cure = re.search(r"to send them: vicisync (reset-checkpoint --to '[^']*'); or", error)
     assert cure
     vicisync(site, *shlex.split(cure[1]))
     vicisync(site, "run")
     assert 3 == len(arrived(api))
     finish(site, 1, ago=8000)
-    assert "⚠ That is later than" in vicisync(site, "reset-checkpoint", "--to", "1h", "--yes").stdout
+    assert "⚠ Calls that ended before " in vicisync(site, "reset-checkpoint", "--to", "1h", "--yes").stdout
     vicisync(site, "run")
     assert 3 == len(arrived(api))
 

@@ -330,8 +330,8 @@ def _left_out(old: Checkpoint, epoch: int) -> str | None:
         return None
     keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
     return (
-        f"That is later than calls that were not delivered, and what ended until then would never be sent;"
-        f" to send it: vicisync reset-checkpoint --to '{local(keeps)}'"
+        f"Calls that ended before {local(epoch)} and were not delivered would never be sent;"
+        f" to send them: vicisync reset-checkpoint --to '{local(keeps)}'"
     )
 
 
