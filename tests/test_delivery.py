@@ -381,6 +381,17 @@ def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver
     assert [done.watching[number].reason for number in (0, 4, 5, 49)] == [FAILED, FAILED, TO_SEND, TO_SEND]
 
 
+def test_a_long_wait_that_the_api_asks_for_is_told_once_and_a_short_one_is_not(
+    deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_BACKOFF", 0.1)
+    waits = {1: 0.05, 2: 0.4}
+    api = Api(lambda number, tries: too_many(waits[tries]) if number == 0 and tries in waits else OK)
+    done = deliver(api, 3)
+    assert done.error is None
+    assert 1 == sum(f"⏳ {ADDRESSED} asks us to wait 0 s" in line for line in done.lines)
+
+
 def test_an_api_that_goes_down_on_the_way_ends_the_run_soon(deliver: Deliver, tmp_path: Path) -> None:
     def recorded() -> int:
         return (tmp_path / "state" / "checkpoint").read_text().count("\ndelivered\t")
