@@ -89,7 +89,7 @@ def _machine(mariadb: MariaDB) -> dict[str, object]:
 
 
 def _processor() -> str:
-    """Give its name, where the system tells."""
+    """Return its name, where the system tells."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

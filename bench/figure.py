@@ -36,7 +36,7 @@ class Figure:
         return None if self.at_least is None else self.value >= self.at_least
 
     def as_json(self) -> dict[str, object]:
-        """Give it as it stands in results.json."""
+        """Return it as it stands in results.json."""
         return {**asdict(self), "value": self.value, "reached": self.reached}
 
 

@@ -26,7 +26,7 @@ STYLE = """
 
 
 def draw(seed: Mapping[int, float], ours: Mapping[int, float]) -> str:
-    """Give the picture as SVG; both lines map calls in the table to milliseconds of a poll."""
+    """Return the picture as SVG; both lines map calls in the table to milliseconds of a poll."""
     return "\n".join(_lines(seed, ours)) + "\n"
 
 

@@ -66,7 +66,7 @@ class Polls:
     """The same while nobody polled: what the machine itself contributes."""
 
     def as_json(self) -> dict[str, object]:
-        """Give the medians, times in milliseconds."""
+        """Return the medians, times in milliseconds."""
         result: dict[str, object] = {"calls": self.calls}
         for name, costs, waits in (("vicisync", self.ours, self.wait_ours), ("seed", self.seed, self.wait_seed)):
             result[name] = {
@@ -135,7 +135,7 @@ def _cost(mariadb: MariaDB, poll: Callable[[], None]) -> Cost:
 
 
 def _spent(mariadb: MariaDB) -> Cost:
-    """Give what the server has spent on the readers' account so far; it adds up when a connection ends."""
+    """Return what the server has spent on the readers' account so far; it adds up when a connection ends."""
     while mariadb.execute("SELECT 1 FROM information_schema.PROCESSLIST WHERE USER = 'cron'"):
         time.sleep(0.005)
     sql = "SELECT CPU_TIME, BUSY_TIME, ROWS_READ FROM information_schema.USER_STATISTICS WHERE USER = 'cron'"

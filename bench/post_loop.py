@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 
 import requests
 
-from vicisync.api import PATH
-from vicisync.call import Call, payload
+from vicisync.calls.call import Call, payload
+from vicisync.did_optimizer.session import PATH
 
 
 def main() -> None:

@@ -59,7 +59,7 @@ def run(folder: Path, command: Sequence[str | Path], environment: Mapping[str, s
 
 @contextmanager
 def did_optimizer(latency: float) -> Iterator[str]:
-    """Give the address of a DID Optimizer in a process of its own, whose answers take ``latency`` seconds.
+    """Return the address of a DID Optimizer in a process of its own, whose answers take ``latency`` seconds.
 
     That is what a lone client sees who does nothing but wait: what this machine adds to a wait, to wake a process up
     and to carry bytes, is taken off first.

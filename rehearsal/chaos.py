@@ -173,7 +173,7 @@ def _heal(site: Site, wait: float, outcome: Outcome) -> None:
 
 
 def main() -> int:
-    """Say what came of it; 0 where the books balance."""
+    """Return what came of it; 0 where the books balance."""
     parser = argparse.ArgumentParser(prog="python -m rehearsal.chaos", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=int(time.time()))

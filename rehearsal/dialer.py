@@ -530,7 +530,7 @@ class Dialer:
                 stop.wait(max(0.0, soonest - time.time()))
 
     def close(self) -> None:
-        """Give the connection back; the next step opens another."""
+        """Return the connection back; the next step opens another."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             if connection.open:
@@ -541,7 +541,7 @@ class Dialer:
         return {life.final.uniqueid: life.final.status for life in self.lives if life.final is not None}
 
     def judge(self, delivered: Iterable[tuple[str, str | None]]) -> Verdict:
-        """Say what is wrong with ``delivered``, pairs of uniqueid and status, as deliveries of all lives begun.
+        """Return what is wrong with ``delivered``, pairs of uniqueid and status, as deliveries of all lives begun.
 
         Each pair is a delivery: give calls on record once, or POSTs that were acknowledged.
         """

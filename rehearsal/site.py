@@ -92,7 +92,7 @@ class Site:
         self.dids_conf.chmod(0o600)
 
     def environment(self, **more: str) -> Mapping[str, str]:
-        """Give the environment in which the command finds this server's files."""
+        """Return the environment in which the command finds this server's files."""
         return {
             **as_installed(os.environ),
             "VICISYNC_ASTGUICLIENT_CONF": str(self.astguiclient_conf),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from vicisync.cli import commands
+from vicisync.commands.cli import commands
 
 SCRIPT = Path(__file__).parent.parent / "deploy" / "bash-completion" / "vicisync"
 
@@ -54,7 +54,7 @@ def _options(command: click.Command) -> list[click.Option]:
 
 
 def _names(option: click.Option) -> list[str]:
-    """Give the short one first; click 8.1 keeps those of --help in no order."""
+    """Return the short one first; click 8.1 keeps those of --help in no order."""
     return sorted([*option.opts, *option.secondary_opts], key=len)
 
 

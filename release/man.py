@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from vicisync import __version__
-from vicisync.cli import commands
-from vicisync.config import ASTGUICLIENT_CONF, DIDS_CONF
-from vicisync.setting_table import SETTINGS
+from vicisync.commands.cli import commands
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
+from vicisync.settings.table import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "deploy" / "man" / "vicisync.1"

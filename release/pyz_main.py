@@ -12,6 +12,6 @@ if sys.version_info < (3, 9):  # noqa: UP036 -- an installation would refuse it;
 # Python 3.9 is left with older versions of some of what comes along.
 sys.path.insert(1, sys.path[0] + ("/python3.10" if sys.version_info >= (3, 10) else "/python3.9"))
 
-from vicisync.cli import main
+from vicisync.commands.cli import main
 
 main()

@@ -8,7 +8,7 @@ from pathlib import Path
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD
 from tests.conftest import make_settings
-from vicisync.config import Settings
+from vicisync.settings.settings import Settings
 
 NOON = 1_793_966_400  # a day in November without a change of clocks
 

@@ -9,7 +9,7 @@ from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import COMMAND, PASSWORD, Site
-from vicisync.check import check
+from vicisync.commands.check import check
 
 SIGNS = ("✓ ", "⚠ ", "❌ ")
 
@@ -57,13 +57,13 @@ class CheckedDialer:
         path.write_text(text.replace(old, new))
 
     def check(self, **environment: str) -> tuple[int, list[str]]:
-        """Give the exit code and the lines; whatever happens, none of them holds a secret."""
+        """Return the exit code and the lines; whatever happens, none of them holds a secret."""
         lines: list[str] = []
         code = check(self.site.astguiclient_conf, self.site.dids_conf, environment, lines.append, self.root)
         assert [] == [line for line in lines if self.site.api_key in line or PASSWORD in line or "\n" in line]
         return code, lines
 
     def worse(self, **environment: str) -> tuple[int, list[str]]:
-        """Give the exit code and the lines of what is not well."""
+        """Return the exit code and the lines of what is not well."""
         code, lines = self.check(**environment)
         return code, [line for line in lines[:-1] if line.startswith(SIGNS[1:])]

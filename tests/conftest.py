@@ -19,12 +19,13 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from tests.checked_dialer import CheckedDialer
-from vicisync import call_log, sync
-from vicisync.api import ApiSession
-from vicisync.config import Settings, load_settings
-from vicisync.delivery import StopSignal
+from vicisync.did_optimizer.delivery import StopSignal
+from vicisync.did_optimizer.session import ApiSession
 from vicisync.errors import VicisyncError
 from vicisync.report import Report, Tally, Verbosity
+from vicisync.settings.settings import Settings, load_settings
+from vicisync.sync import run as sync
+from vicisync.vicidial import call_log
 
 # For a long search by hand: pytest --hypothesis-profile=long tests/test_hostile_input.py
 hypothesis.settings.register_profile("long", max_examples=50_000, deadline=None)

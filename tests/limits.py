@@ -46,7 +46,7 @@ def umask(mask: int) -> Iterator[None]:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[Path]:
-    """Give a disk of 256 KiB, below ``folder``.
+    """Return a disk of 256 KiB, below ``folder``.
 
     It lives in a process's own view of the files, and so goes away with that process.
     """

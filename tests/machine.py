@@ -41,7 +41,7 @@ class Machine:
     pid: int
 
     def inside(self, *command: str | Path) -> list[str | Path]:
-        """Give the command line that runs a command on this machine."""
+        """Return the command line that runs a command on this machine."""
         return ["nsenter", f"--mount=/proc/{self.pid}/ns/mnt", "--", *command]
 
     def run(
@@ -62,18 +62,18 @@ class Machine:
         return said
 
     def path(self, name: str) -> Path:
-        """Give the path by which we see ``/name``."""
+        """Return the path by which we see ``/name``."""
         return self.folder / name
 
     def state(self) -> dict[str, tuple[object, ...]]:
-        """Give what is there: by path its kind, mode, owner, content, inode and time of change."""
+        """Return what is there: by path its kind, mode, owner, content, inode and time of change."""
         return {
             str(path.relative_to(self.folder)): _described(path)
             for name in _OWN if name != "run" for path in (self.folder / name).rglob("*")
         }  # fmt: skip
 
     def names(self) -> set[str]:
-        """Give the paths of what is there."""
+        """Return the paths of what is there."""
         return set(self.state())
 
 
@@ -118,7 +118,7 @@ def machine(folder: Path, *more: str) -> Iterator[Machine]:
 
 
 def _on(first: int) -> Iterator[int]:
-    """Give the processes that share the folders of one, that one too."""
+    """Return the processes that share the folders of one, that one too."""
     shared = Path(f"/proc/{first}/ns/mnt").readlink()
     for entry in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # it has ended meanwhile

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vicisync.call import Call, Sighting
-from vicisync.checkpoint import Watched
+from vicisync.calls.call import Call, CallRow
 from vicisync.report import Report, Tally, Verbosity, counted, printable
+from vicisync.state.checkpoint import Watched
 
 NOON = 1729771200  # 2024-10-24 12:00:00 UTC
 CALL = Call(
@@ -37,7 +37,7 @@ CALL = Call(
     called_count=3,
 )
 EMPTY = Call("1634567890.123", 7, *([None] * 15))
-ROW = Sighting("1634567890.123", 7, NOON, 0, "INCALL", "AUTO")
+ROW = CallRow("1634567890.123", 7, NOON, 0, "INCALL", "AUTO")
 WATCHED = Watched(7, NOON, "no_disposition")
 
 Event = Callable[[Report], None]

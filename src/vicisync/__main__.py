@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from vicisync.cli import main
+from vicisync.commands.cli import main
 
 if __name__ == "__main__":
     main()

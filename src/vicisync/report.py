@@ -16,9 +16,9 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Protocol, TextIO
 
-from vicisync.call import Call, Sighting
-from vicisync.checkpoint import Watched
-from vicisync.moments import LOCAL, local
+from vicisync.calls.call import Call, CallRow
+from vicisync.calls.times import LOCAL, local
+from vicisync.state.checkpoint import Watched
 
 BACKLOG = 500
 """Calls above which a terminal shows a bar: more than anyone reads."""
@@ -63,7 +63,7 @@ class Tally:
 
 
 def counted(number: int, what: str) -> str:
-    """Give a number of things, one of them in the singular."""
+    """Return a number of things, one of them in the singular."""
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
@@ -188,7 +188,7 @@ class Report:
         """Say that a watched call's row was deleted before it could be sent."""
         self._say(f"⚠ {uniqueid}: gone from vicidial_log; it was watched: {_reason(watched)}")
 
-    def never_ended(self, row: Sighting) -> None:
+    def never_ended(self, row: CallRow) -> None:
         """Say that a call is watched no longer, since it never ended."""
         self._say(f"⚠ {row.uniqueid}: never ended; given up, started {local(row.start_epoch)}")
 
@@ -253,7 +253,7 @@ class Report:
         )
 
     def error(self, message: str) -> None:
-        """Say what ended the run, each sentence behind the sign that operators grep for."""
+        """Return what ended the run, each sentence behind the sign that operators grep for."""
         for line in message.splitlines():
             self._say(f"❌ {line}", Verbosity.QUIET)
 
@@ -275,7 +275,7 @@ class Report:
 
 def _reason(watched: Watched) -> str:
     words = REASONS.get(watched.reason, watched.reason)
-    return f"{words} in {watched.strikes} runs" if watched.strikes else words
+    return f"{words} in {watched.failed_runs} runs" if watched.failed_runs else words
 
 
 def send_to_nowhere(stream: TextIO) -> None:

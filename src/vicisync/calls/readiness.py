@@ -1,0 +1,69 @@
+"""When a call can go: decisions over a row as a poll reads it. Pure.
+
+The facts about rows come from VICIdial 2.14's own scripts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from enum import Enum
+from typing import NamedTuple
+
+from vicisync.calls.call import CallRow
+
+MESSAGE_STATUSES = frozenset({"AA", "AM"})
+"""A machine answered: AA comes with an end 3 s ahead, AM while the message plays, and AL when it has been left."""
+
+LONGEST_MESSAGE = 120
+"""Seconds past its end that a call stays AA or AM before no message can be playing any more."""
+
+
+class Readiness(Enum):
+    """What is to be done with a row as it stands now."""
+
+    READY = "ready"
+    NOT_ENDED = "not_ended"
+    NO_DISPOSITION = "no_disposition"
+    MESSAGE_PLAYING = "message_playing"
+    NOT_OURS = "not_ours"
+    NEVER_ENDED = "never_ended"
+
+
+WAITING = frozenset({Readiness.NOT_ENDED, Readiness.NO_DISPOSITION, Readiness.MESSAGE_PLAYING})
+"""The fates of calls that are watched until they can go."""
+
+
+class Rules(NamedTuple):
+    """What decides a call's readiness; times in seconds, ``ended_after`` an epoch."""
+
+    waiting_statuses: Collection[str]
+    wait_for_disposition: int
+    give_up_after: int
+    ended_after: int
+
+
+def readiness(row: CallRow, now: int, rules: Rules) -> Readiness:
+    """Decide what is to be done with a row at ``now``, the database's epoch.
+
+    A call can go once it has ended with a disposition that no agent, message or
+    transfer will change, or once the wait for that is over.
+    """
+    old = now - row.start_epoch >= rules.give_up_after
+    if not row.end_epoch:
+        return Readiness.NEVER_ENDED if old else Readiness.NOT_ENDED
+    if row.end_epoch > now and not old:  # AA's end lies ahead; a wrong clock must not hold a call for ever
+        return Readiness.NOT_ENDED
+    waited = now - row.end_epoch
+    if old and waited < 0:
+        waited = rules.wait_for_disposition
+    if waited < rules.wait_for_disposition and _awaits_disposition(row, rules.waiting_statuses):
+        return Readiness.NO_DISPOSITION
+    if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and row.status in MESSAGE_STATUSES:
+        return Readiness.MESSAGE_PLAYING
+    return Readiness.READY if row.end_epoch > rules.ended_after else Readiness.NOT_OURS
+
+
+def _awaits_disposition(row: CallRow, waiting_statuses: Collection[str]) -> bool:
+    if row.status == "XFER" and row.comments == "REMOTE":
+        return False  # a remote agent has no screen to change it on
+    return not row.status or row.status in waiting_statuses

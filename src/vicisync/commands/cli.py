@@ -1,0 +1,345 @@
+"""The command line: the only user of click, and the only place that exits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, TypeVar
+
+import click
+
+from vicisync import __version__
+from vicisync.calls.times import local, parse_when
+from vicisync.commands.retry_rejected import resend_rejected
+from vicisync.did_optimizer.answer import Answer, Meaning
+from vicisync.did_optimizer.delivery import Session, StopSignal
+from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
+from vicisync.report import ProgressBar, Report, Verbosity, counted, printable, send_to_nowhere
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
+from vicisync.state.checkpoint import Checkpoint
+from vicisync.sync.run import run as run_once
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def main() -> None:
+    """Run the command and exit: with the code of the error that ended it, or 1 and a traceback for a bug."""
+    # Where whoever started us has closed them, what is said goes nowhere, and the calls go on.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: PTH123, SIM115 -- open to the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: PTH123, SIM115
+    for stream in (sys.stdout, sys.stderr):
+        # A log line that the locale cannot write is written escaped; it must not end a run.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        code = commands.main(standalone_mode=False, prog_name="vicisync")
+    except VicisyncError as error:
+        Report(sys.stderr).error(str(error))
+        code = error.exit_code
+    except click.ClickException as error:
+        if isinstance(error, click.UsageError) and error.ctx:
+            _tell(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.", err=True)
+        Report(sys.stderr).error(error.format_message())
+        code = error.exit_code
+    except click.Abort:
+        _tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
+        code = 130
+    except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
+        traceback.print_exc()
+        Report(sys.stderr).error("This is a bug in vicisync; please report the lines above")
+        code = 1
+    sys.exit(code)
+
+
+def _tell(line: str, *, err: bool = False) -> None:
+    try:
+        click.echo(line, err=err)
+    except OSError:  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
+        send_to_nowhere(sys.stderr if err else sys.stdout)
+
+
+def _conf_options(command: F) -> F:
+    for option, standard in (("--dids-conf", DIDS_CONF), ("--astguiclient-conf", ASTGUICLIENT_CONF)):
+        what = f"Read this file, not {standard}; environment: {_variable(option)}."
+        command = click.option(option, callback=_path, metavar="PATH", help=what)(command)
+    return command
+
+
+def _variable(option: str) -> str:
+    return f"VICISYNC_{option[2:].replace('-', '_').upper()}"
+
+
+def _path(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:  # noqa: ARG001
+    if text == "":
+        raise click.BadParameter("needs a path")
+    return None if text is None else Path(text)
+
+
+@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, message="%(prog)s %(version)s")
+def commands() -> None:
+    """Deliver VICIdial's finished calls to DID Optimizer: none lost, none twice."""
+
+
+@commands.command(short_help="Deliver the calls that have ended; made for cron.")
+@_conf_options
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N calls; the next run goes on.")
+@click.option("--batch-size", metavar="N", help="Calls read from the database at once.")
+@click.option("--max-runtime", metavar="SECONDS", help="Begin no new call after this time; 0 goes on until done.")
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
+@click.option("-v", "--verbose", is_flag=True, help="Also which calls wait, and why.")
+def run(
+    dids_conf: Path | None,
+    astguiclient_conf: Path | None,
+    dry_run: bool,
+    limit: int | None,
+    batch_size: str | None,
+    max_runtime: str | None,
+    quiet: bool,
+    verbose: bool,
+) -> int:
+    """Deliver the calls that have ended since the last run. Made for cron, every minute."""
+    if quiet and verbose:
+        raise click.UsageError("-q and -v exclude each other")
+    given = {"batch_size": batch_size, "max_runtime": max_runtime}
+    if dry_run:
+        given["concurrency"] = "1"  # shows the calls in their order
+    settings = load_settings(
+        astguiclient_conf, dids_conf, os.environ, {name: text for name, text in given.items() if text is not None}
+    )
+    verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
+    report = Report(
+        sys.stdout,
+        verbosity,
+        show_phone_numbers=settings.log_phone_numbers,
+        dry_run=dry_run,
+        open_bar=None if dry_run else _progress_bar,
+    )
+    stop = _stop_on_signals()
+    tally = run_once(
+        settings, report, stop, _Unsent if dry_run else _session_of(settings), dry_run=dry_run, limit=limit
+    )
+    return SOME_REJECTED if tally.rejected else 0
+
+
+def _session_of(settings: Settings) -> Callable[[], Session]:
+    def open_session() -> Session:
+        from vicisync.did_optimizer.session import ApiSession  # requests takes longer to import than an idle run needs
+
+        return ApiSession(settings)
+
+    return open_session
+
+
+def _progress_bar(calls: int) -> ProgressBar:
+    """Open a bar over a backlog, with calls per second and the time left."""
+    began = time.monotonic()
+
+    def speed(_: object) -> str:
+        return f"{bar.pos / max(time.monotonic() - began, 0.001):.0f} calls/s"
+
+    bar: click._termui_impl.ProgressBar[int] = click.progressbar(
+        length=calls, show_pos=True, item_show_func=speed, file=sys.stdout, update_min_steps=max(1, calls // 500)
+    )
+    bar.render_progress()
+    return bar
+
+
+class _Unsent:
+    """What a dry run sends through: nothing leaves the machine."""
+
+    def post(self, payload: Mapping[str, object]) -> Answer:  # noqa: ARG002 -- a Session's signature
+        return Answer(Meaning.DELIVERED, "dry run")
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+def _stop_on_signals() -> StopSignal:
+    stop = StopSignal()
+
+    def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a handler's signature
+        stop.number = number
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, remember)
+    return stop
+
+
+@commands.command(short_help="Look whether all is set up; change nothing.")
+@_conf_options
+def check(dids_conf: Path | None, astguiclient_conf: Path | None) -> int:
+    """Look whether all that a run needs is there, and say what mends what is not. Changes nothing.
+
+    One line a finding: ✓ is well, ⚠ deserves a look, ❌ keeps a run from its work.
+    """
+    from vicisync.commands.check import check as look
+
+    return look(astguiclient_conf, dids_conf, os.environ, _tell)
+
+
+@commands.command(short_help="Show how things stand.")
+@_conf_options
+@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
+@click.option("--max-lag", type=click.IntRange(min=0), metavar="SECONDS", help="Exit with 1 when calls are later.")
+def status(dids_conf: Path | None, astguiclient_conf: Path | None, as_json: bool, max_lag: int | None) -> int:
+    """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.
+
+    The lag is the time since the oldest call that could go could have gone. Nothing is changed.
+    """
+    from vicisync.commands.status import as_json as to_json
+    from vicisync.commands.status import as_lines, status_of
+
+    now = status_of(load_settings(astguiclient_conf, dids_conf, os.environ))
+    lines = [json.dumps(to_json(now, max_lag), indent=2)] if as_json else as_lines(now, max_lag)
+    for line in lines:
+        _tell(line if as_json else printable(line))
+    return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
+
+
+@commands.command("install", short_help="Have cron run it every minute; or take that back.")
+@_conf_options
+@click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
+@click.option("--uninstall", "take_back", is_flag=True, help="Remove what install made, unless calls wait in it.")
+@click.option("--replace-old", is_flag=True, help="Comment out the cron line of the old script.")
+@click.option("--force", is_flag=True, help="Overwrite or remove files that were changed, too.")
+def install(
+    dids_conf: Path | None,
+    astguiclient_conf: Path | None,
+    dry_run: bool,
+    take_back: bool,
+    replace_old: bool,
+    force: bool,
+) -> int:
+    """Have cron run vicisync every minute: the cron job, the log and its rotation, the state folder.
+
+    What is there already stays as it is. The job runs the vicisync that was called for this.
+    """
+    if take_back and replace_old:
+        raise click.UsageError("--uninstall and --replace-old exclude each other")
+    named = _named_files(astguiclient_conf, dids_conf)
+
+    def tell(line: str) -> None:
+        _tell(printable(line))
+
+    # Cron has nothing of our environment, so what stands there does not count.
+    files = named.get("--astguiclient-conf"), named.get("--dids-conf")
+    if take_back:
+        from vicisync.commands.install.uninstall import STANDARD_STATE, State, uninstall
+
+        try:
+            state = State.of(load_settings(*files, {}))
+        except ConfigError as error:
+            for mistake in error.mistakes:
+                tell(f"⚠ {mistake}")
+            state = STANDARD_STATE
+            tell(f"⚠ What install made is looked for in {state.checkpoint_file.parent}")
+        uninstall(state, tell, dry_run=dry_run, force=force)
+        return 0
+    from vicisync.commands.install import install as install_here
+    from vicisync.commands.install.shipped import command_of
+
+    checkpoint_file = load_settings(*files, {}).checkpoint_file
+    command = command_of(sys.argv[0], sys.executable)
+    install_here(checkpoint_file, command, named, tell, dry_run=dry_run, force=force, replace_old=replace_old)
+    return 0
+
+
+def _named_files(astguiclient_conf: Path | None, dids_conf: Path | None) -> dict[str, Path]:
+    """Return the configuration files that an option or the environment names, absolute, by option."""
+    named = {}
+    for option, given in (("--astguiclient-conf", astguiclient_conf), ("--dids-conf", dids_conf)):
+        if path := given or os.environ.get(_variable(option)):
+            named[option] = Path(path).absolute()
+    return named
+
+
+@commands.command("retry-rejected", short_help="Send the rejected calls again.")
+@_conf_options
+@click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
+def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet: bool) -> int:
+    """Send the rejected calls again, when what was wrong is mended; keep those that fail."""
+    settings = load_settings(astguiclient_conf, dids_conf, os.environ)
+    verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
+    report = Report(
+        sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, after_failure="stays rejected"
+    )
+    remaining = resend_rejected(settings, report, _stop_on_signals(), _session_of(settings))
+    return SOME_REJECTED if remaining else 0
+
+
+@commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")
+@_conf_options
+@click.option(
+    "--to",
+    "to",
+    show_default="1h; the newest end delivered, where that is older",
+    metavar="TIME",
+    help=("Deliver what ended after this: '2024-10-24 12:00:00' (local), an epoch, or how long ago: 90m, 1h, 2d."),
+)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str | None, yes: bool) -> int:
+    """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
+    from vicisync.state.checkpoint import Damaged, starting_at
+    from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint
+
+    now = time.time()
+    try:
+        epoch = parse_when("1h" if to is None else to, now)
+    except ValueError as error:
+        raise ConfigError([f"--to: {error}"]) from error
+    if epoch > now:
+        raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
+    settings = load_settings(astguiclient_conf, dids_conf, os.environ)
+    with CheckpointFile(settings.checkpoint_file) as file:
+        old = None
+        try:
+            old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
+            was = f"{local(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
+        except CheckpointError as error:
+            if not isinstance(error.__cause__, Damaged):
+                raise  # no checkpoint stands in the file's place, and none could be put there
+            was = f"damaged: {error.__cause__}"
+        if old and to is None:
+            epoch = min(epoch, old.end_epoch)
+        _tell(f"Old checkpoint: {was}")
+        _tell(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
+        asks = not yes and sys.stdin is not None and sys.stdin.isatty()
+        if old and (warning := _left_out(old, epoch)):
+            if not (yes or asks):
+                raise ConfigError([f"{warning}; or, to leave them out, add --yes"])
+            _tell(f"⚠ {warning}")
+        if asks and not _is_confirmed():
+            return 130
+        file.save(starting_at(epoch, settings.give_up_after))
+    _tell(f"💾 Saved checkpoint: {local(epoch)}")
+    return 0
+
+
+def _left_out(old: Checkpoint, epoch: int) -> str | None:
+    """Return what a reset to ``epoch`` would never send, and what keeps it; None where it goes back only."""
+    first = old.first_left_out_by(epoch)
+    if first is None and epoch <= old.end_epoch:
+        return None
+    keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
+    return (
+        f"Calls that ended before {local(epoch)} and were not delivered would never be sent;"
+        f" to send them: vicisync reset-checkpoint --to '{local(keeps)}'"
+    )
+
+
+def _is_confirmed() -> bool:
+    try:
+        if click.confirm("Reset?"):
+            return True
+    except click.Abort:
+        pass
+    _tell("Aborted; nothing was changed", err=True)
+    return False

@@ -1,0 +1,129 @@
+"""Reading astguiclient.conf and dids.conf, and nothing else: what the values mean is for `settings.settings`."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from vicisync.errors import ConfigError
+
+SIZE_LIMIT = 1024 * 1024
+"""Bytes. Real files have a few thousand; a larger one is a log or an image named by mistake."""
+
+
+class Found(NamedTuple):
+    """The text of a setting, and where it was written."""
+
+    value: str
+    where: str
+    """For people, such as ``/etc/asterisk/dids.conf line 12`` or ``environment API_KEY``."""
+
+
+class DidsFile(NamedTuple):
+    """The ``key=value`` lines of dids.conf by section."""
+
+    general: dict[str, Found]
+    """Every line outside our two sections, whatever header stands above it."""
+    vicisync: dict[str, Found]
+    dispositions: dict[str, Found]
+    mistakes: list[str]
+    """One sentence for each line of our two sections that is no ``key=value``."""
+
+
+# What every VICIdial script does to a line: s/ |>|\n|\r|\t|\#.*|;.*//gi
+_DROPPED_BY_VICIDIAL = re.compile(r"[ >\n\r\t]|[#;].*")
+_VICIDIAL_KEY = re.compile(r"VARDB_(?:server|database|user|pass|port)")
+_DID_OPTIMIZER_KEY = re.compile(r"\$?VARDB_?(server|database|user|pass|port)")
+
+
+def read_astguiclient(path: Path) -> dict[str, Found]:
+    """Read the database settings of astguiclient.conf exactly as VICIdial's scripts do.
+
+    The keys are ``VARDB_server``, ``_database``, ``_user``, ``_pass`` and ``_port``, as far as they are there. A key
+    is a prefix (``VARDB_password`` sets ``VARDB_pass``), the value follows the last ``=`` and is the whole line where
+    there is none, and the last line wins. DID Optimizer's own script also took ``VARDBserver`` and ``$VARDB_server``;
+    those count only where VICIdial's spelling is absent, so both programs log in to the same database.
+
+    Raises FileNotFoundError, and ConfigError for a file that cannot be read.
+    """
+    vicidial: dict[str, Found] = {}
+    did_optimizer: dict[str, Found] = {}
+    for number, raw in _lines(path):
+        line = _DROPPED_BY_VICIDIAL.sub("", raw)
+        found = Found(line.rpartition("=")[2], f"{path} line {number}")
+        if match := _VICIDIAL_KEY.match(line):
+            vicidial[match[0]] = found
+        elif match := _DID_OPTIMIZER_KEY.match(line):
+            did_optimizer[f"VARDB_{match[1]}"] = found
+    return {**did_optimizer, **vicidial}
+
+
+_WHITE_SPACE = " \t\r\v\f"
+_HEADER = re.compile(r"\[([^]]*)\]\s*(?:[#;].*)?")
+
+
+def read_dids(path: Path) -> DidsFile:
+    """Read dids.conf: ``key=value``, ``key = value`` or ``key => value``, split at the first ``=``; the last one wins.
+
+    The file belongs to DID Optimizer's AGI script, which reads every such line and ignores the headers. So all that
+    stands outside ``[vicisync]`` and ``[dispositions]`` is general, and what is no setting there is not ours to judge.
+    Only a whole line is a comment: ``#``, ``;`` and ``%`` may be part of a key or password.
+
+    Raises FileNotFoundError, and ConfigError for a file that cannot be read.
+    """
+    file = DidsFile({}, {}, {}, [])
+    ours = {"vicisync": file.vicisync, "dispositions": file.dispositions}
+    section = "general"
+    for number, raw in _lines(path):
+        line = raw.removeprefix("\ufeff").strip(_WHITE_SPACE)
+        where = f"{path} line {number}"
+        if not line or line[0] in "#;":
+            continue
+        if header := _HEADER.fullmatch(line):
+            section = header[1].strip(_WHITE_SPACE).lower()
+            continue
+        key, equals, value = line.partition("=")
+        key = key.rstrip(_WHITE_SPACE)
+        if key and equals:
+            ours.get(section, file.general)[key] = Found(value.removeprefix(">").strip(_WHITE_SPACE), where)
+        elif section in ours:
+            # The line itself is not shown: it may be half of a key or password.
+            file.mistakes.append(f"{where}: a line of [{section}] must be key=value; a comment begins with # or ;.")
+    return file
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a file, numbered from 1.
+
+    Bytes that are no UTF-8 become lone surrogates (PEP 383), as they do in the environment: a password's bytes are
+    not lost, and whoever needs text can tell.
+    """
+    return enumerate(_read_bytes(path).decode("utf-8", "surrogateescape").split("\n"), start=1)
+
+
+def _read_bytes(path: Path) -> bytes:
+    """Return what is in a plain text file; raise FileNotFoundError, or ConfigError saying what it is instead."""
+    try:
+        # A FIFO without a writer would hang the run, and every later one behind its lock.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError([f"{path} is not a regular file: name the configuration file itself."])
+            data = file.read(SIZE_LIMIT + 1)
+    except FileNotFoundError:
+        raise
+    except IsADirectoryError:
+        raise ConfigError([f"{path} is a directory: name the configuration file itself."]) from None
+    except PermissionError:
+        raise ConfigError([f"{path} cannot be read: permission denied; run vicisync as root, as cron does."]) from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError([f"{str(path)!r} cannot be read: {reason}; name a readable configuration file."]) from None
+    if len(data) > SIZE_LIMIT:
+        raise ConfigError([f"{path} is larger than 1 MiB: that is no configuration file; name the right one."])
+    if b"\0" in data:
+        raise ConfigError([f"{path} holds NUL bytes: it is damaged or not plain text; restore it or save it as UTF-8."])
+    return data

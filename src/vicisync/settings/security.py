@@ -1,0 +1,34 @@
+"""What the settings leave open to others on the way to the API. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from vicisync.settings.settings import Settings
+
+
+def security_warnings(settings: Settings) -> Iterator[str]:
+    """Return a sentence, cure included, for each way in which others could read or take what is sent."""
+    url = urlsplit(settings.api_base_url)
+    host = url.hostname or ""
+    if url.scheme.lower() == "http":
+        if not is_this_machine(host):
+            yield (
+                f"The API key and phone numbers go to {host} unencrypted, for anyone on the way to read;"
+                " write https:// in api_base_url"
+            )
+    elif settings.verify_ssl is False:
+        yield (
+            f"verify_ssl=0: whoever answers in the place of {host} gets the API key and the calls;"
+            " write verify_ssl=1, or the file of its CA"
+        )
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether what goes to a host stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"

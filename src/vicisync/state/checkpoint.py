@@ -1,0 +1,213 @@
+"""The checkpoint: how far the table has been looked through, what is watched, what was lately handled. Pure.
+
+Its text is tab-separated, one fact a line, and starts with what an operator wants to know::
+
+    end_epoch     1729771200  2024-10-24 12:00:00           newest end delivered
+    ended_after   1729767600                                calls that ended at or before this are not ours
+    looked_until  1729771260                                every call that started before this has been looked at
+    watching      <uniqueid> <lead_id> <start_epoch> <reason>
+    delivered     <uniqueid> <start_epoch> <lead_id>        kept while a poll can bring it back
+    rejected      <uniqueid> <start_epoch> <lead_id>        likewise
+
+A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outdates an earlier ``watching``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+from urllib.parse import quote, unquote
+
+from vicisync.calls.call import stem
+from vicisync.calls.times import LATEST, local, parse_timestamp
+
+TO_SEND = "to_send"
+"""Reason of a watched call that could go and whose turn did not come, or was cut short."""
+
+FAILED = "failed"
+"""Reason of a watched call that could go and did not get through; the file adds in how many runs others did."""
+
+
+class Watched(NamedTuple):
+    """A call that was seen and is not handled yet."""
+
+    lead_id: int
+    start_epoch: int
+    reason: str
+    failed_runs: int = 0
+    """Runs in which this call failed while others passed."""
+
+
+class Handled(NamedTuple):
+    """What is remembered of a call that was delivered or rejected."""
+
+    start_epoch: int
+    lead_id: int | None
+    """None where the line was written without it."""
+
+
+@dataclass
+class Checkpoint:
+    """What one run leaves for the next. Epochs in seconds; calls by uniqueid, oldest news first."""
+
+    end_epoch: int
+    ended_after: int
+    looked_until: int
+    watching: dict[str, Watched] = field(default_factory=dict)
+    delivered: dict[str, Handled] = field(default_factory=dict)
+    rejected: dict[str, Handled] = field(default_factory=dict)
+
+    def knows(self, uniqueid: str) -> bool:
+        """Return whether a row with this id has been seen, and is watched or handled."""
+        return uniqueid in self.watching or self.was_handled(uniqueid)
+
+    def knows_all(self, uniqueids: Iterable[str]) -> bool:
+        """Say so of several rows."""
+        return all(map(self.knows, uniqueids))
+
+    def was_handled(self, uniqueid: str) -> bool:
+        """Return whether the call was delivered or rejected, as far back as is remembered."""
+        return uniqueid in self.delivered or uniqueid in self.rejected
+
+    def lag(self, now: int) -> int:
+        """Return the seconds by which the oldest call that could go has not gone by the epoch ``now``.
+
+        Calls are dated by their start here, and what was not looked at counts from the last look.
+        """
+        could_go = [call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED)]
+        return max(0, now - min([self.looked_until, *could_go]))
+
+    def first_left_out_by(self, epoch: int) -> int | None:
+        """Return the start of the first call that waits to be sent and that a reset to ``epoch`` may leave out."""
+        could_go = (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED))
+        return min((start for start in could_go if start <= epoch), default=None)
+
+    def forget_before(self, since: int) -> None:
+        """Forget handled calls that no later poll can meet again.
+
+        A poll reads what started at or after the epoch ``since``; the search for a watched call that was
+        rewritten can also meet an older row with the same stem.
+        """
+        watched_stems = {stem(uniqueid) for uniqueid in self.watching}
+        for handled in (self.delivered, self.rejected):
+            for uniqueid in [
+                uniqueid
+                for uniqueid, handled_call in handled.items()
+                if handled_call.start_epoch < since and stem(uniqueid) not in watched_stems
+            ]:
+                del handled[uniqueid]
+
+
+def starting_at(epoch: int, give_up_after: int) -> Checkpoint:
+    """Return the checkpoint under which what ended after ``epoch`` is delivered.
+
+    The look begins ``give_up_after`` seconds earlier, for calls that had begun by then.
+    """
+    return Checkpoint(end_epoch=epoch, ended_after=epoch, looked_until=max(0, epoch - give_up_after))
+
+
+class Damaged(ValueError):
+    """The text is no checkpoint; ``str()`` says where and why."""
+
+
+def parse(text: str, give_up_after: int) -> Checkpoint:
+    """Read a checkpoint, or the single line that the seed's operators write by hand.
+
+    A last line without its newline was torn by a kill and is ignored. Raises Damaged for anything else
+    that is not exactly what was written: a guess could skip calls.
+    """
+    handwritten = _handwritten(text)
+    if handwritten is not None:
+        return starting_at(handwritten, give_up_after)
+    if not text.strip("\0"):
+        raise Damaged("it is empty" if not text else "it holds nothing but NUL bytes")
+    epochs: dict[str, int] = {}
+    checkpoint = Checkpoint(0, 0, 0)
+    handled = {"delivered": checkpoint.delivered, "rejected": checkpoint.rejected}
+    for number, line in enumerate(text.split("\n")[:-1], 1):
+        word, *values = line.split("\t")
+        try:
+            if word in handled:
+                uniqueid, handled_call = _handled(*values)
+                handled[word][uniqueid] = handled_call
+                checkpoint.watching.pop(uniqueid, None)
+            elif word == "watching":
+                uniqueid, watched = _watched(*values)
+                checkpoint.watching[uniqueid] = watched
+            elif word in ("end_epoch", "ended_after", "looked_until"):
+                epochs[word] = _number(values[0])
+            else:
+                raise ValueError(word)
+        except (ValueError, IndexError, TypeError) as error:  # TypeError: more values than it has, or fewer
+            raise Damaged(f"line {number} is not a checkpoint's: {line[:60]!r}") from error
+    missing = [key for key in ("end_epoch", "ended_after", "looked_until") if key not in epochs]
+    if missing:
+        raise Damaged(f"it lacks {' and '.join(missing)}")
+    checkpoint.end_epoch, checkpoint.ended_after = epochs["end_epoch"], epochs["ended_after"]
+    checkpoint.looked_until = epochs["looked_until"]
+    return checkpoint
+
+
+def _handwritten(text: str) -> int | None:
+    if "\t" in text:
+        return None  # to try it as a time would cost an idle run more than all the rest of this
+    try:
+        return parse_timestamp(text)
+    except ValueError:
+        return None
+
+
+def _handled(uniqueid: str, start_epoch: str, lead_id: str | None = None) -> tuple[str, Handled]:
+    return unescaped(uniqueid), Handled(_number(start_epoch), None if lead_id is None else _number(lead_id))
+
+
+def _watched(uniqueid: str, lead_id: str, start_epoch: str, reason: str) -> tuple[str, Watched]:
+    word, _, failed_runs = reason.partition(":")
+    return unescaped(uniqueid), Watched(_number(lead_id), _number(start_epoch), word, _number(failed_runs or "0"))
+
+
+def _number(digits: str) -> int:
+    number = int(digits)  # takes more than digits, such as 1_000
+    if not (digits.isdigit() and digits.isascii()) or number > LATEST:
+        raise ValueError(digits)
+    return number
+
+
+def render(checkpoint: Checkpoint) -> str:
+    """Write a checkpoint as text; ``parse`` reads it back the same."""
+    return "".join(f"{line}\n" for line in _lines(checkpoint))
+
+
+def _lines(checkpoint: Checkpoint) -> Iterator[str]:
+    yield f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}"
+    yield f"ended_after\t{checkpoint.ended_after}"
+    yield f"looked_until\t{checkpoint.looked_until}"
+    for uniqueid, (lead_id, start_epoch, reason, failed_runs) in checkpoint.watching.items():
+        counted = f"{reason}:{failed_runs}" if failed_runs else reason
+        yield f"watching\t{escaped(uniqueid)}\t{lead_id}\t{start_epoch}\t{counted}"
+    for uniqueid, handled_call in checkpoint.delivered.items():
+        yield handled_line("delivered", uniqueid, handled_call)
+    for uniqueid, handled_call in checkpoint.rejected.items():
+        yield handled_line("rejected", uniqueid, handled_call)
+
+
+def handled_line(word: str, uniqueid: str, handled_call: Handled) -> str:
+    """Write the line, without its newline, that says a call was ``delivered`` or ``rejected``."""
+    line = f"{word}\t{escaped(uniqueid)}\t{handled_call.start_epoch}"
+    return line if handled_call.lead_id is None else f"{line}\t{handled_call.lead_id}"
+
+
+_PLAIN = re.compile(r"[0-9.]+").fullmatch
+
+
+def escaped(uniqueid: str) -> str:
+    """Write any uniqueid without tabs, newlines or other surprises; digits and dots stay as they are."""
+    # Nearly every id is plain, and some files have 5,000 of them.
+    return uniqueid if _PLAIN(uniqueid) else quote(uniqueid, safe="", errors="surrogatepass")
+
+
+def unescaped(text: str) -> str:
+    """Read what ``escaped`` wrote."""
+    return unquote(text, errors="surrogatepass") if "%" in text else text

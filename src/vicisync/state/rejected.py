@@ -1,0 +1,120 @@
+"""The rejected file: calls that can never be stored, one JSON line each, kept for a person to look at and mend.
+
+``{"when": …, "why": …, "payload": {…}}`` is a rejected call; ``{"when": …, "delivered": "<uniqueid>"}`` says that it
+got through later. What a crash leaves behind: whole lines, each on the disk before its call counts as handled, and
+perhaps one torn line, after which the next one starts afresh.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from vicisync.calls.call import Call, call_of
+from vicisync.errors import CheckpointError
+from vicisync.state.files import check_folder, fsync_folder, open_in_place, open_regular, replace_file, write_whole
+
+
+def add_rejected(path: Path, why: str, payload: Mapping[str, object]) -> None:
+    """Put a call down as rejected, with the payload as it was sent.
+
+    Returns once the line is on the disk; raises CheckpointError where it cannot be.
+    """
+    _append(path, {"why": why, "payload": payload})
+
+
+def add_delivered(path: Path, uniqueid: str) -> None:
+    """Note that a rejected call has got through; on the disk when it returns. Raises CheckpointError."""
+    _append(path, {"delivered": uniqueid})
+
+
+def _append(path: Path, entry: Mapping[str, object]) -> None:
+    stamped = {"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **entry}
+    line = json.dumps(stamped, ensure_ascii=True).encode("ascii") + b"\n"
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_folder(path.parent)
+        fd = open_in_place(path, os.O_APPEND)
+        try:
+            size = os.fstat(fd).st_size
+            if size and os.pread(fd, 1, size - 1) != b"\n":
+                line = b"\n" + line
+            try:
+                write_whole(fd, line)
+            except OSError:
+                os.ftruncate(fd, size)
+                raise
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        if not size:
+            fsync_folder(path.parent)
+    except OSError as error:
+        raise CheckpointError(f"Cannot write the rejected file {path}: {error.strerror}") from error
+
+
+class Rejected(NamedTuple):
+    """The rejected file as it stands."""
+
+    calls: dict[str, Call]
+    """Those that are still to get through, by uniqueid; where one was rejected twice, as it was last."""
+    unreadable: list[int]
+    """Numbers of the lines that hold no call: torn by a crash, or damaged by an editor."""
+
+
+def read_rejected(path: Path) -> Rejected:
+    """Read the calls that are still to get through; no file is no calls. Raises CheckpointError."""
+    result = Rejected({}, [])
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        entry = _entry(line)
+        if isinstance(entry, Call):
+            result.calls[entry.uniqueid] = entry
+        elif entry is None:
+            result.unreadable.append(number)
+        else:
+            result.calls.pop(entry, None)
+    return result
+
+
+def forget_delivered(path: Path) -> None:
+    """Write the file anew without the calls that have got through; lines that hold no call stay as they are."""
+    remaining = read_rejected(path).calls
+    lines = [line for line in _lines(path) if line.strip()]
+    kept = [
+        line
+        for line in lines
+        if (entry := _entry(line)) is None or (isinstance(entry, Call) and entry.uniqueid in remaining)
+    ]
+    if kept == lines:
+        return
+    try:
+        os.close(replace_file(path, b"".join(line + b"\n" for line in kept)))
+    except OSError as error:
+        raise CheckpointError(f"Cannot write the rejected file {path}: {error.strerror}") from error
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        check_folder(path.parent)
+        file, _ = open_regular(path)
+        with file:
+            return file.read().split(b"\n")
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise CheckpointError(f"Cannot read the rejected file {path}: {error.strerror}") from error
+
+
+def _entry(line: bytes) -> Call | str | None:
+    """Return the rejected call of a line, or the id of the call that it says was delivered, or None."""
+    try:
+        entry = json.loads(line)
+        return str(entry["delivered"]) if "delivered" in entry else call_of(entry["payload"])
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None

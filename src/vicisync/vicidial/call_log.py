@@ -1,0 +1,242 @@
+"""VICIdial's table of calls, ``vicidial_log``: the only one that talks to the database.
+
+A reader of a MyISAM table holds up every dialer while its statement runs. So each statement here goes by an index,
+reads a bounded number of rows, is fetched whole at once, and is ended by the server after ``db_timeout`` seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import pymysql
+from pymysql.constants import ER
+
+from vicisync.calls.call import Call, CallRow
+from vicisync.errors import DatabaseError
+from vicisync.settings.settings import Settings
+from vicisync.state.checkpoint import Watched
+from vicisync.vicidial import statements
+from vicisync.vicidial.errors import explained
+
+PAGE = 2000
+"""Calls that fill a page; it then ends with its last second."""
+
+SECONDS = 120
+"""Seconds, of those with calls in them, that one statement reads: of a busy dialer 1,000 calls, 2 ms of table lock."""
+
+AT_ONCE = 500
+"""Ids that one look-up names."""
+
+SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
+"""Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
+
+
+class Page(NamedTuple):
+    """Whole seconds of the table, in the order of call_date."""
+
+    rows: list[CallRow]
+    """Of the seconds in which a row may be unknown."""
+    present: set[str]
+    """The ids of all rows, those that are known included."""
+    last_second: str | None
+    """The call_date up to which rows were read; None on the last page, which reads to the end."""
+    first_second: str = ""
+    """The call_date of its first row; given where ``last_second`` is."""
+
+
+class _Second(NamedTuple):
+    """The calls of one call_date, as a statement of discovery gives them."""
+
+    call_date: str
+    calls: int
+    characters: int
+    """Of all their ids."""
+    listed: str
+    """The ids, with commas between them."""
+
+    def uniqueids(self) -> list[str] | None:
+        """Return the ids; None where the list does not tell them."""
+        uniqueids = self.listed.split(",")
+        is_whole = len(self.listed) == self.characters + self.calls - 1
+        return uniqueids if is_whole and len(uniqueids) == self.calls else None
+
+
+class CallLog:
+    """A connection to VICIdial's database; all methods raise DatabaseError.
+
+    Without ``select_database`` the login alone is tried, and what else is wrong can be asked from there.
+    """
+
+    def __init__(self, settings: Settings, *, select_database: bool = True) -> None:
+        self._settings = settings
+        self._select_database = select_database
+        self.seconds = 0.0
+        """Spent on statements so far."""
+        self._connected = False
+        self._called_count: bool | None = None
+
+    def __enter__(self) -> CallLog:
+        settings = self._settings
+        try:
+            self._connection = pymysql.connect(
+                host=settings.db_host,
+                port=settings.db_port,
+                unix_socket=_socket(settings),
+                user=settings.db_user,
+                password=settings.db_password,
+                database=settings.db_name if self._select_database else None,
+                charset="utf8mb4",
+                autocommit=True,
+                connect_timeout=settings.db_timeout,
+                # The server ends a statement first; this is for a server that has gone silent.
+                read_timeout=settings.db_timeout + 2,
+                write_timeout=settings.db_timeout + 2,
+                # Without a CA to check against, TLS would cost an idle run more than all the rest, and prove nothing.
+                ssl_disabled=settings.db_ssl_ca is None,
+                ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
+                ssl_verify_cert=settings.db_ssl_ca is not None,
+                ssl_verify_identity=settings.db_ssl_ca is not None,
+            )
+        except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles in any way
+            raise explained(error, self._settings, connected=self._connected) from error
+        self._connected = True
+        self._give_up_writing()
+        self._limit_statements()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._connection.open:
+            self._connection.close()
+
+    def now(self) -> int:
+        """Return the database's epoch, the only clock that decides about calls."""
+        return int(self._read(statements.NOW, {})[0][0])
+
+    def pages(self, since: int, knows_all: Callable[[Iterable[str]], bool]) -> Iterator[Page]:
+        """Read what started at or after the epoch ``since``, and some before it, page by page.
+
+        A page ends with a whole second, however many calls that holds, so that the next one begins behind it. Rows of
+        seconds whose ids are all known are not read. The last page comes always, if only empty.
+        """
+        read = self._seconds(statements.FIRST_PAGE, {"since": max(since, 0), "seconds": SECONDS})
+        seconds: list[_Second] = []
+        while len(read) == SECONDS:
+            seconds += read
+            last = seconds[-1].call_date
+            if sum(second.calls for second in seconds) >= PAGE:
+                yield self._page(seconds, knows_all)._replace(last_second=last, first_second=seconds[0].call_date)
+                seconds = []
+            read = self._seconds(statements.NEXT_PAGE, {"after": last, "seconds": SECONDS})
+        yield self._page([*seconds, *read], knows_all)
+
+    def _seconds(self, sql: str, parameters: Mapping[str, object]) -> list[_Second]:
+        return [_Second._make(row) for row in self._read(sql, parameters)]
+
+    def _page(self, seconds: Iterable[_Second], knows_all: Callable[[Iterable[str]], bool]) -> Page:
+        present: set[str] = set()
+        unknown = []
+        for second in seconds:
+            uniqueids = second.uniqueids()
+            if uniqueids and knows_all(uniqueids):
+                present.update(uniqueids)
+            else:
+                unknown.append(second.call_date)
+        # Read as they are by now: an id may have been rewritten since it was listed.
+        rows = _call_rows(self._read_in_parts(statements.BY_SECOND, unknown, SECONDS))
+        present.update(row.uniqueid for row in rows)
+        return Page(rows, present, None)
+
+    def epoch_of(self, second: str) -> int:
+        """Return the epoch of a call_date; the earlier one where autumn has the second twice, 0 where it has none."""
+        return int(self._read(statements.EPOCH_OF, {"second": second})[0][0] or 0)
+
+    def ahead(self, page: Page) -> int:
+        """Return the seconds by which a call_date of a page lies ahead of its call's start, at most."""
+        edges = {"first": page.first_second, "last": page.last_second}
+        return int(self._read(statements.STARTED_BEFORE_ITS_DATE, edges)[0][0])
+
+    def count_after(self, second: str) -> int:
+        """Count the rows behind a page, by the index alone."""
+        return int(self._read(statements.COUNT_AFTER, {"after": second})[0][0])
+
+    def by_uniqueid(self, uniqueids: Sequence[str]) -> list[CallRow]:
+        """Look rows up again by their ids; those that are gone are missing from the answer."""
+        return _call_rows(self._read_in_parts(statements.BY_UNIQUEID, uniqueids, AT_ONCE))
+
+    def by_lead(self, lead_ids: Sequence[int]) -> list[CallRow]:
+        """Read all rows of these leads."""
+        return _call_rows(self._read_in_parts(statements.BY_LEAD, lead_ids, AT_ONCE))
+
+    def again(self, watching: Mapping[str, Watched]) -> tuple[list[CallRow], list[CallRow]]:
+        """Read watched calls again: their rows, and of those whose id is gone all rows of their leads."""
+        rows = self.by_uniqueid(list(watching))
+        here = {row.uniqueid for row in rows}
+        leads = {watched.lead_id for uniqueid, watched in watching.items() if uniqueid not in here}
+        return rows, self.by_lead(sorted(leads))
+
+    def whole(self, uniqueids: Sequence[str]) -> list[Call]:
+        """Read whole calls in the order asked for; those that are gone are missing from the answer."""
+        if self._called_count is None:
+            self._called_count = bool(self._read(statements.HAS_CALLED_COUNT, {}))
+        sql = statements.WHOLE_CALLS if self._called_count else statements.WHOLE_CALLS_BEFORE_2_8
+        calls = {row[0]: Call(*row) for row in self._read_in_parts(sql, uniqueids, AT_ONCE)}
+        return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
+
+    def inspect(self, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
+        """Run a statement that reads, to see whether the database is as it has to be."""
+        return self._read(sql, parameters)
+
+    def _read_in_parts(self, sql: str, ids: Sequence[object], at_once: int) -> Iterator[tuple[Any, ...]]:
+        for start in range(0, len(ids), at_once):
+            yield from self._read(sql, {"ids": ids[start : start + at_once]})
+
+    def _read(self, sql: str, parameters: Mapping[str, object]) -> tuple[tuple[Any, ...], ...]:
+        began = time.monotonic()
+        try:
+            with self._connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                return cursor.fetchall()
+        except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles here as well
+            raise explained(error, self._settings, connected=self._connected) from error
+        finally:
+            self.seconds += time.monotonic() - began
+
+    def _give_up_writing(self) -> None:
+        """Have the server refuse whatever would write, also where the account may do more than it has to."""
+        # Servers before MariaDB 10.0 and MySQL 5.6 do not know how; the statements here only read anyway.
+        self._set(statements.READ_ONLY, {}, unknown=ER.PARSE_ERROR)
+
+    def _limit_statements(self) -> None:
+        """Have the server end a statement, one waiting for a locked table included, after ``db_timeout`` seconds."""
+        mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
+        sql, units = (statements.LIMIT_OF_MARIADB, 1) if mariadb else (statements.LIMIT_OF_MYSQL, 1000)
+        # Servers before MariaDB 10.1 and MySQL 5.7 have no such limit; the socket's timeout has to do.
+        self._set(sql, {"limit": self._settings.db_timeout * units}, unknown=ER.UNKNOWN_SYSTEM_VARIABLE)
+
+    def _set(self, sql: str, parameters: Mapping[str, object], *, unknown: int) -> None:
+        """Tell the server something of this session that one which answers with the error ``unknown`` cannot do."""
+        try:
+            self._read(sql, parameters)
+        except DatabaseError as error:
+            cause = error.__cause__
+            if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] == unknown):
+                raise
+
+
+def _call_rows(rows: Iterable[tuple[Any, ...]]) -> list[CallRow]:
+    return [CallRow._make(row) for row in rows]
+
+
+def _socket(settings: Settings) -> str | None:
+    """Reach ``localhost`` as VICIdial's Perl does, by the socket, where the standard server runs on this machine."""
+    if settings.db_host.startswith("/"):
+        return settings.db_host
+    if (settings.db_host, settings.db_port) == ("localhost", 3306):
+        return next((str(path) for path in SOCKETS if path.is_socket()), None)
+    return None

@@ -1,0 +1,219 @@
+"""`vicisync status`: people, monitoring systems and programs learn how things stand, and nothing changes."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rehearsal.dialer import Dialer, fill, never_ends, new_call
+from rehearsal.did_optimizer import SUCCESS_FALSE, DidOptimizer
+from rehearsal.site import Site
+from vicisync.state.checkpoint_file import lock_holder
+
+
+def with_calls(site: Site, calls: int = 3, ago: int = 120) -> None:
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, calls, int(time.time()) - ago)
+
+
+def lines(site: Site, *options: str) -> list[str]:
+    done = site.vicisync("status", *options)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout.splitlines()
+
+
+def as_json(site: Site, *options: str, exit_code: int = 0) -> dict[str, Any]:
+    done = site.vicisync("status", "--json", *options)
+    assert (exit_code, "") == (done.returncode, done.stderr)
+    return dict(json.loads(done.stdout))
+
+
+def files(site: Site) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in sorted(site.folder.rglob("*")) if path.is_file()}
+
+
+def test_when_all_is_well_it_says_so_a_fact_a_line(site: Site) -> None:
+    with_calls(site)
+    dialer = Dialer(lambda: site.mariadb.connect(site.database))
+    dialer.begin(never_ends(new_call(time.time() - 90)))
+    dialer.play(time.time())
+    dialer.close()
+    site.vicisync("run")
+    told = [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", line) for line in lines(site)]
+    assert [
+        "📅 Checkpoint: TIME, the newest end delivered; looked until TIME",
+        "✅ Lag: 0 s",
+        "📞 Backlog: 0 calls",
+        "⏳ Waiting: 1 not ended yet",
+        "✅ Rejected: none",
+    ] == told[:-1]
+    assert re.fullmatch(r"✅ Last run: TIME, \d+ s ago: exit code 0, 3 processed, 0 failed in \d+\.\d\ds", told[-1])
+
+
+def test_before_the_first_run_it_says_that_there_was_none(site: Site) -> None:
+    assert [
+        f"⚠ No checkpoint yet in {site.checkpoint_file}: the first run makes it",
+        "✅ Rejected: none",
+        "⚠ Last run: no word of one",
+    ] == lines(site)
+
+
+def test_nothing_is_changed_by_looking(site: Site, api: DidOptimizer) -> None:
+    with_calls(site)
+    before = files(site)
+    lines(site)
+    assert before == files(site)
+    site.vicisync("run")
+    after_run = files(site)
+    lines(site)
+    as_json(site)
+    assert after_run == files(site)
+    assert 3 == len(api.posts)
+
+
+def test_an_outage_is_told_with_the_sentence_that_ended_the_run(site: Site, api: DidOptimizer) -> None:
+    site.vicisync("run")
+    with_calls(site)
+    api.down()
+    assert 4 == site.vicisync("run").returncode
+    told = "\n".join(lines(site))
+    assert "📞 Backlog: 3 calls" in told
+    assert "⏳ Waiting: 3 did not get through" in told
+    assert "exit code 4, 0 processed, 3 failed" in told
+    assert f"❌ No call got through to DID Optimizer at {api.url}: connection refused" in told
+    assert "⚠ Last success: " in told
+
+
+def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimizer) -> None:
+    with_calls(site)
+    api.fault_for = lambda _: SUCCESS_FALSE
+    site.vicisync("run")
+    assert f"⚠ Rejected: 3 calls; mend what {site.rejected_file} says, then: vicisync retry-rejected" in lines(site)
+
+
+def test_without_the_database_it_tells_what_the_files_say(site: Site) -> None:
+    site.vicisync("run")
+    site.mariadb.execute(f"RENAME TABLE {site.database}.vicidial_log TO {site.database}.elsewhere")
+    told = lines(site)
+    assert told[0].startswith(f"⚠ There is no {site.database}.vicidial_log such as VICIdial makes")
+    assert told[0].endswith("; what follows is from files alone")
+    assert re.fullmatch(r"✅ Lag: \d+ s at most", told[2])
+
+
+def test_a_damaged_checkpoint_is_told_as_a_run_would(site: Site) -> None:
+    site.checkpoint_file.parent.mkdir(mode=0o700)
+    site.checkpoint_file.write_text("nonsense\n")
+    done = site.vicisync("status")
+    assert 5 == done.returncode
+    assert "is damaged: line 1 is not a checkpoint's" in done.stderr
+
+
+def test_a_broken_configuration_is_told_as_a_run_would(site: Site) -> None:
+    site.configure(concurency="8")
+    done = site.vicisync("status")
+    assert 2 == done.returncode
+    assert "Did you mean concurrency?" in done.stderr
+
+
+def test_a_run_that_is_at_work_is_named_and_not_disturbed(site: Site) -> None:
+    site.vicisync("run")
+    lock = site.checkpoint_file.with_name("checkpoint.lock")
+    assert lock_holder(site.checkpoint_file) is None
+    with lock.open("r+") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("process 4711 since 2026-11-23 03:00:00\n" + " " * 20)
+        held.flush()
+        assert lock_holder(site.checkpoint_file) == held.name or "process 4711" in str(
+            lock_holder(site.checkpoint_file)
+        )
+        assert any(line.startswith("🚀 A run is at work: process 4711 since") for line in lines(site))
+    assert lock_holder(site.checkpoint_file) is None
+
+
+# For monitoring systems
+
+
+def late(site: Site, api: DidOptimizer) -> None:
+    site.vicisync("run")
+    with_calls(site, ago=300)
+    api.down()
+    site.vicisync("run")
+
+
+def on_time(site: Site, api: DidOptimizer) -> None:  # noqa: ARG001
+    with_calls(site)
+    site.vicisync("run")
+
+
+def never_ran(site: Site, api: DidOptimizer) -> None:
+    """Nothing to do."""
+
+
+@pytest.mark.parametrize(
+    ("make_it", "max_lag", "exit_code"),
+    [
+        pytest.param(late, "120", 1, id="late"),
+        pytest.param(late, "3600", 0, id="late, and allowed to be"),
+        pytest.param(on_time, "120", 0, id="on time"),
+        pytest.param(never_ran, "120", 1, id="no run has ever been"),
+    ],
+)
+def test_the_exit_code_says_whether_calls_are_later_than_allowed(
+    make_it: Callable[[Site, DidOptimizer], None], max_lag: str, exit_code: int, site: Site, api: DidOptimizer
+) -> None:
+    make_it(site, api)
+    done = site.vicisync("status", "--max-lag", max_lag)
+    assert (exit_code, "") == (done.returncode, done.stderr)
+    assert (exit_code == 1) is as_json(site, "--max-lag", max_lag, exit_code=exit_code)["behind"]
+
+
+def test_a_lag_beyond_the_allowed_has_the_sign_that_operators_grep_for(site: Site, api: DidOptimizer) -> None:
+    late(site, api)
+    done = site.vicisync("status", "--max-lag", "120")
+    assert re.search(r"^❌ Lag: 3\d\d s, 120 s allowed$", done.stdout, re.MULTILINE)
+
+
+# For programs
+
+
+def test_json_has_the_documented_shape(site: Site) -> None:
+    with_calls(site)
+    site.vicisync("run")
+    found = as_json(site)
+    last_run = found.pop("last_run")
+    checkpoint = found.pop("checkpoint")
+    assert {
+        "behind": None,
+        "lag_seconds": 0,
+        "lag_is_estimated": False,
+        "backlog": {"calls": 0, "rows_behind": 0},
+        "waiting": {"not_ended": 0, "no_disposition": 0, "message_playing": 0, "to_send": 0, "failed": 0},
+        "rejected": 0,
+        "running": None,
+        "database_error": None,
+    } == {key: value for key, value in found.items() if key != "now"}
+    assert {"end_epoch", "ended_after", "looked_until"} == checkpoint.keys()
+    assert abs(found["now"] - time.time()) < 60
+    assert (0, 3, 3) == (last_run["exit_code"], last_run["delivered"], last_run["delivered_total"])
+
+
+def test_json_before_the_first_run_has_the_same_shape_with_nulls(site: Site) -> None:
+    found = as_json(site)
+    assert [None] * 3 == [found[key] for key in ("checkpoint", "lag_seconds", "last_run")]
+    assert {"calls": 0, "rows_behind": None} == found["backlog"]
+
+
+def test_json_without_the_database_says_why_and_that_the_lag_is_estimated(site: Site) -> None:
+    site.vicisync("run")
+    site.configure()
+    site.mariadb.execute(f"RENAME TABLE {site.database}.vicidial_log TO {site.database}.elsewhere")
+    found = as_json(site)
+    assert found["lag_is_estimated"] is True
+    assert "vicidial_log" in found["database_error"]

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning, answer_of
+
+OK = b'{"success": true, "message": "Call result recorded"}'
+NO = b'{"success": false, "message": "phoneNumber is required"}'
+HTML = b"<!DOCTYPE html><html><body>DID Optimizer</body></html>"
+NGINX = b"<html><center>The plain HTTP request was sent to HTTPS port</center></html>"
+
+DELIVERED, REJECTED, TRY_AGAIN, REFUSED = (
+    Meaning.DELIVERED,
+    Meaning.REJECTED,
+    Meaning.TRY_AGAIN,
+    Meaning.REFUSED,
+)
+OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
+
+
+@pytest.mark.parametrize(
+    ("meaning", "words", "http_status", "body"),
+    [
+        pytest.param(DELIVERED, "200 OK: Call result recorded", 200, OK, id="stored"),
+        pytest.param(DELIVERED, "201 Created: Call result recorded", 201, OK, id="created"),
+        pytest.param(DELIVERED, "200 OK", 200, b'{"success": true}', id="stored, without a word"),
+        pytest.param(REJECTED, "200 OK: phoneNumber is required", 200, NO, id="200 that says no"),
+        pytest.param(REJECTED, "201 Created: phoneNumber is required", 201, NO, id="201 that says no"),
+        pytest.param(REJECTED, "400 Bad Request: phoneNumber is required", 400, NO, id="a field is missing"),
+        pytest.param(REJECTED, "400 Bad Request", 400, HTML, id="400 as a page"),
+        pytest.param(REJECTED, "413 ", 413, b"", id="too large"),
+        pytest.param(REJECTED, "422 Unprocessable ", 422, b"", id="unprocessable"),
+        pytest.param(TRY_AGAIN, "408 Request Timeout", 408, b"", id="too slow"),
+        pytest.param(TRY_AGAIN, "409 Conflict", 409, b"", id="409"),
+        pytest.param(TRY_AGAIN, "418", 418, b"", id="418"),
+        pytest.param(TRY_AGAIN, "425 Too Early", 425, b"", id="too early"),
+        pytest.param(TRY_AGAIN, "429 Too Many Requests", 429, b"Too many requests", id="rate limit, as plain text"),
+        pytest.param(TRY_AGAIN, "451 ", 451, b"", id="451"),
+        pytest.param(TRY_AGAIN, "500 Internal Server Error: E11000", 500, b'{"error": "E11000"}', id="500"),
+        pytest.param(TRY_AGAIN, "500 Internal Server Error: Call", 500, OK, id="500 that says yes"),
+        pytest.param(TRY_AGAIN, "502 Bad Gateway", 502, HTML, id="the proxy's page"),
+        pytest.param(TRY_AGAIN, "503 Service Unavailable", 503, b"", id="503"),
+        pytest.param(TRY_AGAIN, "504 Gateway Timeout", 504, b"", id="504"),
+        pytest.param(TRY_AGAIN, "599", 599, b"", id="a status without a name"),
+        pytest.param(TRY_AGAIN, "100 Continue", 100, b"", id="1xx"),
+        pytest.param(REFUSED, "401 Unauthorized: bad key; check api_key", 401, b'{"error": "bad key"}', id="no key"),
+        pytest.param(REFUSED, "403 Forbidden; check api_key", 403, b"", id="forbidden"),
+        pytest.param(REFUSED, "404 Not Found; check api_base_url", 404, HTML, id="no such path"),
+        pytest.param(REFUSED, "405 Method Not Allowed; check api_base_url", 405, b"", id="no POST"),
+        pytest.param(REFUSED, "202 Accepted: Call", 202, OK, id="202 is not stored"),
+        pytest.param(REFUSED, "204 No Content, which DID Optimizer never says", 204, b"", id="204"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, HTML, id="a web app's page for unknown paths"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"", id="nothing"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"{}", id="an empty object"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b'[{"success": true}]', id="an array"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"true", id="true alone"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b'{"success": "true"}', id="success as a string"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b'{"success": 1}', id="success as a number"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b'{"success": null}', id="success as null"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, OK[:-1], id="cut short"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"[" * 100_000, id="nested deep"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b'{"a":' * 100_000, id="objects nested deep"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"\xff\xfe\x00", id="no text"),
+        pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"9" * 5000, id="an endless number"),
+        pytest.param(
+            REFUSED,
+            "400 Bad Request: the server expects https; write https:// in api_base_url",
+            400,
+            NGINX,
+            id="plain HTTP to nginx's HTTPS port",
+        ),
+        pytest.param(REFUSED, "301 Moved Permanently: the API has moved", 301, b"", id="301"),
+        pytest.param(REFUSED, "302 Found: Call result recorded: the API", 302, OK, id="302 that says yes"),
+    ],
+)
+def test_each_answer_has_its_meaning_and_words(meaning: Meaning, words: str, http_status: int, body: bytes) -> None:
+    answer = answer_of(http_status, {}, body)
+    assert meaning is answer.meaning
+    assert answer.words.startswith(words)
+    assert not answer.duplicate
+
+
+@pytest.mark.parametrize(
+    ("duplicate", "said"),
+    [(True, True), (False, False), (False, None), (False, "true"), (False, 1)],
+)
+def test_a_call_that_the_api_knew_already_is_delivered_and_counted(duplicate: bool, said: object) -> None:
+    answer = answer_of(200, {}, json.dumps({"success": True, "duplicate": said}).encode())
+    assert Answer(DELIVERED, "200 OK", duplicate=duplicate) == answer
+
+
+@pytest.mark.parametrize(
+    ("words", "content"),
+    [
+        ("400 Bad Request: e", {"error": "e", "message": "m"}),
+        ("400 Bad Request: m", {"error": "", "message": "m"}),
+        ("400 Bad Request: m", {"message": "m"}),
+        ("400 Bad Request", {"message": {"text": "m"}}),
+        ("400 Bad Request", {"message": 5}),
+        pytest.param(
+            "400 Bad Request",
+            {"message": ""},
+        ),
+        pytest.param(
+            "400 Bad Request: m",
+            {"error": {"code": 5}, "message": "m"},
+        ),
+    ],
+)
+def test_the_words_are_the_apis_error_or_else_its_message(words: str, content: object) -> None:
+    assert words == answer_of(400, {}, json.dumps(content).encode()).words
+
+
+def test_long_words_are_cut() -> None:
+    answer = answer_of(500, {}, json.dumps({"message": "m" * 10_000}).encode())
+    assert answer.words == "500 Internal Server Error: ".ljust(LONGEST_WORDS, "m")
+
+
+@pytest.mark.parametrize(
+    ("cure", "location"),
+    [
+        ("; write api_base_url=https://did.example.com", "https://did.example.com/api/v1/call-results"),
+        ("; write api_base_url=http://did.example.com:8080", "http://did.example.com:8080/api/v1/call-results"),
+        ("; write api_base_url=https://did.example.com/app", "https://did.example.com/app/api/v1/call-results?x=1"),
+        pytest.param(" to '/api/v1/call-results/'; check api_base_url", "/api/v1/call-results/", id="a path alone"),
+        pytest.param(" to 'https://example.com/login'; check api_base_url", "https://example.com/login", id="a login"),
+        pytest.param(" to 'ftp://x/api/v1/call-results'; check", "ftp://x/api/v1/call-results", id="not the web"),
+    ],
+)
+@pytest.mark.parametrize("http_status", [301, 302, 303, 307, 308])
+def test_a_redirect_says_what_to_put_into_api_base_url(http_status: int, cure: str, location: str) -> None:
+    answer = answer_of(http_status, {"Location": location}, b"")
+    assert answer.meaning is REFUSED
+    assert f": the API has moved{cure}" in answer.words
+
+
+@pytest.mark.parametrize("http_status", [300, 304])
+def test_a_redirect_to_nowhere_does_not_say_where_to(http_status: int) -> None:
+    assert "''" not in answer_of(http_status, {}, b"").words
+
+
+@pytest.mark.parametrize("location", ["x" * 10_000, f"https://{'x' * 10_000}/api/v1/call-results"])
+def test_an_endless_redirect_is_cut(location: str) -> None:
+    assert len(answer_of(302, {"Location": location}, b"").words) < 2 * LONGEST_WORDS
+
+
+@pytest.mark.parametrize(
+    ("waits", "http_status"),
+    [(30.0, 429), (30.0, 503), (30.0, 500), (30.0, 408), (None, 200), (None, 400), (None, 401), (None, 302)],
+)
+def test_a_wait_is_passed_on_only_with_try_again(waits: float | None, http_status: int) -> None:
+    assert waits == answer_of(http_status, {}, OK, retry_after=30.0).retry_after
+
+
+@pytest.mark.parametrize(
+    ("says_nothing", "http_status"), [(True, 425), (True, 429), (False, 408), (False, 500), (False, 503), (False, 400)]
+)
+def test_too_many_and_too_early_say_nothing_of_the_call(says_nothing: bool, http_status: int) -> None:
+    assert says_nothing is answer_of(http_status, {}, b"").throttled
+
+
+SAID: list[object] = [True, False, None, 1, 0, "true", "", [], {}]
+VALUES = st.sampled_from(SAID) | st.text(max_size=300)
+OBJECTS = st.dictionaries(st.sampled_from(["success", "duplicate", "error", "message"]), VALUES)
+BODIES = st.binary() | OBJECTS.map(lambda content: json.dumps(content).encode())
+
+
+@given(
+    http_status=st.sampled_from([200, 201]) | st.integers(100, 599),
+    headers=st.dictionaries(st.just("Location"), st.text()),
+    body=BODIES,
+)
+def test_whatever_comes_is_understood_and_only_the_words_of_success_deliver(
+    http_status: int, headers: Mapping[str, str], body: bytes
+) -> None:
+    answer = answer_of(http_status, headers, body, retry_after=1.0)
+    try:
+        content = json.loads(body)
+    except ValueError:
+        content = None
+    success = isinstance(content, dict) and content.get("success") is True
+    assert (answer.meaning is DELIVERED) is (http_status in (200, 201) and success)
+    assert answer.words.startswith(str(http_status))
+    assert (answer.retry_after is None) is (answer.meaning is not TRY_AGAIN)

@@ -1,0 +1,789 @@
+"""Delivery: who is sent when, how often, and what ends a run. The API is scripted; ledger and files are real."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+from tests.conftest import make_settings
+from vicisync.calls.call import Call, payload, row_of
+from vicisync.did_optimizer import delivery as module
+from vicisync.did_optimizer.answer import Answer, Meaning
+from vicisync.did_optimizer.delivery import FAILED_RUNS_TO_REJECT, FAILURES_BEFORE_OUTAGE, Delivery, StopSignal, backoff
+from vicisync.errors import ApiError, CheckpointError, Stopped
+from vicisync.report import Report, Tally
+from vicisync.state.checkpoint import FAILED, TO_SEND, Watched, starting_at
+from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint
+from vicisync.state.ledger import Ledger
+
+START = 1729785600
+
+ADDRESSED = "DID Optimizer at http://did.example:5000"
+
+OK = Answer(Meaning.DELIVERED, "200 OK")
+KNOWN = Answer(Meaning.DELIVERED, "200 OK", duplicate=True)
+UNSTORABLE = Answer(Meaning.REJECTED, "400 Bad Request: no campaignId")
+ERROR = Answer(Meaning.TRY_AGAIN, "500 Internal Server Error")
+CUT = Answer(Meaning.TRY_AGAIN, "the connection was cut without an answer")
+REFUSED = Answer(Meaning.REFUSED, "401 Unauthorized; check api_key")
+
+
+def too_many(retry_after: float | None = None) -> Answer:
+    return Answer(Meaning.TRY_AGAIN, "429 Too Many Requests", retry_after=retry_after, throttled=True)
+
+
+def unavailable(retry_after: float) -> Answer:
+    return Answer(Meaning.TRY_AGAIN, "503 Service Unavailable", retry_after=retry_after)
+
+
+def call(number: int) -> Call:
+    return Call(
+        uniqueid=f"{START}.{number}",
+        lead_id=number,
+        list_id=101,
+        campaign_id="CAMP01",
+        call_date="2024-10-24 12:00:00",
+        start_epoch=START,
+        end_epoch=START + number,
+        length_in_sec=number,
+        status="SALE",
+        phone_code="1",
+        phone_number="2125550100",
+        user="6666",
+        comments="AUTO",
+        user_group="AGENTS",
+        term_reason="AGENT",
+        alt_dial="MAIN",
+        called_count=1,
+    )
+
+
+SETTINGS = {"api_base_url": ADDRESSED.rpartition(" ")[2], "concurrency": "4", "max_retries": "2"}
+
+Reply = Callable[[int, int], Answer]
+"""Gives the answer to a call, by its number, and to which try, from 1."""
+
+
+class Api:
+    """Answers as ``reply`` says, and counts."""
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+        self._lock = threading.Lock()
+        self.posts: list[int] = []
+        self.in_flight = 0
+        self.max_in_flight = 0
+        self.opened = 0
+        self.closed = 0
+
+    def open_session(self) -> Api:
+        with self._lock:
+            self.opened += 1
+        return self
+
+    def close(self) -> None:
+        with self._lock:
+            self.closed += 1
+
+    def post(self, payload: Mapping[str, object]) -> Answer:
+        number = int(str(payload["uniqueid"]).partition(".")[2])
+        with self._lock:
+            self.posts.append(number)
+            tries = self.posts.count(number)
+            self.in_flight += 1
+            self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            return self._reply(number, tries)
+        finally:
+            with self._lock:
+                self.in_flight -= 1
+
+
+@dataclass
+class Outcome:
+    """What came of a delivery."""
+
+    error: BaseException | None
+    tally: Tally
+    watching: dict[int, Watched]
+    offered: int
+    """Calls that were taken."""
+    lines: list[str]
+    rejected: list[dict[str, object]]
+
+
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self._give_up = time.monotonic() + 30
+
+    def monotonic(self) -> float:
+        assert time.monotonic() < self._give_up, "someone waits for a time that never comes"
+        return self.now
+
+
+Deliver = Callable[..., Outcome]
+
+
+@pytest.fixture(autouse=True)
+def _tiny_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "backoff", lambda _: 0.001)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def deliver(tmp_path: Path) -> Deliver:
+    def deliver(
+        api: Api,
+        calls: int,
+        *,
+        deadline: float = float("inf"),
+        stop: StopSignal | None = None,
+        failed_runs: Mapping[int, int] = {},
+        last: Callable[[], None] = lambda: None,
+        **texts: str,
+    ) -> Outcome:
+        """Offer calls from number 0 on until no more are taken; ``last`` comes when all are offered."""
+        settings = make_settings(tmp_path, **{**SETTINGS, **texts})
+        everything = [call(number) for number in range(calls)]
+        checkpoint = starting_at(START - 1, 0)
+        for number, poisoned in failed_runs.items():
+            checkpoint.watching[call(number).uniqueid] = Watched(number, START, FAILED, poisoned)
+        tally, stream, offered = Tally(), io.StringIO(), 0
+        with CheckpointFile(settings.checkpoint_file) as file:
+            ledger = Ledger(checkpoint, file, settings.rejected_file)
+            ledger.about_to_send([row_of(one, START) for one in everything])
+            delivery = Delivery(
+                settings, api.open_session, ledger, Report(stream), tally, stop or StopSignal(), deadline
+            )
+            with delivery:
+                while offered < calls and delivery.offer(everything[offered]):
+                    offered += 1
+                last()
+            watching = {watched.lead_id: watched for watched in ledger.watching().values()}
+            # What was delivered or rejected is on the disk already, should the process be killed now.
+            saved = read_checkpoint(settings.checkpoint_file, 0)
+            assert saved is not None
+            handled = {handled_call.lead_id for handled_call in [*saved.delivered.values(), *saved.rejected.values()]}
+            assert handled == set(range(calls)) - set(watching)
+        rejected = settings.rejected_file
+        entries = [json.loads(line) for line in rejected.read_text().splitlines()] if rejected.exists() else []
+        lines = [line.split(" ", 3)[3] for line in stream.getvalue().splitlines()]
+        return Outcome(delivery.error, tally, watching, offered, lines, entries)
+
+    return deliver
+
+
+def always(answer: Answer) -> Reply:
+    return lambda *_: answer
+
+
+def only(number: int, answer: Answer) -> Reply:
+    """Return one call this answer and store all others."""
+    return lambda other, _: answer if other == number else OK
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < give_up, "it never came"
+        time.sleep(0.002)
+
+
+# All is well
+
+
+def test_every_call_is_sent_once_and_recorded(deliver: Deliver) -> None:
+    api = Api(lambda number, _: KNOWN if number % 10 == 0 else OK)
+
+    done = deliver(api, 100)
+
+    assert done.error is None
+    assert Counter(api.posts) == Counter(range(100))
+    assert (done.tally, done.watching) == (Tally(delivered=100, duplicates=10), {})
+    assert f"✓ {START}.10: CAMP01/2125550100 → SALE (10s) (duplicate)" in done.lines
+
+
+def test_the_payload_is_the_calls(deliver: Deliver) -> None:
+    payloads: list[Mapping[str, object]] = []
+    api = Api(always(OK))
+    post = api.post
+
+    def noting(payload: Mapping[str, object]) -> Answer:
+        payloads.append(payload)
+        return post(payload)
+
+    api.post = noting  # type: ignore[method-assign]
+    deliver(api, 1)
+
+    assert payloads == [payload(call(0), {})]
+
+
+def test_the_first_call_goes_alone_and_then_as_many_as_concurrency_says(deliver: Deliver) -> None:
+    together = threading.Barrier(4)
+    alone: list[list[int]] = []
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 0:
+            time.sleep(0.1)  # time enough for others to follow, if they would
+            alone.append(list(api.posts))
+        elif number <= 4:
+            together.wait(timeout=30)  # broken unless all four are in flight at once
+        return OK
+
+    api = Api(reply)
+    done = deliver(api, 40)
+
+    assert done.error is None
+    assert alone == [[0]]
+    assert api.max_in_flight == 4
+    assert (api.opened, api.closed) == (4, 4)
+
+
+def test_without_a_call_no_connection_is_opened(deliver: Deliver) -> None:
+    api = Api(always(OK))
+
+    assert deliver(api, 0).error is None
+    assert api.opened == 0
+
+
+def test_no_more_calls_are_taken_than_can_soon_be_sent(deliver: Deliver) -> None:
+    """What waits in memory is bounded, so that a backlog is read from the database as it goes."""
+    go_on = threading.Event()
+
+    def reply(*_: int) -> Answer:
+        go_on.wait(30)
+        return OK
+
+    api = Api(reply)
+    done: list[Outcome] = []
+    offering = threading.Thread(target=lambda: done.append(deliver(api, 1000)))
+    offering.start()
+    wait_for(lambda: bool(api.posts))
+    time.sleep(0.1)
+    begun = len(api.posts)
+    go_on.set()
+    offering.join()
+
+    assert begun == 1
+    assert done[0].tally.delivered == 1000
+
+
+# A call that fails
+
+
+def test_a_failing_call_holds_up_nobody(deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its retry is due in 100 s, and the clock stands still until all others have been sent."""
+    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 29:
+            clock.now += 1000.0
+        return ERROR if number == 1 else OK
+
+    api = Api(reply)
+    done = deliver(api, 30, concurrency="1", max_retries="1")
+
+    assert done.error is None
+    assert api.posts == [*range(30), 1]
+    assert done.watching == {1: Watched(1, START, FAILED, failed_runs=1)}
+    assert (done.tally.delivered, done.tally.failed, done.tally.rejected) == (29, 1, 0)
+
+
+@pytest.mark.parametrize("max_retries", [0, 1, 3])
+def test_a_failing_call_is_tried_as_often_as_max_retries_says_and_then_watched(
+    deliver: Deliver, max_retries: int
+) -> None:
+    api = Api(only(3, CUT))
+
+    done = deliver(api, 10, max_retries=str(max_retries))
+
+    assert Counter(api.posts)[3] == max_retries + 1
+    assert set(done.watching) == {3}
+    assert done.lines.count(f"✗ {START}.3: failed: the connection was cut without an answer; will try again") == 1
+
+
+def test_a_call_that_gets_through_at_a_retry_is_delivered(deliver: Deliver) -> None:
+    done = deliver(Api(lambda number, tries: ERROR if number % 2 and tries < 3 else OK), 20)
+
+    assert done.error is None
+    assert (done.tally.delivered, done.tally.failed, done.watching) == (20, 0, {})
+
+
+def test_a_call_that_can_never_be_stored_is_rejected_and_the_rest_goes_on(deliver: Deliver) -> None:
+    api = Api(lambda number, _: UNSTORABLE if number < 8 else OK)
+
+    done = deliver(api, 20)
+
+    assert done.error is None
+    assert len(api.posts) == 20
+    assert (done.tally.delivered, done.tally.failed, done.tally.rejected) == (12, 8, 8)
+    assert sorted(str(entry["why"]) for entry in done.rejected) == [UNSTORABLE.words] * 8
+    assert done.rejected[0]["payload"] == payload(call(0), {})
+    assert done.watching == {}
+
+
+def test_a_retry_that_would_come_too_late_is_left_to_the_next_run(
+    deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
+    api = Api(only(1, ERROR))
+
+    done = deliver(api, 3, deadline=clock.now + 50)
+
+    assert Counter(api.posts) == {0: 1, 1: 1, 2: 1}
+    assert done.watching[1].reason == FAILED
+
+
+@pytest.mark.parametrize(("tries", "bound"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (11, 10)])
+def test_the_wait_before_a_retry_is_anything_up_to_a_bound_that_doubles(tries: int, bound: float) -> None:
+    waits = [backoff(tries) for _ in range(500)]
+
+    assert 0 <= min(waits) < 0.1 * bound
+    assert 0.9 * bound < max(waits) <= bound
+
+
+# An API that is down
+
+
+@pytest.mark.parametrize("answer", [ERROR, CUT, too_many()], ids=["500", "cut", "429"])
+def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver, answer: Answer) -> None:
+    api = Api(always(answer))
+
+    done = deliver(api, 1000)
+
+    assert isinstance(done.error, ApiError)
+    assert str(done.error).startswith(f"{ADDRESSED} is down: 5 calls in a row failed, {answer.words}. Nothing is lost")
+    assert api.posts == [number for number in range(FAILURES_BEFORE_OUTAGE) for _ in range(3)]
+    assert api.max_in_flight == 1
+    assert done.offered < 1000
+    assert set(done.watching) == set(range(1000))
+    assert all(watched.failed_runs == 0 for watched in done.watching.values())
+    assert [done.watching[number].reason for number in (0, 4, 5, 49)] == [FAILED, FAILED, TO_SEND, TO_SEND]
+
+
+def test_a_long_wait_that_the_api_asks_for_is_told_once_and_a_short_one_is_not(
+    deliver: Deliver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LONGEST_BACKOFF", 0.1)
+    waits = {1: 0.05, 2: 0.4}
+    api = Api(lambda number, tries: too_many(waits[tries]) if number == 0 and tries in waits else OK)
+    done = deliver(api, 3)
+    assert done.error is None
+    assert 1 == sum(f"⏳ {ADDRESSED} asks us to wait 0 s" in line for line in done.lines)
+
+
+def test_an_api_that_goes_down_on_the_way_ends_the_run_soon(deliver: Deliver, tmp_path: Path) -> None:
+    def recorded() -> int:
+        return (tmp_path / "state" / "checkpoint").read_text().count("\ndelivered\t")
+
+    def goes_down(number: int, _: int) -> Answer:
+        if number < 20:
+            return OK
+        wait_for(lambda: recorded() == 20)  # what fails while others are still passing tells nothing yet
+        return ERROR
+
+    api = Api(goes_down)
+    done = deliver(api, 200)
+
+    assert isinstance(done.error, ApiError)
+    # Each is tried three times; with the fifth that is given up, as many as the other workers have are on their way.
+    assert len(api.posts) <= 20 + 3 * (FAILURES_BEFORE_OUTAGE + 4 - 1)
+    assert done.tally.delivered == 20
+    assert done.tally.rejected == 0
+    assert set(done.watching) == set(range(20, 200))
+
+
+def test_many_calls_that_fail_while_others_pass_are_no_outage(
+    deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their retries come when all others are through, and so fail one after the other."""
+    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 59:
+            clock.now += 1000.0
+        return ERROR if number % 3 == 1 else OK
+
+    done = deliver(Api(reply), 60, concurrency="1", max_retries="1")
+
+    assert done.error is None
+    assert (done.tally.delivered, done.tally.failed) == (40, 20)
+    assert {watched.failed_runs for watched in done.watching.values()} == {1}
+
+
+@pytest.mark.parametrize("calls", [1, 4])
+def test_a_run_in_which_not_a_single_call_passes_fails(deliver: Deliver, calls: int) -> None:
+    done = deliver(Api(always(CUT)), calls)
+
+    assert isinstance(done.error, ApiError)
+    assert str(done.error).startswith(f"No call got through to {ADDRESSED}: the connection was cut")
+
+
+# An API that asks us to wait
+
+
+@pytest.mark.parametrize(
+    ("answer", "cure"),
+    [
+        pytest.param(too_many(900), "; its operator can lift the limit for this server", id="429"),
+        pytest.param(unavailable(900), "", id="503"),
+    ],
+)
+def test_a_wait_that_outlasts_the_run_ends_it(deliver: Deliver, answer: Answer, cure: str) -> None:
+    api = Api(only(1, answer))
+
+    done = deliver(api, 30, deadline=time.monotonic() + 60, concurrency="1")
+
+    assert isinstance(done.error, ApiError)
+    wait = f"asks us to wait 900 s ({answer.words}){cure}. Nothing is lost"
+    assert str(done.error).startswith(f"{ADDRESSED} {wait}")
+    assert api.posts == [0, 1]
+    assert done.watching[1] == Watched(1, START, FAILED, failed_runs=0)
+
+
+def test_a_short_wait_makes_everyone_pause_and_go_on(deliver: Deliver, clock: Clock) -> None:
+    """The pause is 5 s long on a clock that stands still until everyone has had the time to break it."""
+    together = threading.Barrier(4)
+    begun_in_pause: list[int] = []
+
+    def pause_over() -> None:
+        time.sleep(0.5)
+        begun_in_pause.append(len(api.posts))
+        clock.now += 6
+
+    def reply(number: int, tries: int) -> Answer:
+        if 1 <= number <= 4 and tries == 1:
+            together.wait(timeout=30)
+            if number == 1:
+                timer.start()
+                return unavailable(5)
+            time.sleep(0.1)  # the others come back when the pause has begun
+        return OK
+
+    timer = threading.Thread(target=pause_over)
+    api = Api(reply)
+    done = deliver(api, 60)
+    timer.join()
+
+    assert done.error is None
+    assert begun_in_pause[0] < 60
+    assert (done.tally.delivered, done.tally.failed) == (60, 0)
+
+
+# An API that refuses us
+
+
+def test_a_refusal_stops_the_run_at_once_and_rejects_nothing(deliver: Deliver) -> None:
+    api = Api(always(REFUSED))
+
+    done = deliver(api, 30)
+
+    assert isinstance(done.error, ApiError)
+    assert str(done.error).startswith(f"{ADDRESSED} refuses us: 401 Unauthorized; check api_key. Nothing is lost")
+    assert api.posts == [0]
+    assert (done.tally.rejected, done.rejected) == (0, [])
+    assert set(done.watching) == set(range(30))
+
+
+def test_a_refusal_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
+    together = threading.Barrier(4)
+
+    def reply(number: int, _: int) -> Answer:
+        if 1 <= number <= 4:
+            together.wait(timeout=30)
+            if number == 2:
+                return REFUSED
+            wait_for(lambda: api.closed > 0)  # its worker has gone home
+            if number == 3:
+                return Answer(Meaning.REFUSED, "403 Forbidden")
+        return OK
+
+    api = Api(reply)
+    done = deliver(api, 30)
+
+    assert isinstance(done.error, ApiError)
+    assert str(done.error).startswith(f"{ADDRESSED} refuses us: 401"), "the first error is told"
+    assert {1, 4}.isdisjoint(done.watching)
+    assert {2, 3} <= set(done.watching)
+    assert len(api.posts) == 5
+
+
+# Strikes
+
+ALMOST = FAILED_RUNS_TO_REJECT - 1
+
+
+def outage_after(passing: int) -> Reply:
+    return lambda number, _: OK if number < passing else ERROR
+
+
+def refusal_after(passing: int) -> Reply:
+    return lambda number, _: (
+        OK if number < passing else ERROR if number == passing else REFUSED if number > passing + 1 else OK
+    )
+
+
+STRIKES = [
+    pytest.param(only(2, ERROR), 10, 0, 1, id="the first while others pass"),
+    pytest.param(only(2, ERROR), 10, ALMOST - 1, ALMOST, id="the ninth"),
+    pytest.param(lambda number, _: ERROR if number == 2 else UNSTORABLE, 10, 0, 1, id="one while others are rejected"),
+    pytest.param(only(2, ERROR), 10, ALMOST, None, id="the tenth rejects"),
+    pytest.param(only(2, too_many()), 10, ALMOST, ALMOST, id="never for 429"),
+    pytest.param(always(ERROR), 3, ALMOST, ALMOST, id="not when none passes"),
+    pytest.param(always(ERROR), 30, ALMOST, ALMOST, id="not when the API is down"),
+    pytest.param(outage_after(2), 30, ALMOST, ALMOST, id="not when the API goes down"),
+    pytest.param(refusal_after(2), 30, ALMOST, ALMOST, id="not when the API begins to refuse"),
+    pytest.param(lambda _, tries: ERROR if tries < 3 else OK, 10, ALMOST, None, id="nor one that got through"),
+]
+
+
+@pytest.mark.parametrize(("reply", "calls", "before", "after"), STRIKES)
+def test_strikes_count_the_runs_in_which_a_call_failed_while_others_passed(
+    deliver: Deliver, reply: Reply, calls: int, before: int, after: int | None
+) -> None:
+    """Call 2 comes with ``before`` and leaves with ``after`` failed_runs, or is watched no longer."""
+    done = deliver(Api(reply), calls, failed_runs={2: before}, max_retries="2", concurrency="1")
+
+    assert after == (done.watching[2].failed_runs if 2 in done.watching else None)
+    if done.error:
+        assert (done.tally.rejected, done.rejected) == (0, [])
+
+
+def test_the_tenth_strike_puts_a_call_into_the_rejected_file(deliver: Deliver) -> None:
+    done = deliver(Api(only(2, ERROR)), 10, failed_runs={2: ALMOST})
+
+    assert done.error is None
+    why = "failed in 10 runs while others passed; last: 500 Internal Server Error"
+    assert [(entry["why"], entry["payload"]) for entry in done.rejected] == [(why, payload(call(2), {}))]
+    assert done.lines[-1] == f"✗ {START}.2: failed: {why}; rejected"
+    assert (done.tally.failed, done.tally.rejected) == (1, 1)
+
+
+# Time is up
+
+
+def test_no_post_begins_after_the_deadline(deliver: Deliver, clock: Clock) -> None:
+    deadline = clock.now + 50
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 5:
+            clock.now = deadline
+        return OK
+
+    api = Api(reply)
+    done = deliver(api, 30, deadline=deadline, concurrency="1")
+
+    assert done.error is None
+    assert api.posts == [0, 1, 2, 3, 4, 5]
+    assert set(done.watching) == set(range(6, 30))
+    assert {watched.reason for watched in done.watching.values()} == {TO_SEND}
+
+
+def test_retries_that_wait_when_time_is_up_are_left_as_failed(
+    deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "backoff", lambda _: 40.0)
+    deadline = clock.now + 50
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 5:
+            clock.now = deadline
+        return ERROR if number == 1 else OK
+
+    done = deliver(Api(reply), 30, deadline=deadline, concurrency="1")
+
+    assert done.error is None
+    assert done.watching[1].reason == FAILED
+    assert done.tally.failed == 1
+
+
+@pytest.fixture
+def hang() -> Iterator[threading.Event]:
+    """What a hanging POST waits for; it comes when the test is over."""
+    event = threading.Event()
+    before = set(threading.enumerate())
+    yield event
+    event.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+
+
+def test_a_post_that_hangs_is_abandoned_a_timeout_after_the_deadline(deliver: Deliver, hang: threading.Event) -> None:
+    def reply(number: int, _: int) -> Answer:
+        if number == 3:
+            hang.wait(60)
+        return OK
+
+    began = time.monotonic()
+    done = deliver(Api(reply), 10, deadline=began + 0.5, api_timeout="0.5")
+
+    assert 1.0 <= time.monotonic() - began < 20
+    assert not hang.is_set()
+    assert done.error is None
+    assert done.watching == {3: Watched(3, START, TO_SEND)}
+    assert (done.tally.delivered, done.tally.failed) == (9, 0)
+
+
+def test_an_answer_that_comes_after_it_was_abandoned_changes_nothing(
+    deliver: Deliver, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next run may be at work by then."""
+    append = CheckpointFile.append
+    appended: list[str] = []
+
+    def noting(file: CheckpointFile, line: str) -> None:
+        appended.append(line)
+        append(file, line)
+
+    monkeypatch.setattr(CheckpointFile, "append", noting)
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 3:
+            hang.wait(60)
+        return OK
+
+    api = Api(reply)
+    done = deliver(api, 10, deadline=time.monotonic() + 0.2, api_timeout="0.1")
+    tally, lines = Tally(**vars(done.tally)), list(done.lines)
+    hang.set()
+    wait_for(lambda: api.closed == api.opened)
+
+    assert len(appended) == 9
+    assert (done.tally, done.lines) == (tally, lines)
+    assert done.error is None
+
+
+def test_a_run_whose_only_post_hangs_fails(deliver: Deliver, hang: threading.Event) -> None:
+    def reply(*_: int) -> Answer:
+        hang.wait(60)
+        return OK
+
+    done = deliver(Api(reply), 10, deadline=time.monotonic() + 0.2, api_timeout="0.1")
+
+    assert isinstance(done.error, ApiError)
+
+
+# Signals, bugs, disks
+
+
+def test_a_signal_lets_what_is_in_flight_finish_and_begins_nothing_more(deliver: Deliver) -> None:
+    together = threading.Barrier(4)
+    stop = StopSignal()
+
+    def reply(number: int, _: int) -> Answer:
+        if 1 <= number <= 4:
+            together.wait(timeout=30)
+            stop.number = signal.SIGTERM
+            time.sleep(0.1)
+        return OK
+
+    api = Api(reply)
+    done = deliver(api, 50, stop=stop)
+
+    assert isinstance(done.error, Stopped)
+    assert done.error.exit_code == 143
+    assert sorted(api.posts) == [0, 1, 2, 3, 4]
+    assert set(done.watching) == set(range(5, 50))
+
+
+def test_after_a_signal_a_failing_call_is_not_tried_again(deliver: Deliver) -> None:
+    stop = StopSignal()
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 1:
+            stop.number = signal.SIGINT
+            return ERROR
+        return OK
+
+    api = Api(reply)
+    done = deliver(api, 50, stop=stop, concurrency="1", failed_runs={1: ALMOST})
+
+    assert isinstance(done.error, Stopped)
+    assert api.posts == [0, 1]
+    assert done.watching[1] == Watched(1, START, FAILED, failed_runs=ALMOST)
+
+
+def test_a_bug_in_a_worker_surfaces(deliver: Deliver) -> None:
+    bug = ZeroDivisionError("a bug")
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 7:
+            raise bug
+        return OK
+
+    api = Api(reply)
+    done = deliver(api, 1000, concurrency="1")
+
+    assert done.error is bug
+    assert api.posts == list(range(8))
+    assert api.closed == api.opened
+
+
+def test_a_session_that_cannot_be_opened_surfaces(deliver: Deliver) -> None:
+    def no_session() -> Api:
+        raise OSError("too many open files")
+
+    api = Api(always(OK))
+    api.open_session = no_session  # type: ignore[method-assign]
+    done = deliver(api, 50)
+
+    assert str(done.error) == "too many open files"
+    assert set(done.watching) == set(range(50))
+
+
+def test_a_disk_that_is_full_stops_the_sending(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, numbers = CheckpointFile.append, count()
+
+    def fills_up(file: CheckpointFile, line: str) -> None:
+        append(file, line)
+        if next(numbers) == 4:
+            raise CheckpointError("No room for the checkpoint")
+
+    monkeypatch.setattr(CheckpointFile, "append", fills_up)
+    api = Api(always(OK))
+    done = deliver(api, 100, concurrency="1")
+
+    assert isinstance(done.error, CheckpointError)
+    assert api.posts == list(range(5))
+    assert set(done.watching) == set(range(5, 100))
+
+
+def test_an_error_of_the_look_stops_the_sending_and_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
+    """The database went away while calls were being sent."""
+    in_flight = threading.Event()
+
+    def reply(*_: int) -> Answer:
+        in_flight.set()
+        time.sleep(0.2)
+        return OK
+
+    def database_gone() -> None:
+        in_flight.wait(30)
+        raise LookupError
+
+    api = Api(reply)
+    with pytest.raises(LookupError):
+        deliver(api, 4, last=database_gone)
+
+    assert api.posts == [0]
+    assert (api.in_flight, api.closed) == (0, api.opened)

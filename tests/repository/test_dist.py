@@ -1,0 +1,253 @@
+"""What ``make dist`` builds: the same bytes each time, and a vicisync.pyz that needs nothing but a Python."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email import message_from_bytes
+from email.message import Message
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import NamedTuple
+from zipfile import ZIP_STORED, ZipFile
+
+import pytest
+import trustme
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from rehearsal.dialer import fill
+from rehearsal.site import Site
+from vicisync import __version__
+
+ROOT = Path(__file__).parents[2]
+BARE = [str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"), "-I", "-S"]
+"""This Python with nothing installed: without a virtual environment, site-packages and a variable's say."""
+
+
+class Built(NamedTuple):
+    """The products of one build."""
+
+    sdist: Path
+    wheel: Path
+    pyz: Path
+
+
+def build(tree: Path, out: Path, umask: int = 0o022, **environment: str) -> Built:
+    subprocess.run(
+        [sys.executable, "-m", "release.dist", "--out", out],
+        cwd=tree, env={**os.environ, **environment}, check=True, capture_output=True, timeout=180, umask=umask,
+    )  # fmt: skip
+    return Built(*(out / name for name in (
+        f"vicisync-{__version__}.tar.gz", f"vicisync-{__version__}-py3-none-any.whl", "vicisync.pyz"
+    )))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
+
+
+def test_another_build_elsewhere_and_later_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:
+    """Another folder, times of files, umask, time zone, language and order of sets."""
+    tree = tmp_path / "elsewhere"
+    ignored = shutil.ignore_patterns(".git", *(ROOT / ".gitignore").read_text().replace("/", "").split())
+    shutil.copytree(ROOT, tree, ignore=ignored, copy_function=shutil.copyfile)
+    for path in tree.rglob("*"):  # copyfile leaves times and modes behind; the programs are to remain programs
+        path.chmod((ROOT / path.relative_to(tree)).stat().st_mode & 0o700)
+    again = build(tree, tmp_path / "dist", 0o077, TZ="Asia/Kolkata", LC_ALL="C", PYTHONHASHSEED="1", PYTHONPATH="")
+    assert [] == [one.name for one, other in zip(built, again) if one.read_bytes() != other.read_bytes()]
+
+
+# What is in them
+
+
+def names(archive: Path) -> list[str]:
+    with ZipFile(archive) as opened:
+        return opened.namelist()
+
+
+PYTHONS = pytest.mark.parametrize("python", ["3.9", "3.10"])
+"""The pyz has two sets of some packages: what 3.9 is left with, and what the others can have."""
+
+
+def packages(pyz: Path, python: str) -> dict[str, Message]:
+    """What each package that such a Python finds in the file says of itself, by its name."""
+    found = re.compile(rf"(?:python{re.escape(python)}/)?[^/]+\.dist-info/METADATA")
+    with ZipFile(pyz) as archive:
+        texts = [message_from_bytes(archive.read(name)) for name in archive.namelist() if found.fullmatch(name)]
+    return {canonicalize_name(each["Name"]): each for each in texts}
+
+
+def needed(package: Message, python: str) -> Iterator[Requirement]:
+    """The packages that one needs; of vicisync, those of its metrics too."""
+    extra = "metrics" if package["Name"] == "vicisync" else ""
+    environment = {"python_version": python, "python_full_version": f"{python}.0", "extra": extra}
+    for text in package.get_all("Requires-Dist", []):
+        requirement = Requirement(text)
+        if requirement.marker is None or requirement.marker.evaluate(environment):
+            yield requirement
+
+
+@PYTHONS
+def test_the_pyz_holds_all_that_is_needed_in_versions_that_fit(python: str, built: Built) -> None:
+    found = packages(built.pyz, python)
+    for package in found.values():
+        for requirement in needed(package, python):
+            version = found[canonicalize_name(requirement.name)]["Version"]
+            assert requirement.specifier.contains(version), f"{package['Name']} needs {requirement}"
+
+
+@PYTHONS
+def test_the_pyz_holds_nothing_that_is_not_needed(python: str, built: Built) -> None:
+    found = packages(built.pyz, python)
+    needs = {canonicalize_name(requirement.name) for each in found.values() for requirement in needed(each, python)}
+    assert {"vicisync", *needs} == set(found)
+
+
+@PYTHONS
+def test_everything_in_the_pyz_runs_on_the_python_that_it_is_for(python: str, built: Built) -> None:
+    asked = {name: each.get("Requires-Python", "") for name, each in packages(built.pyz, python).items()}
+    assert [] == [name for name, versions in asked.items() if f"{python}.0" not in SpecifierSet(versions)]
+    assert [] == [name for name in names(built.pyz) if name.endswith((".so", ".pyd", ".pyc", ".pth"))]
+
+
+@PYTHONS
+def test_what_goes_into_the_pyz_is_fixed_to_the_byte(python: str, built: Built) -> None:
+    files = [ROOT / "release" / f"{name}-requirements.txt" for name in ("pyz", f"pyz-{python}")]
+    text = "".join(path.read_text() for path in files)
+    pins = dict(re.findall(r"^(\S+)==(\S+) \\\n    --hash=sha256:[0-9a-f]{64}$", text, re.MULTILINE))
+    inside = {name: each["Version"] for name, each in packages(built.pyz, python).items() if name != "vicisync"}
+    assert inside == {canonicalize_name(name): version for name, version in pins.items()}
+
+
+def test_the_pyz_uses_what_is_meant_for_the_python_that_runs_it(built: Built) -> None:
+    part = "python3.9" if sys.version_info < (3, 10) else "python3.10"
+    ask = (
+        "import runpy, sys; sys.argv = [sys.argv[1], '--version']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "finally: print(sys.modules['click'].__file__)\n"
+    )
+    done = subprocess.run([*BARE, "-c", ask, built.pyz], capture_output=True, text=True, check=True)
+    assert f"{built.pyz}/{part}/click/__init__.py" == done.stdout.splitlines()[-1]
+
+
+def test_each_package_in_the_pyz_keeps_its_licence(built: Built) -> None:
+    folders = {name.partition(".dist-info/")[0] for name in names(built.pyz) if ".dist-info/" in name}
+    licences = {name.partition(".dist-info/")[0] for name in names(built.pyz) if re.search(r"/.*LICEN[CS]E", name)}
+    assert folders == licences
+
+
+def test_the_sdist_is_the_whole_project(built: Built, tmp_path: Path) -> None:
+    subprocess.run(["tar", "-xf", built.sdist, "-C", tmp_path], check=True)
+    unpacked = tmp_path / f"vicisync-{__version__}"
+    parts = ["src", "tests", "rehearsal", "bench", "release", "deploy"]
+    files = [path for part in parts for path in (ROOT / part).rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files += [ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md", "LICENSE", "conf.example")]
+    assert [] == [path for path in files if not (unpacked / path.relative_to(ROOT)).is_file()]
+    assert os.access(unpacked / "rehearsal" / "set-up", os.X_OK)
+
+
+# How the pyz runs
+
+
+def run(site: Site, pyz: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*BARE, pyz, *arguments], env=site.environment(**environment), stdin=subprocess.DEVNULL,
+        capture_output=True, encoding="utf-8", timeout=120, check=False,
+    )  # fmt: skip
+
+
+def test_the_pyz_is_a_program_of_its_own(built: Built) -> None:
+    bare = subprocess.run([*BARE, built.pyz, "--version"], capture_output=True, text=True, check=True)
+    alone = subprocess.run([built.pyz, "--version"], capture_output=True, text=True, check=True)
+    assert f"vicisync {__version__}\n" == bare.stdout == alone.stdout
+
+
+def test_the_job_that_the_pyz_installs_names_the_python_that_ran_it(built: Built, site: Site) -> None:
+    done = run(site, built.pyz, "install", "--dry-run")
+    assert 0 == done.returncode, done.stderr
+    assert f"* * * * * root {BARE[0]} {built.pyz} run --dids-conf {site.dids_conf} " in done.stdout.replace(
+        f"--astguiclient-conf {site.astguiclient_conf} ", ""
+    )
+
+
+def test_a_python_that_is_too_old_is_told_so(built: Built) -> None:
+    """An older one is not at hand everywhere, so that this one says that it is."""
+    with ZipFile(built.pyz) as archive:
+        ast.parse(archive.read("__main__.py"), feature_version=(3, 0))
+    pretence = "import runpy, sys; sys.version_info = (3, 6, 8, 'final', 0); runpy.run_path(sys.argv[1])"
+    done = subprocess.run([*BARE, "-c", pretence, built.pyz], capture_output=True, text=True, check=False)
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "vicisync needs Python 3.9 or newer, and this is 3.6: name a newer one" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+class Stored(BaseHTTPRequestHandler):
+    """Takes every call."""
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(201)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"success": true}')
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- http.server's name
+        """Say nothing."""
+
+
+@contextmanager
+def https_server(ca: trustme.CA) -> Iterator[str]:
+    """Serve calls at the address that is given, with a certificate of ``ca``."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("localhost").configure_cert(context)
+    with HTTPServer(("127.0.0.1", 0), Stored) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        # The client breaks a handshake off when it does not trust the certificate.
+        server.handle_error = lambda *_: None  # type: ignore[method-assign]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"https://localhost:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def with_ca(pyz: Path, ca: trustme.CA, into: Path) -> Path:
+    """Make a copy whose certifi trusts ``ca`` alone."""
+    with ZipFile(pyz) as old, ZipFile(into, "w", ZIP_STORED) as new:
+        for name in old.namelist():
+            new.writestr(name, ca.cert_pem.bytes() if name == "certifi/cacert.pem" else old.read(name))
+    return into
+
+
+def test_the_pyz_delivers_over_https_by_the_certificates_in_it_and_leaves_no_file(
+    built: Built, site: Site, tmp_path: Path
+) -> None:
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, 3, int(time.time()) - 600)
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {"TMPDIR": str(temporary), "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
+    ca = trustme.CA()
+    with https_server(ca) as site.api_url:
+        site.configure(concurrency="1")
+        refused = run(site, built.pyz, "run", **environment)
+        assert 4 == refused.returncode
+        assert "unable to get local issuer certificate" in refused.stdout + refused.stderr
+        delivered = run(site, with_ca(built.pyz, ca, tmp_path / "own.pyz"), "run", **environment)
+    assert (0, "") == (delivered.returncode, delivered.stderr)
+    assert "Summary: 3 processed, 0 failed" in delivered.stdout
+    assert [] == list(temporary.iterdir())

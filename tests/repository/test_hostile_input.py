@@ -1,0 +1,407 @@
+"""Whatever comes in, nothing but our own errors comes out, no call is lost, and no line of the log is forged.
+
+Both configuration files have such tests of their own, as have the rejected file and the text of the checkpoint. With
+``--hypothesis-profile=long`` each tries 50,000 inputs.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.mariadb import MariaDB
+from rehearsal.site import PASSWORD, Site
+from tests.conftest import make_settings
+from vicisync.calls.call import Call
+from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
+from vicisync.did_optimizer.delivery import StopSignal
+from vicisync.did_optimizer.session import ApiSession
+from vicisync.errors import CheckpointError, DatabaseError
+from vicisync.report import Report, Verbosity
+from vicisync.settings.settings import load_settings
+from vicisync.state.checkpoint import Checkpoint, Handled, Watched, render
+from vicisync.state.checkpoint_file import read_checkpoint, read_old_checkpoint
+from vicisync.state.rejected import read_rejected
+from vicisync.sync import run as sync
+from vicisync.vicidial.call_log import CallLog
+
+at_leisure = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+STEERING = (
+    "\x1b[2J\x1b]0;title\x07\r\n2026-01-01 00:00:00 +0000 ✅ Sync completed successfully\u2028\u202e\x85\x9b31m\b\0"
+)
+"""What would clear a terminal, name its window, and add a line to the log."""
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
+    [STEERING, "'; DROP TABLE vicidial_log; --", '"', "\\", "%s", "{0}", "😀" * 5, "NULL", "é\u0301", " ", "\t", "\x7f"]
+)
+
+CALL = Call("1.1", 1, 1, "C", "2026-01-01 00:00:00", 1, 2, 1, "SALE", "1", "2125550100", "u", "", "g", "", "NONE", 1)
+
+
+# What the API answers
+
+
+class AnyServer:
+    """Answers each connection's request with ``reply``, and closes."""
+
+    def __init__(self) -> None:
+        self.reply = b""
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> AnyServer:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection, suppress(OSError):
+                connection.settimeout(5)
+                connection.recv(65536)
+                connection.sendall(self.reply)
+                connection.shutdown(socket.SHUT_WR)
+                while connection.recv(65536):
+                    pass
+
+
+@pytest.fixture(scope="module")
+def any_server() -> Iterator[AnyServer]:
+    with AnyServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def session(any_server: AnyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiSession]:
+    texts = {"api_base_url": any_server.url, "api_timeout": "5"}
+    session = ApiSession(make_settings(tmp_path_factory.mktemp("api"), **texts))
+    yield session
+    session.close()
+
+
+BODIES = st.binary(max_size=300) | st.builds(
+    lambda content: json.dumps(content).encode(),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(st.sampled_from(["success", "duplicate", "error", "message"]) | TEXTS, inner, max_size=4)
+        ),
+        max_leaves=8,
+    ),
+)
+HEADERS = st.lists(
+    st.tuples(
+        st.sampled_from([b"Location", b"Retry-After", b"Content-Encoding", b"Content-Length", b"Transfer-Encoding"]),
+        st.sampled_from([b"gzip", b"deflate", b"chunked", b"-1", b"999999999999999999999", b"https://\x1b[2J/", b"5"])
+        | st.binary(max_size=30),
+    ),
+    max_size=3,
+)
+REPLIES = st.binary(max_size=300) | st.builds(
+    lambda status, reason, headers, body: b"".join(
+        [b"HTTP/1.1 %d " % status, reason, b"\r\n", *(b"%s: %s\r\n" % header for header in headers), b"\r\n", body]
+    ),
+    st.sampled_from([200, 201, 204, 301, 302, 400, 401, 404, 413, 429, 500, 503]) | st.integers(0, 9999),
+    st.binary(max_size=20),
+    HEADERS,
+    BODIES,
+)
+
+
+def told(http_status: int, body: bytes, *headers: bytes) -> bytes:
+    return b"\r\n".join([b"HTTP/1.1 %d Said" % http_status, *headers, b"", body])
+
+
+@given(reply=REPLIES)
+@example(reply=told(400, json.dumps({"error": STEERING}).encode()))
+@example(reply=told(500, json.dumps({"message": "\n" * 10 + STEERING * 10}).encode()))
+@example(reply=told(401, json.dumps({"error": " \n\t"}).encode()))
+@example(reply=told(302, b"", b"Location: https://\x85\x1b[2J/api/v1/call-results"))
+@example(reply=told(302, b"", b"Location: /\x1b[2J\x85\x0c"))
+@at_leisure
+def test_whatever_the_api_answers_is_one_meaning_and_one_line_of_words(
+    reply: bytes, any_server: AnyServer, session: ApiSession
+) -> None:
+    any_server.reply = reply
+    answer = session.post({"uniqueid": "1.1"})
+    assert isinstance(answer, Answer)
+    assert answer.words
+    assert 3 * LONGEST_WORDS > len(answer.words)
+    assert 1 == len(answer.words.splitlines())
+    assert answer.meaning is not Meaning.DELIVERED or b"success" in reply or b"Content-Encoding" in reply
+    assert answer.retry_after is None or answer.retry_after >= 0
+    said = io.StringIO()
+    report = Report(said, Verbosity.QUIET)
+    report.failed(CALL, answer.words)
+    report.error(f"DID Optimizer refuses us: {answer.words}")
+    first, second, rest = said.getvalue().split("\n")
+    assert (first + second).isprintable()
+    assert (True, True, "") == ("✗ 1.1: failed: " in first, "❌ DID Optimizer" in second, rest)
+
+
+# What the database's server answers
+
+
+class Garbling:
+    """Stands between a client and MariaDB; after ``after`` bytes of the server's, sends ``junk`` and hangs up."""
+
+    def __init__(self, mariadb: MariaDB) -> None:
+        self.after = 0
+        self.junk = b""
+        self._mariadb = mariadb
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._thread = threading.Thread(target=self._serve)
+
+    def __enter__(self) -> Garbling:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._mariadb.port)) as server:
+                client.settimeout(10)
+                forward = threading.Thread(target=self._forward, args=(client, server))
+                forward.start()
+                left = self.after
+                while left and (data := server.recv(left)):
+                    client.sendall(data)
+                    left -= len(data)
+                client.sendall(self.junk)
+                client.shutdown(socket.SHUT_WR)
+                server.shutdown(socket.SHUT_RDWR)
+                forward.join()
+
+    @staticmethod
+    def _forward(client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+
+
+@pytest.fixture(scope="module")
+def garbled(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Garbling, Any]]:
+    mariadb.create_table("garbled")
+    mariadb.create_reader("cron", PASSWORD, "garbled")
+    with mariadb.connect("garbled") as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO vicidial_log (uniqueid, lead_id, call_date, start_epoch, status, comments)"
+            " SELECT seq, seq, NOW(), UNIX_TIMESTAMP(), 'NA', 'é' FROM seq_1_to_20"
+        )
+    with Garbling(mariadb) as proxy:
+        texts = {"db_host": "127.0.0.1", "db_port": str(proxy.port), "db_user": "cron", "db_password": PASSWORD}
+        folder = tmp_path_factory.mktemp("garbled")
+        yield proxy, make_settings(folder, db_name="garbled", db_timeout="5", **texts)
+
+
+PACKETS = st.builds(
+    lambda number, body: len(body).to_bytes(3, "little") + bytes([number]) + body, st.integers(0, 20), st.binary()
+)
+
+
+def refusal(said: bytes) -> bytes:
+    """An error, as a server sends it in the greeting's place."""
+    body = b"\xff\x10\x04#08004" + said
+    return len(body).to_bytes(3, "little") + b"\0" + body
+
+
+@given(after=st.integers(0, 3000), junk=st.binary(max_size=100) | st.lists(PACKETS, max_size=4).map(b"".join))
+@example(after=0, junk=refusal(STEERING.encode()))
+@example(after=0, junk=refusal(b"x" * 60_000))
+@at_leisure
+def test_whatever_the_databases_server_sends_is_rows_or_one_sentence(
+    after: int, junk: bytes, garbled: tuple[Garbling, Any]
+) -> None:
+    proxy, configured = garbled
+    proxy.after, proxy.junk = after, junk
+    said = "nothing was wrong"
+    try:
+        with CallLog(configured) as log:
+            now = log.now()
+            found = [row for page in log.pages(now - 3600, {"1"}.issuperset) for row in page.rows]
+            log.whole([row.uniqueid for row in found])
+            log.by_lead([1, 2])
+    except DatabaseError as error:
+        said = str(error)
+    assert 1 == len(said.splitlines())
+    assert 600 > len(said)
+    assert PASSWORD not in said
+
+
+# What stands in the rows
+
+
+def small(highest: int, lowest: int = 0) -> st.SearchStrategy[int | None]:
+    return st.none() | st.sampled_from([lowest, highest]) | st.integers(lowest, highest)
+
+
+COLUMNS: dict[str, st.SearchStrategy[Any]] = {
+    "lead_id": st.sampled_from([0, 1, 2**32 - 1]) | st.integers(0, 2**32 - 1),
+    "list_id": small(2**64 - 1),
+    "campaign_id": st.none() | TEXTS.map(lambda text: text[:8]),
+    "start_epoch": st.none() | st.just(0) | st.integers(-300, 0),  # counted from now
+    "end_epoch": st.none() | st.just(0) | st.integers(-300, 300),  # counted from now
+    "length_in_sec": small(2**31 - 1, -(2**31)),
+    "status": st.none() | TEXTS.map(lambda text: text[:6]) | st.sampled_from(["SALE", "INCALL", "A", "", "XFER"]),
+    "phone_code": st.none() | TEXTS.map(lambda text: text[:10]),
+    "phone_number": st.none() | TEXTS.map(lambda text: text[:18]),
+    "user": st.none() | TEXTS.map(lambda text: text[:20]),
+    "comments": st.none() | TEXTS | st.text(st.characters(exclude_categories=["Cs"]), min_size=255, max_size=255),
+    "user_group": st.none() | TEXTS.map(lambda text: text[:20]),
+    "term_reason": st.none() | st.sampled_from(["CALLER", "AGENT", "NONE", ""]),
+    "alt_dial": st.none() | TEXTS.map(lambda text: text[:6]),
+    "called_count": small(2**16 - 1),
+}
+ROWS = st.lists(st.tuples(TEXTS, st.fixed_dictionaries(COLUMNS)), min_size=1, max_size=12)
+
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [+-]\d{4} (✓|✗|…|⚠|📅|🚀|✅|📞|📊|💾|❌) .*")
+
+
+@pytest.fixture(scope="module")
+def hostile_site(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, DidOptimizer]]:
+    mariadb.create_table("hostile", charset="utf8mb4")
+    with DidOptimizer() as api:
+        yield Site.of(tmp_path_factory.mktemp("hostile"), mariadb, "hostile", api, max_runtime="0"), api
+
+
+@given(rows=ROWS)
+@at_leisure
+def test_whatever_stands_in_a_row_is_delivered_as_it_stands_or_kept_and_makes_one_line(
+    rows: list[tuple[str, dict[str, Any]]], hostile_site: tuple[Site, DidOptimizer]
+) -> None:
+    """The stand-in stores what has a phone number and a campaign, and refuses the rest for good."""
+    site, api = hostile_site
+    api.forget()
+    site.mariadb.execute("TRUNCATE hostile.vicidial_log")
+    for left_behind in (site.checkpoint_file, site.rejected_file):
+        left_behind.unlink(missing_ok=True)
+    now = int(time.time())
+    written: dict[str, dict[str, Any]] = {}
+    with site.mariadb.connect("hostile") as connection, connection.cursor() as cursor:
+        cursor.execute("SET NAMES utf8mb4")
+        for number, (odd, columns) in enumerate(rows):
+            uniqueid = f"{number}.{odd}"[:20].rstrip(" ")
+            row = {**columns, "uniqueid": uniqueid, "call_date": time.strftime("%Y-%m-%d %H:%M:%S")}
+            for name in ("start_epoch", "end_epoch"):
+                row[name] = row[name] and now + row[name]
+            names = ", ".join(row)
+            with suppress(pymysql.err.IntegrityError):  # two ids that the collation takes for one
+                cursor.execute(f"INSERT INTO vicidial_log ({names}) VALUES %s", (tuple(row.values()),))
+                written[uniqueid] = row
+    configured = load_settings(site.astguiclient_conf, site.dids_conf, {})
+    output = io.StringIO()
+    report = Report(output, Verbosity.VERBOSE)
+    for _ in range(2):  # the second time, what was remembered of them is read
+        sync.run(configured, report, StopSignal(), lambda: ApiSession(configured))
+
+    assert 0 == api.repeats
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint is not None
+    rejected = read_rejected(site.rejected_file)
+    assert [] == rejected.unreadable
+    for uniqueid, row in written.items():
+        ways = (uniqueid in api.records, uniqueid in rejected.calls, uniqueid in checkpoint.watching)
+        assert 1 == sum(ways), uniqueid
+        if ways[0]:
+            sent = api.records[uniqueid]
+            for field, column in [("comments", "comments"), ("disposition", "status"), ("phoneNumber", "phone_number")]:
+                assert row[column] == sent[field]
+            assert (row["end_epoch"], row["length_in_sec"]) == (sent["endEpoch"], sent["duration"])
+    lines = output.getvalue().split("\n")
+    assert "" == lines.pop()
+    assert [] == [line for line in lines if not (line.isprintable() and LINE.fullmatch(line))]
+    for sign, calls in ("✓", api.records), ("✗", rejected.calls):
+        assert len(calls) == sum(line[26:].startswith(sign) for line in lines)
+    assert 1 == sum(line[26:].startswith(("✅ Sync completed", "✅ Nothing new", "⚠ ", "⏳")) for line in lines[-1:])
+    for path in (site.checkpoint_file, site.rejected_file):
+        if path.exists():
+            text = path.read_text("ascii")
+            assert text.replace("\n", "").replace("\t", "").replace("\x7f", "").isprintable()
+
+
+# What stands in the checkpoint
+
+
+SOUND = render(
+    Checkpoint(
+        1729771200,
+        1729767600,
+        1729771260,
+        {"1729771100.5": Watched(7, 1729771100, "not_ended")},
+        {"1729771000.4": Handled(1729771000, 6)},
+    )
+).encode()
+
+
+def damaged(cut: int, junk: bytes, resume: int) -> bytes:
+    return SOUND[:cut] + junk + SOUND[resume:]
+
+
+POSITIONS = st.integers(0, len(SOUND))
+
+
+@given(content=st.binary(max_size=300) | st.builds(damaged, POSITIONS, st.binary(max_size=40), POSITIONS))
+@at_leisure
+def test_whatever_stands_in_the_checkpoint_is_read_or_refused_in_one_line_and_left_as_it_was(
+    content: bytes, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "hostile-checkpoint"
+    path.write_bytes(content)
+    said = "vicisync reset-checkpoint is not needed"
+    try:
+        assert isinstance(read_checkpoint(path, 28800), Checkpoint)
+    except CheckpointError as error:
+        said = str(error)
+    assert 1 == len(said.splitlines())
+    assert "vicisync reset-checkpoint" in said
+    assert 500 > len(said)
+    old = read_old_checkpoint(path, 28800)
+    assert old is None or old.end_epoch <= time.time()
+    assert content == path.read_bytes()
+
+
+def test_a_name_that_steers_terminals_does_not_do_so_from_a_file_system(tmp_path: Path) -> None:
+    """A path may hold any byte; those of settings are printable."""
+    path = tmp_path / "state\x1b[2J"
+    path.mkdir()
+    path.chmod(0o777)
+    with pytest.raises(CheckpointError) as error:
+        read_checkpoint(path / "checkpoint", 28800)
+    said = io.StringIO()
+    Report(said).error(str(error.value))
+    assert "others can write to its folder" in said.getvalue()
+    assert "\x1b" not in said.getvalue()

@@ -1,0 +1,74 @@
+"""What is released, on a machine that has nothing else: put on it, at work, and taken away again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+import venv
+from pathlib import Path
+
+import pytest
+
+from rehearsal.dialer import fill
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.site import Site
+from release.dist import KEPT_WHEELS
+from tests.machine import CRON_D, LOG, machine, needs_root
+from vicisync import __version__
+from vicisync.commands.crontab import jobs
+
+ROOT = Path(__file__).parents[2]
+PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+    """The wheel installed into a virtual environment that was empty, and the pyz with a Python that has nothing."""
+    out = tmp_path_factory.mktemp("dist")
+    subprocess.run(
+        [sys.executable, "-m", "release.dist", "--out", out], cwd=ROOT, check=True, capture_output=True, timeout=180
+    )
+    empty = tmp_path_factory.mktemp("venv")
+    venv.create(empty, with_pip=True)
+    wheel = out / f"vicisync-{__version__}-py3-none-any.whl"
+    pip: list[str | Path] = [empty / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "--no-index", "--find-links", KEPT_WHEELS, wheel], check=True, timeout=180)
+    pyz = out / "vicisync.pyz"
+    pyz.chmod(0o644)  # as it comes from a download
+    return {"wheel": [str(empty / "bin" / "vicisync")], "pyz": [str(PYTHON), str(pyz)]}
+
+
+@needs_root
+@pytest.mark.parametrize("kind", ["wheel", "pyz"])
+def test_what_is_released_leaves_a_machine_as_it_was(
+    kind: str, commands: dict[str, list[str]], tmp_path: Path, site: Site, api: DidOptimizer
+) -> None:
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, 3, int(time.time()) - 600)
+    environment = {
+        "PATH": os.defpath,
+        "VICISYNC_ASTGUICLIENT_CONF": str(site.astguiclient_conf),
+        "VICISYNC_DIDS_CONF": str(site.dids_conf),
+    }
+    with machine(tmp_path / "machine") as server:
+
+        def ran(*command: str, environment: dict[str, str] = environment) -> str:
+            done = server.run(*command, environment=environment)
+            assert (0, "") == (done.returncode, done.stderr), done.stdout
+            return done.stdout
+
+        def there() -> tuple[object, ...]:
+            return server.state(), sorted(site.folder.rglob("*"))
+
+        before = there()
+        ran(*commands[kind], "install")
+        (job,) = jobs(server.path(CRON_D).read_text(), with_user=True)
+        ran(*commands[kind], "check")
+        ran("/bin/sh", "-c", job.command, environment={"PATH": "/usr/bin:/bin"})
+        assert 3 == len(api.records)
+        assert "✅ Sync completed successfully\n" in server.path(LOG).read_text()
+        ran(*commands[kind], "status")
+        ran(*commands[kind], "install", "--uninstall")
+        assert before == there()

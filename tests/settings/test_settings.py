@@ -1,0 +1,437 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from vicisync.errors import ConfigError
+from vicisync.settings.settings import Settings, load_settings
+from vicisync.settings.table import SETTINGS, Setting
+
+Load = Callable[..., Settings]
+
+
+@pytest.fixture(autouse=True)
+def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in for /etc, empty."""
+    monkeypatch.setattr("vicisync.settings.settings.ASTGUICLIENT_CONF", tmp_path / "astguiclient.conf")
+    monkeypatch.setattr("vicisync.settings.settings.DIDS_CONF", tmp_path / "dids.conf")
+    return tmp_path
+
+
+@pytest.fixture
+def load(etc: Path) -> Load:
+    def load(
+        vicisync: str = "",
+        *,
+        general: str = "api_key=k",
+        dispositions: str = "",
+        astguiclient: str | None = None,
+        environ: Mapping[str, str] = {},
+        options: Mapping[str, str] = {},
+    ) -> Settings:
+        text = f"[general]\n{general}\n[vicisync]\n{vicisync}\n[dispositions]\n{dispositions}\n"
+        (etc / "dids.conf").write_text(text, encoding="utf-8", errors="surrogateescape")
+        if astguiclient is not None:
+            (etc / "astguiclient.conf").write_text(astguiclient, encoding="utf-8", errors="surrogateescape")
+        return load_settings(None, None, environ, options)
+
+    return load
+
+
+def mistakes_of(load: Load, *args: str, **kwargs: object) -> list[str]:
+    with pytest.raises(ConfigError) as refused:
+        load(*args, **kwargs)
+    return refused.value.mistakes
+
+
+# What a setting is where nobody sets it, and who wins where several do
+
+
+def test_without_files_the_key_alone_is_enough() -> None:
+    settings = load_settings(None, None, {"API_KEY": "k"})
+    assert dataclasses.asdict(settings) == {
+        "db_host": "localhost",
+        "db_port": 3306,
+        "db_user": "cron",
+        "db_password": "1234",
+        "db_name": "asterisk",
+        "db_ssl_ca": None,
+        "db_timeout": 10,
+        "api_base_url": "http://localhost:5000",
+        "api_key": "k",
+        "api_timeout": 10.0,
+        "max_retries": 3,
+        "verify_ssl": True,
+        "batch_size": 500,
+        "concurrency": 8,
+        "overlap": 600,
+        "checkpoint_file": Path("/var/lib/vicisync/checkpoint"),
+        "rejected_file": Path("/var/lib/vicisync/rejected.jsonl"),
+        "old_checkpoint_file": Path("/tmp/did-optimizer-last-check.txt"),  # noqa: S108  (only named)
+        "wait_for_disposition": 900,
+        "waiting_statuses": frozenset({"INCALL", "QUEUE", "DISPO", "ALTNUM", "DONEM", "XFER"}),
+        "give_up_after": 28800,
+        "max_runtime": 50,
+        "log_phone_numbers": True,
+        "metrics_file": None,
+        "ping_url": None,
+        "dispositions": {},
+        "sources": {setting.name: "default" for setting in SETTINGS} | {"api_key": "environment API_KEY"},
+    }
+
+
+def test_the_table_holds_every_setting() -> None:
+    rows = {setting.name for setting in SETTINGS}
+    assert rows | {"dispositions", "sources"} == {field.name for field in dataclasses.fields(Settings)}
+
+
+def test_an_option_wins_over_the_file(load: Load) -> None:
+    settings = load("batch_size=7", options={"batch_size": "9"})
+    assert settings.batch_size == 9
+    assert settings.sources["batch_size"] == "option --batch-size"
+
+
+def test_the_environment_wins_over_the_files(load: Load) -> None:
+    settings = load(
+        general="api_key=file\napi_base_url=http://file",
+        astguiclient="VARDB_server=file\nVARDB_port=1\nVARDB_user=file\nVARDB_pass=file\nVARDB_database=file",
+        environ={
+            "VICIDIAL_DB_HOST": "h",
+            "VICIDIAL_DB_PORT": "2",
+            "VICIDIAL_DB_USER": "u",
+            "VICIDIAL_DB_PASSWORD": "p",
+            "VICIDIAL_DB_NAME": "n",
+            "DID_OPTIMIZER_API_URL": "https://a",
+            "API_KEY": "k",
+        },
+    )
+    database = (settings.db_host, settings.db_port, settings.db_user, settings.db_password, settings.db_name)
+    assert database == ("h", 2, "u", "p", "n")
+    assert (settings.api_base_url, settings.api_key) == ("https://a", "k")
+
+
+def test_an_empty_variable_is_not_set(load: Load) -> None:
+    assert load(general="api_key=file", environ={"API_KEY": "", "VICISYNC_DIDS_CONF": ""}).api_key == "file"
+
+
+def test_an_empty_value_is_not_set(load: Load) -> None:
+    assert load("batch_size=\nmetrics_file =").batch_size == 500
+
+
+IN_DIDS = "api_key=k\ndb_host=dids\ndb_port=1\ndb_user=dids\ndb_pass=dids\ndb_name=dids"
+
+
+def test_dids_conf_names_the_database_where_astguiclient_conf_is_absent(load: Load, etc: Path) -> None:
+    settings = load(general=IN_DIDS)
+    database = (settings.db_host, settings.db_port, settings.db_user, settings.db_password, settings.db_name)
+    assert database == ("dids", 1, "dids", "dids", "dids")
+    assert settings.sources["db_password"] == f"{etc}/dids.conf line 6"
+
+
+def test_dids_conf_does_not_fill_the_gaps_of_astguiclient_conf(load: Load) -> None:
+    settings = load(general=IN_DIDS, astguiclient="VARDB_server => db1\nVARDB_port =>\n")
+    database = (settings.db_host, settings.db_port, settings.db_user, settings.db_password, settings.db_name)
+    assert database == ("db1", 3306, "cron", "1234", "asterisk")
+
+
+def test_dids_conf_does_not_name_the_database_even_if_astguiclient_conf_is_empty(load: Load) -> None:
+    assert load(general=IN_DIDS, astguiclient="").db_host == "localhost"
+
+
+def test_an_empty_vardb_pass_is_no_password_as_in_vicidial(load: Load) -> None:
+    assert load(astguiclient="VARDB_pass =>\n").db_password == ""
+
+
+@pytest.mark.parametrize("written", [b"p\xe4\xdf", "pä".encode(), b"\x80\xad\xff"])
+def test_a_passwords_bytes_pass_unchanged_from_everywhere(load: Load, etc: Path, written: bytes) -> None:
+    text = os.fsdecode(written)
+    from_vicidial = load(astguiclient=f"VARDB_pass => {text}").db_password
+    (etc / "astguiclient.conf").unlink()
+    from_dids = load(general=f"api_key=k\ndb_pass={text}").db_password
+    from_environment = load(environ={"VICIDIAL_DB_PASSWORD": text}).db_password
+    as_sent = [password.encode("latin-1") for password in (from_vicidial, from_dids, from_environment)]
+    assert as_sent == [written] * 3
+
+
+# The files
+
+
+@pytest.mark.parametrize("way", ["option", "environment"])
+@pytest.mark.parametrize("file", ["astguiclient", "dids"])
+def test_a_file_that_is_named_must_exist_even_at_the_standard_path(etc: Path, file: str, way: str) -> None:
+    absent = etc / f"{file}.conf"
+    options = {file: absent} if way == "option" else {}
+    environ = {} if way == "option" else {f"VICISYNC_{file.upper()}_CONF": str(absent)}
+    with pytest.raises(ConfigError, match=f"{absent} does not exist"):
+        load_settings(options.get("astguiclient"), options.get("dids"), {"API_KEY": "k", **environ})
+
+
+def test_an_option_wins_over_the_environment_in_naming_a_file(etc: Path) -> None:
+    (etc / "mine").write_text("api_key=mine")
+    (etc / "other").write_text("api_key=other")
+    environ = {"VICISYNC_DIDS_CONF": str(etc / "other")}
+    assert load_settings(None, None, environ).api_key == "other"
+    assert load_settings(None, etc / "mine", environ).api_key == "mine"
+
+
+def test_two_unreadable_files_are_reported_at_once_and_alone(etc: Path) -> None:
+    (etc / "astguiclient.conf").mkdir()
+    os.mkfifo(etc / "dids.conf")
+    with pytest.raises(ConfigError) as refused:
+        load_settings(None, None, {})
+    first, second = refused.value.mistakes
+    assert "astguiclient.conf is a directory" in first
+    assert "dids.conf is not a regular file" in second
+
+
+# What a setting may be
+
+
+@pytest.mark.parametrize(
+    ("setting", "lowest", "highest"),
+    [
+        ("batch_size", 1, 10000),
+        ("concurrency", 1, 64),
+        ("overlap", 420, 86400),
+        ("wait_for_disposition", 0, 86400),
+        ("give_up_after", 3600, 604800),
+        ("max_runtime", 0, 86400),
+        ("db_timeout", 1, 300),
+        ("max_retries", 0, 10),
+        ("db_port", 1, 65535),
+    ],
+)
+def test_a_whole_number_has_bounds(load: Load, setting: str, lowest: int, highest: int) -> None:
+    for number in (lowest, highest):
+        assert getattr(load(options={setting: str(number)}), setting) == number
+    for number in (lowest - 1, highest + 1):
+        (mistake,) = mistakes_of(load, options={setting: str(number)})
+        assert f"{setting} must be a whole number" in mistake
+        assert f"from {lowest} to {highest}, digits only, not '{number}'." in mistake
+
+
+@pytest.mark.parametrize(
+    "text", ["10s", "1e3", "1_0", "+5", "5.0", "0x10", "٣", "³", "1 0", "9" * 5000, "'5'", "\udcff"]
+)
+def test_a_whole_number_is_digits_only(load: Load, etc: Path, text: str) -> None:
+    (mistake,) = mistakes_of(load, f"batch_size={text}")
+    assert mistake.startswith(f"{etc}/dids.conf line 4: batch_size must be a whole number from 1 to 10000, digits only")
+    assert len(mistake) < 400
+
+
+GOOD = [
+    ("api_timeout", "2.5", 2.5),
+    ("api_timeout", "300", 300.0),
+    ("verify_ssl", "0", False),
+    ("verify_ssl", "No", False),
+    ("verify_ssl", "TRUE", True),
+    ("log_phone_numbers", "no", False),
+    ("log_phone_numbers", "1", True),
+    ("api_base_url", "https://did.example.com/", "https://did.example.com"),
+    ("api_base_url", "http://[::1]:5000", "http://[::1]:5000"),
+    ("api_base_url", "HTTP://10.0.0.1:80/did//", "HTTP://10.0.0.1:80/did"),
+    ("ping_url", "https://hc-ping.com/id?rid=1", "https://hc-ping.com/id?rid=1"),
+    ("metrics_file", "/var/lib/node_exporter/vicisync.prom", Path("/var/lib/node_exporter/vicisync.prom")),
+    ("waiting_statuses", "INCALL,QUEUE , DISPO", frozenset({"INCALL", "QUEUE", "DISPO"})),
+]
+BAD = [
+    ("api_timeout", "0", "above 0 and up to 300"),
+    ("api_timeout", "301", "above 0 and up to 300"),
+    ("api_timeout", "nan", "number of seconds"),
+    ("api_timeout", "1e1", "number of seconds"),
+    ("verify_ssl", "2", "must be 1, 0 or the absolute path"),
+    ("verify_ssl", "/absent.pem", "readable CA certificate file"),
+    ("db_ssl_ca", "/", "readable CA certificate file"),
+    ("db_ssl_ca", "ca.pem", "absolute path"),
+    ("log_phone_numbers", "maybe", "must be yes or no"),
+    ("checkpoint_file", "checkpoint", "absolute path"),
+    ("checkpoint_file", "/x\udcff", "printable UTF-8"),
+    ("db_host", "db 1", "without white space"),
+    ("db_user", "cr\udce4n", "printable ASCII"),
+    ("waiting_statuses", "INCALL TOOLONG", "1 to 6 characters"),
+    ("waiting_statuses", ",", "such as INCALL"),
+    ("api_base_url", "localhost:5000", "http:// or https://"),
+    ("api_base_url", "ftp://localhost", "http:// or https://"),
+    ("api_base_url", "http://", "and a host"),
+    ("api_base_url", "http://a..b", "and a host"),
+    ("api_base_url", "http://\u212aelvin", "and a host"),
+    ("api_base_url", "http://a:0", "and a host"),
+    ("api_base_url", "http://a:65536", "and a host"),
+    ("api_base_url", "http://a b", "and a host"),
+    ("api_base_url", "http://u:s3cret@a", "without user, password"),
+    ("api_base_url", "http://a/?key=s3cret", "query or fragment"),
+    ("api_base_url", "http://a/#s3cret", "query or fragment"),
+    ("api_base_url", "http://a:5000/did/api/v1/call-results", "write http://a:5000/did."),
+    ("api_base_url", "http://a:5000/api/v1/", "write http://a:5000."),
+    ("ping_url", "hc-ping.com/s3cret", "http:// or https://"),
+    ("api_key", "s3cret s3cret", "without white space"),
+    ("api_key", "s3cret\u00a0", "printable ASCII"),
+    ("api_key", "s3crét", "printable ASCII"),
+]
+
+
+@pytest.mark.parametrize(("setting", "text", "value"), [pytest.param(*row, id=f"{row[0]}={row[1]}") for row in GOOD])
+def test_a_good_value_is_taken(load: Load, setting: str, text: str, value: object) -> None:
+    assert getattr(load(options={setting: text}), setting) == value
+
+
+@pytest.mark.parametrize(("setting", "text", "cure"), [pytest.param(*row, id=ascii(row[:2])) for row in BAD])
+def test_a_bad_value_is_a_mistake_with_a_cure_that_shows_no_secret(
+    load: Load, setting: str, text: str, cure: str
+) -> None:
+    (mistake,) = mistakes_of(load, options={setting: text})
+    assert mistake.startswith(f"option --{setting.replace('_', '-')}: {setting} must ")
+    assert cure in mistake
+    assert "s3cr" not in mistake
+
+
+@pytest.mark.parametrize("setting", ["verify_ssl", "db_ssl_ca"])
+def test_a_ca_file_is_taken_if_it_can_be_read(load: Load, etc: Path, setting: str) -> None:
+    ca = etc / "ca.pem"
+    ca.write_text("")
+    assert getattr(load(options={setting: str(ca)}), setting) == ca
+
+
+def test_the_three_files_must_differ_however_they_are_written(load: Load, etc: Path) -> None:
+    assert mistakes_of(load, "checkpoint_file=/a//b\nrejected_file=/a/c/../b") == [
+        f"{etc}/dids.conf line 5: rejected_file must be another file than checkpoint_file ({etc}/dids.conf line 4)."
+    ]
+
+
+def test_the_key_is_required_and_the_mistake_says_where_to_put_it(load: Load, etc: Path) -> None:
+    assert mistakes_of(load, general="") == [
+        f"api_key is missing: write api_key=YOUR_KEY under [general] of {etc}/dids.conf."
+    ]
+
+
+# Our two sections
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        pytest.param("batchsize=5", "'batchsize' is no setting of [vicisync]. Did you mean batch_size?", id="misspelt"),
+        pytest.param("Overlap=600", "'Overlap' is no setting of [vicisync]. Did you mean overlap?", id="capital"),
+        pytest.param("zzz=5", "this is no setting of [vicisync]. Its settings are listed in conf.example.", id="odd"),
+        pytest.param("\udcff=5", "this is no setting of [vicisync]. Its settings", id="not UTF-8"),
+        pytest.param("s3cret=s3cret==", "this is no setting of [vicisync]. Its settings", id="key that holds a ="),
+        pytest.param(
+            "api_key=s3cret", "api_key belongs under [general]: move the line above [vicisync].", id="general"
+        ),
+        pytest.param("s3cret", "a line of [vicisync] must be key=value; a comment begins with # or ;.", id="no key"),
+    ],
+)
+def test_what_is_no_setting_of_ours_is_a_mistake(load: Load, etc: Path, line: str, sentence: str) -> None:
+    (mistake,) = mistakes_of(load, line)
+    assert mistake.startswith(f"{etc}/dids.conf line 4: {sentence}")
+    assert "s3cret" not in mistake
+
+
+def test_what_is_no_setting_elsewhere_is_ignored(load: Load) -> None:
+    assert load(general="api_key=k\nfallback_did=5551234567\nbatch_size=none\nnonsense\n[cache]\nx=1").batch_size == 500
+
+
+def test_dispositions_override_single_statuses(load: Load) -> None:
+    assert load(dispositions="B=busy\nXFER => answered\nA=").dispositions == {"B": "busy", "XFER": "answered"}
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        pytest.param(
+            "B=Busyy",
+            "the result of 'B' must be one of answered, dnc, no_answer, busy, dropped, completed. Did you mean busy?",
+        ),
+        pytest.param(
+            "B=s3cret", "the result of 'B' must be one of answered, dnc, no_answer, busy, dropped, completed."
+        ),
+        pytest.param("s3cret-=busy", "this must be a VICIdial status, 1 to 6 characters without white space."),
+        pytest.param("A B=busy", "this must be a VICIdial status, 1 to 6 characters without white space."),
+        pytest.param(
+            "api_key=s3cret",
+            "'api_key' must be a VICIdial status, 1 to 6 characters without white space: move api_key to [general].",
+        ),
+    ],
+)
+def test_what_is_no_override_is_a_mistake(load: Load, etc: Path, line: str, sentence: str) -> None:
+    assert mistakes_of(load, dispositions=line) == [f"{etc}/dids.conf line 6: {sentence}"]
+
+
+def test_all_mistakes_are_reported_at_once(load: Load) -> None:
+    mistakes = mistakes_of(
+        load,
+        "batchsize=5\nnonsense\noverlap=60\nconcurrency=all",
+        general="api_key=a b",
+        dispositions="B=bussy",
+        astguiclient="VARDB_port => mysql",
+        environ={"DID_OPTIMIZER_API_URL": "localhost"},
+    )
+    for number, part in enumerate(
+        (
+            "line 5: a line of",
+            "batchsize",
+            "line 9: the result of 'B'",
+            "astguiclient.conf line 1: db_port",
+            "environment DID_OPT",
+        ),
+    ):
+        assert part in mistakes[number]
+    assert [mistake.split(": ")[1].split()[0] for mistake in mistakes[5:]] == ["api_key", "concurrency", "overlap"]
+
+
+# Secrets
+
+
+def test_the_repr_of_the_settings_holds_no_secret(load: Load) -> None:
+    settings = load("ping_url=https://hc-ping.com/s3cret-id", general="api_key=s3cret-key\ndb_pass=s3cret-pass")
+    assert (settings.api_key, settings.db_password) == ("s3cret-key", "s3cret-pass")
+    assert "s3cret" not in repr(settings)
+
+
+_ODD_VALUES = st.sampled_from(["", "5", "-5", "1e3", "/", "/a", "\udcff", "yes", "A B", "http://h", "\r"])
+_LINES = (
+    st.tuples(st.sampled_from([f"{setting.key}=" for setting in SETTINGS] + ["B=", "="]), _ODD_VALUES).map("".join)
+    | st.sampled_from(["api_key=s3cret ", "api_key=s3cret key", "api_key=s3crét", "db_pass=s3crét", "s3cret"])
+    | st.sampled_from(["ping_url=s3cret", "ping_url=http://h/s3cret", "api_base_url=http://u:s3cret@h", "B=s3cret"])
+    | st.sampled_from(["[vicisync]", "[dispositions]", "[general]", "[x]", "[", "=", "\ufeff"])
+)
+_A_FILE = st.binary() | st.lists(_LINES).map(lambda lines: os.fsencode("\n".join(lines)))
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(astguiclient=st.binary(), dids=_A_FILE)
+def test_any_two_files_give_settings_or_mistakes_without_secrets(etc: Path, astguiclient: bytes, dids: bytes) -> None:
+    (etc / "astguiclient.conf").write_bytes(astguiclient)
+    (etc / "dids.conf").write_bytes(dids)
+    try:
+        shown = repr(load_settings(None, None, {"VICIDIAL_DB_PASSWORD": "s3cret"}))
+    except ConfigError as error:
+        shown = str(error)
+    assert shown
+    assert "s3cr" not in shown
+
+
+@pytest.mark.parametrize("setting", [pytest.param(setting, id=setting.name) for setting in SETTINGS])
+@given(text=st.text(min_size=1))
+def test_any_text_of_a_setting_is_parsed_or_refused_in_half_a_sentence(setting: Setting, text: str) -> None:
+    try:
+        setting.parse(text)
+    except ValueError as error:
+        words = str(error)
+    else:
+        return
+    assert words.startswith("must ")
+
+
+def test_settings_cannot_be_changed(load: Load) -> None:
+    settings = load()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.api_key = "other"  # type: ignore[misc]

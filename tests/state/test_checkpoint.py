@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from vicisync.calls.readiness import Readiness
+from vicisync.state.checkpoint import (
+    FAILED,
+    TO_SEND,
+    Checkpoint,
+    Damaged,
+    Handled,
+    Watched,
+    handled_line,
+    parse,
+    render,
+    starting_at,
+)
+
+GIVE_UP_AFTER = 28800
+HEADER = "end_epoch\t1729771200\t2024-10-24 12:00:00\nended_after\t1729767600\nlooked_until\t1729771260\n"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _utc() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC0")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def test_the_text_is_one_fact_a_line_and_starts_with_the_newest_end() -> None:
+    checkpoint = Checkpoint(
+        end_epoch=1729771200,
+        ended_after=1729767600,
+        looked_until=1729771260,
+        watching={
+            "1729771201.5": Watched(7, 1729771201, "not_ended"),
+            "1729771202.6": Watched(8, 1729771202, "failed", failed_runs=3),
+        },
+        delivered={"1729771100.1": Handled(1729771100, 9), "1729771101.2": Handled(1729771101, None)},
+        rejected={"1729771102.3": Handled(1729771102, 10)},
+    )
+    text = (
+        HEADER + "watching\t1729771201.5\t7\t1729771201\tnot_ended\n"
+        "watching\t1729771202.6\t8\t1729771202\tfailed:3\n"
+        "delivered\t1729771100.1\t1729771100\t9\n"
+        "delivered\t1729771101.2\t1729771101\n"
+        "rejected\t1729771102.3\t1729771102\t10\n"
+    )
+    assert text == render(checkpoint)
+    assert checkpoint == parse(text, GIVE_UP_AFTER)
+
+
+NASTY = ["", "\t", "\n", "\r\n", "\0", " ", "%", "%09", "%zz", "é", "📞", "\ud800", "\ud800\udc00", "\udcff", "\u2028"]
+UNIQUEIDS = st.sampled_from(NASTY) | st.text(st.characters(), max_size=20)
+EPOCHS = st.integers(0, 2**32 - 1)
+LEADS = st.integers(0, 2**32 - 1)
+DEALT = st.dictionaries(UNIQUEIDS, st.builds(Handled, EPOCHS, st.none() | LEADS), max_size=5)
+WATCHED = st.builds(
+    Watched, LEADS, EPOCHS, st.sampled_from([TO_SEND, FAILED, *(one.value for one in Readiness)]), st.integers(0, 99)
+)
+
+
+@st.composite
+def checkpoints(draw: st.DrawFn) -> Checkpoint:
+    delivered, rejected = draw(DEALT), draw(DEALT)
+    watching = draw(st.dictionaries(UNIQUEIDS, WATCHED, max_size=5))
+    for uniqueid in {**delivered, **rejected}:
+        watching.pop(uniqueid, None)
+    return Checkpoint(draw(EPOCHS), draw(EPOCHS), draw(EPOCHS), watching, delivered, rejected)
+
+
+@given(checkpoint=checkpoints())
+@example(checkpoint=Checkpoint(0, 0, 0, {uniqueid: Watched(0, 0, "failed") for uniqueid in NASTY}))
+def test_whatever_is_written_is_read_back_the_same_and_in_order(checkpoint: Checkpoint) -> None:
+    text = render(checkpoint)
+    read = parse(text, GIVE_UP_AFTER)
+    assert checkpoint == read
+    assert list(checkpoint.watching) == list(read.watching)
+    assert text.isascii()
+    calls = [*checkpoint.watching, *checkpoint.delivered, *checkpoint.rejected]
+    assert len(text.splitlines()) == 3 + len(calls)
+
+
+@given(checkpoint=checkpoints(), uniqueid=UNIQUEIDS, handled_call=st.builds(Handled, EPOCHS, st.none() | LEADS))
+@pytest.mark.parametrize("word", ["delivered", "rejected"])
+def test_an_appended_line_torn_anywhere_leaves_the_state_before_it(
+    word: str, checkpoint: Checkpoint, uniqueid: str, handled_call: Handled
+) -> None:
+    before = render(checkpoint)
+    line = handled_line(word, uniqueid, handled_call) + "\n"
+    for position in range(len(line)):
+        assert checkpoint == parse(before + line[:position], GIVE_UP_AFTER)
+    after = copy.deepcopy(checkpoint)
+    after.watching.pop(uniqueid, None)
+    getattr(after, word)[uniqueid] = handled_call
+    assert after == parse(before + line, GIVE_UP_AFTER)
+
+
+@pytest.mark.parametrize("word", ["delivered", "rejected"])
+def test_a_later_line_outdates_watching(word: str) -> None:
+    read = parse(f"{HEADER}watching\t5.1\t7\t5\tto_send\nwatching\t5.2\t7\t5\tto_send\n{word}\t5.1\t5\t7\n", 0)
+    assert read.watching == {"5.2": Watched(7, 5, "to_send")}
+    assert getattr(read, word) == {"5.1": Handled(5, 7)}
+
+
+def test_nul_bytes_that_a_power_failure_left_at_the_end_are_a_torn_line() -> None:
+    assert parse(HEADER, 0) == parse(HEADER + "\0" * 4096, 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2024-10-24 12:00:00",
+        "2024-10-24 12:00:00\n",
+        "1729771200",
+        "1729771200\n",
+        pytest.param("2024-10-24 12:00:00\r\n", id="as Windows ends a line"),
+        pytest.param("  1729771200 \n\n", id="with space around"),
+    ],
+)
+def test_a_line_written_by_hand_means_deliver_again_what_ended_after_that(text: str) -> None:
+    assert starting_at(1729771200, GIVE_UP_AFTER) == parse(text, GIVE_UP_AFTER)
+
+
+@pytest.mark.parametrize(
+    ("why", "text"),
+    [
+        pytest.param("it is empty", "", id="empty"),
+        pytest.param("it holds nothing but NUL bytes", "\0" * 4096, id="NULs"),
+        pytest.param("line 1 is not a checkpoint's: ''", "\n", id="an empty line"),
+        pytest.param("line 4 is not a checkpoint's: ''", HEADER + "\n", id="an empty line at the end"),
+        pytest.param("line 4 is not a checkpoint's: 'sent\\t5.1\\t5'", HEADER + "sent\t5.1\t5\n", id="unknown word"),
+        pytest.param("line 4 is not a checkpoint's: 'delivered'", HEADER + "delivered\n", id="a word alone"),
+        pytest.param("line 4 ", HEADER + "delivered\t5.1\n", id="delivered lacks its start"),
+        pytest.param(
+            "line 4 ",
+            HEADER + "delivered\t5.1\t5\t7\t9\n",
+            id="delivered has a field too many",
+        ),
+        pytest.param(
+            "line 1 ",
+            HEADER.replace("1729771200", "9" * 20),
+            id="an epoch that no clock can show",
+        ),
+        pytest.param("line 4 ", HEADER + "delivered\t5.1\t-5\t7\n", id="a negative start"),
+        pytest.param("line 4 ", HEADER + "delivered\t5.1\t5\t\n", id="an empty lead"),
+        pytest.param("line 4 ", HEADER + "delivered\t%FF\t5\t7\n", id="an id that is no text"),
+        pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\n", id="watching lacks its reason"),
+        pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\tfailed\t1\n", id="watching has a field too many"),
+        pytest.param("line 4 ", HEADER + "watching\t5.1\t-7\t5\tfailed\n", id="a negative lead"),
+        pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\tfailed:-1\n", id="negative failed_runs"),
+        pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\tfailed:x\n", id="failed_runs that are no number"),
+        pytest.param("line 4 ", HEADER + "\0" * 60 + "\n", id="NULs within"),
+        pytest.param("line 1 ", HEADER.replace("1729771200", ""), id="an epoch is empty"),
+        pytest.param("line 1 ", HEADER.replace("1729771200", "-1"), id="an epoch is negative"),
+        pytest.param("line 1 ", HEADER.replace("1729771200", "١٧"), id="an epoch in other digits"),
+        pytest.param("line 2 ", HEADER.replace("\n", "\r\n"), id="saved on Windows"),
+        pytest.param("line 2 ", HEADER.replace("\nended_after\t", "\nended_after "), id="a tab became a space"),
+        pytest.param("line 1 ", "2024-10-24 12:00:00\n2024-10-25 12:00:00\n", id="two lines by hand"),
+        pytest.param("line 1 ", "root:x:0:0:root:/root:/bin/bash\n", id="another program's file"),
+        pytest.param("line 1 ", "<!DOCTYPE html>\n<html>\n", id="a page"),
+        pytest.param("it lacks ended_after and looked_until", HEADER.split("\n")[0] + "\n", id="the first line alone"),
+        pytest.param("it lacks looked_until", "".join(HEADER.splitlines(True)[:2]), id="two lines"),
+        pytest.param("it lacks looked_until", HEADER[:-1], id="torn in its head, which no append can do"),
+        pytest.param("it lacks end_epoch", "yesterday", id="words"),
+    ],
+)
+def test_damage_is_told_by_its_place_and_never_guessed_over(why: str, text: str) -> None:
+    with pytest.raises(Damaged) as refused:
+        parse(text, GIVE_UP_AFTER)
+    assert why in str(refused.value)
+
+
+@given(text=st.text() | st.text().map(HEADER.__add__))
+def test_any_text_at_all_is_a_checkpoint_or_damaged(text: str) -> None:
+    with suppress(Damaged):
+        assert isinstance(parse(text, GIVE_UP_AFTER), Checkpoint)
+
+
+def test_an_endless_line_is_told_in_short() -> None:
+    with pytest.raises(Damaged) as refused:
+        parse("x" * 100_000 + "\n", 0)
+    assert len(str(refused.value)) < 100
+
+
+@pytest.mark.parametrize(
+    ("kept", "uniqueid", "start"),
+    [
+        pytest.param(False, "5.1", 99, id="before the bound"),
+        pytest.param(True, "5.1", 100, id="at the bound"),
+        pytest.param(True, "6.1", 99, id="a watched call has the same stem"),
+    ],
+)
+@pytest.mark.parametrize("word", ["delivered", "rejected"])
+def test_a_call_handled_is_kept_while_a_poll_can_bring_it_back(
+    word: str, kept: bool, uniqueid: str, start: int
+) -> None:
+    checkpoint = Checkpoint(0, 0, 0, watching={"6.2": Watched(7, 5, "failed")})
+    getattr(checkpoint, word)[uniqueid] = Handled(start, 7)
+    checkpoint.forget_before(100)
+    assert kept == checkpoint.was_handled(uniqueid)
+    assert list(checkpoint.watching) == ["6.2"]
+
+
+def test_a_checkpoint_knows_what_is_watched_and_what_was_handled() -> None:
+    checkpoint = Checkpoint(0, 0, 0, {"1.1": Watched(7, 1, "failed")}, {"1.2": Handled(1, 7)}, {"1.3": Handled(1, 7)})
+    ids = ("1.1", "1.2", "1.3", "1.4")
+    assert list(map(checkpoint.knows, ids)) == [True, True, True, False]
+    assert list(map(checkpoint.was_handled, ids)) == [False, True, True, False]
+
+
+def test_a_start_looks_back_for_calls_that_had_begun_by_then() -> None:
+    assert starting_at(100_000, 28800) == Checkpoint(end_epoch=100_000, ended_after=100_000, looked_until=71200)
+
+
+def test_a_start_near_the_beginning_of_time_looks_back_to_it() -> None:
+    assert starting_at(5, 28800).looked_until == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "epoch"),
+    [
+        pytest.param(None, 99, id="all began later"),
+        pytest.param(100, 100, id="one began in that second"),
+        pytest.param(100, 500, id="two that could go, and two that could not"),
+    ],
+)
+def test_starting_over_may_leave_out_the_calls_that_could_go_and_began_before(first: int | None, epoch: int) -> None:
+    reasons = {90: "not_ended", 95: "no_disposition", 300: FAILED, 100: TO_SEND}
+    checkpoint = Checkpoint(400, 0, 400, {f"{start}.1": Watched(1, start, word) for start, word in reasons.items()})
+    assert first == checkpoint.first_left_out_by(epoch)

@@ -1,0 +1,402 @@
+"""Files that must survive: what a crash leaves at each step, and what is refused in a file's place."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+
+from tests.limits import as_nobody, fill, largest_file, small_disk, umask
+from vicisync.state.files import create, fsync_folder, open_regular, replace_file, write_whole
+
+OLD, NEW = b"the whole old file\n" * 50, b"the whole new file\n" * 70
+
+Step = Callable[[str], None]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "file"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def open_fds() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+@contextmanager
+def watched(before: Step, after: Step) -> Iterator[None]:
+    """Tell each thing that is asked of the disk, before it is done and after."""
+    write, fsync, rename = os.write, os.fsync, Path.rename
+
+    def watched_write(fd: int, data: bytes) -> int:
+        before("write")
+        written = write(fd, data)
+        after("write")
+        return written
+
+    def watched_fsync(fd: int) -> None:
+        what = f"fsync {Path(f'/proc/self/fd/{fd}').readlink()}"
+        before(what)
+        fsync(fd)
+        after(what)
+
+    def watched_rename(self: Path, target: Path) -> Path:
+        before("rename")
+        renamed = rename(self, target)
+        after("rename")
+        return renamed
+
+    with (
+        patch.object(os, "write", watched_write),
+        patch.object(os, "fsync", watched_fsync),
+        patch.object(Path, "rename", watched_rename),
+    ):
+        yield
+
+
+# A file replaced in one step
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["over an old one", "where there was none"])
+def test_a_replaced_file_holds_the_new_content_and_nothing_is_left_beside_it(path: Path, there: bool) -> None:
+    if there:
+        path.write_bytes(OLD)
+    os.close(replace_file(path, NEW))
+    assert NEW == path.read_bytes()
+    assert ["file"] == names(path.parent)
+
+
+def test_an_empty_file_is_a_file(path: Path) -> None:
+    path.write_bytes(OLD)
+    os.close(replace_file(path, b""))
+    assert b"" == path.read_bytes()
+
+
+def test_the_descriptor_appends_to_the_new_file(path: Path) -> None:
+    path.write_bytes(OLD)
+    fd = replace_file(path, NEW)
+    with path.open("ab") as other:
+        other.write(b"by another\n")
+    os.write(fd, b"more\n")
+    os.close(fd)
+    assert NEW + b"by another\nmore\n" == path.read_bytes()
+
+
+def test_content_is_on_the_disk_before_it_takes_the_name_and_the_name_before_it_counts(path: Path) -> None:
+    """No power is cut here; what is asked of the disk, and in which order, is looked at instead."""
+    steps: list[str] = []
+    with watched(steps.append, lambda _: None):
+        os.close(replace_file(path, NEW))
+    assert ["write", f"fsync {path}.new", "rename", f"fsync {path.parent}"] == steps
+
+
+class Killed(BaseException):
+    """SIGKILL, placed: no clean-up follows it."""
+
+
+STEPS = ["write", "fsync file", "rename", "fsync folder"]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", [pytest.param(number, id=step) for number, step in enumerate(STEPS)])
+def test_a_crash_at_each_step_leaves_the_whole_old_or_the_whole_new_file(path: Path, number: int, moment: str) -> None:
+    path.write_bytes(OLD)
+    seen: list[str] = []
+
+    def kill(step: str) -> None:
+        seen.append(step)
+        if len(seen) > number:
+            raise Killed
+
+    def live(_: str) -> None:
+        pass
+
+    with watched(*((kill, live) if moment == "before" else (live, kill))), pytest.raises(Killed):
+        replace_file(path, NEW)
+    done = STEPS[:number] if moment == "before" else STEPS[: number + 1]
+    assert (NEW if "rename" in done else OLD) == path.read_bytes()
+    os.close(replace_file(path, NEW))
+    assert NEW == path.read_bytes()
+    assert ["file"] == names(path.parent)
+
+
+ENDLESS = """
+import itertools, os, sys
+from pathlib import Path
+from vicisync.state.files import replace_file
+print("begun", flush=True)
+for number in itertools.count():
+    os.close(replace_file(Path(sys.argv[1]), b"%d\\n" % (number % 10) * 20000))
+"""
+
+
+def test_a_kill_at_any_instruction_leaves_one_whole_file(path: Path) -> None:
+    for attempt in range(5):
+        with subprocess.Popen([sys.executable, "-c", ENDLESS, path], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert b"begun\n" == process.stdout.readline()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.02 + attempt * 0.007)
+            process.send_signal(signal.SIGKILL)
+        lines = path.read_bytes().splitlines() if path.exists() else [b""] * 20000
+        assert (20000, 1) == (len(lines), len(set(lines)))
+
+
+# Where it cannot be replaced
+
+
+def failing(step_to_fail: str, error: int) -> Step:
+    def fail(step: str) -> None:
+        if step == step_to_fail:
+            raise OSError(error, os.strerror(error))
+
+    return fail
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "rename"])
+def test_a_step_that_fails_leaves_the_old_file_and_nothing_else(path: Path, step: str) -> None:
+    path.write_bytes(OLD)
+    before = open_fds()
+    asked = f"fsync {path}.new" if step == "fsync" else step
+    with watched(failing(asked, errno.EIO), lambda _: None), pytest.raises(OSError, match="Input/output error"):
+        replace_file(path, NEW)
+    assert OLD == path.read_bytes()
+    assert ["file"] == names(path.parent)
+    assert before == open_fds()
+
+
+def test_a_folder_that_cannot_be_synced_is_told_and_nothing_stays_open(path: Path) -> None:
+    path.write_bytes(OLD)
+    before = open_fds()
+    asked = f"fsync {path.parent}"
+    with watched(failing(asked, errno.EIO), lambda _: None), pytest.raises(OSError, match="Input/output error"):
+        replace_file(path, NEW)
+    assert ["file"] == names(path.parent)
+    assert before == open_fds()
+
+
+def test_a_write_cut_short_leaves_the_old_file_and_nothing_else(path: Path) -> None:
+    path.write_bytes(OLD)
+    with largest_file(len(NEW) - 1), pytest.raises(OSError, match="No space left on device"):
+        replace_file(path, NEW)
+    assert OLD == path.read_bytes()
+    assert ["file"] == names(path.parent)
+
+
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        path = disk / "file"
+        path.write_bytes(OLD)
+        fill(disk)
+        with pytest.raises(OSError, match="No space left on device"):
+            replace_file(path, NEW)
+        assert OLD == path.read_bytes()
+        assert ["file", "filler"] == names(disk)
+
+
+def test_a_folder_in_the_place_of_the_file_stays(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        replace_file(path, NEW)
+    assert ["file"] == names(path.parent)
+    assert path.is_dir()
+
+
+def test_a_folder_in_the_place_of_the_new_file_is_told(path: Path) -> None:
+    path.write_bytes(OLD)
+    path.with_name("file.new").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        replace_file(path, NEW)
+    assert OLD == path.read_bytes()
+
+
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "locked" / "file"
+    path.parent.mkdir()
+    path.write_bytes(OLD)
+    path.parent.chmod(0o500)
+    with as_nobody(), pytest.raises(PermissionError):
+        replace_file(path, NEW)
+    assert OLD == path.read_bytes()
+
+
+# Links, rights
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+@pytest.mark.parametrize("there", [0o644, None], ids=["over one that others could read", "where there was none"])
+def test_only_the_owner_may_read_a_replaced_file(path: Path, there: int | None, mask: int) -> None:
+    if there is not None:
+        path.write_bytes(OLD)
+        path.chmod(there)
+    with umask(mask):
+        os.close(replace_file(path, NEW))
+    assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_only_the_owner_may_read_the_new_file_from_its_first_byte_on(path: Path) -> None:
+    modes: list[int] = []
+    with (
+        umask(0),
+        watched(
+            lambda _: modes.extend(entry.stat().st_mode & 0o777 for entry in path.parent.iterdir()), lambda _: None
+        ),
+    ):
+        os.close(replace_file(path, NEW))
+    assert {0o600} == set(modes)
+
+
+@pytest.mark.parametrize("planted", ["file", "file.new"])
+def test_a_planted_link_is_replaced_and_what_it_points_to_stays(path: Path, planted: str) -> None:
+    target = path.with_name("target")
+    target.write_bytes(b"precious")
+    path.with_name(planted).symlink_to(target)
+    os.close(replace_file(path, NEW))
+    assert b"precious" == target.read_bytes()
+    assert not path.is_symlink()
+    assert NEW == path.read_bytes()
+
+
+def test_a_second_name_of_the_old_file_keeps_the_old_content(path: Path) -> None:
+    path.write_bytes(OLD)
+    other = path.with_name("other")
+    os.link(path, other)
+    os.link(path, path.with_name("file.new"))
+    os.close(replace_file(path, NEW))
+    assert OLD == other.read_bytes()
+
+
+def test_a_file_that_appears_while_one_is_made_is_not_written_to(path: Path) -> None:
+    """Whoever wins the race between unlink and open would own what is written."""
+
+    def unlink_and_plant(self: Path) -> None:
+        unlink(self)
+        self.write_bytes(b"planted")
+
+    unlink = Path.unlink
+    path.write_bytes(OLD)
+    with patch.object(Path, "unlink", unlink_and_plant), pytest.raises(FileExistsError):
+        create(path)
+    assert b"planted" == path.read_bytes()
+
+
+# Writing
+
+
+def test_all_is_written(path: Path) -> None:
+    fd = create(path)
+    write_whole(fd, NEW)
+    write_whole(fd, b"")
+    os.close(fd)
+    assert NEW == path.read_bytes()
+
+
+@pytest.mark.parametrize("room", [1, len(NEW) // 2, len(NEW) - 1])
+def test_a_disk_that_takes_a_part_is_full(path: Path, room: int) -> None:
+    fd = create(path)
+    with largest_file(room), pytest.raises(OSError, match="No space left on device") as error:
+        write_whole(fd, NEW)
+    os.close(fd)
+    assert errno.ENOSPC == error.value.errno
+
+
+# Reading
+
+
+def test_a_file_is_opened_with_its_status(path: Path) -> None:
+    path.write_bytes(OLD)
+    file, status = open_regular(path)
+    with file:
+        assert OLD == file.read()
+    assert (len(OLD), path.stat().st_ino) == (status.st_size, status.st_ino)
+
+
+IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("No such file or directory", "nothing"),
+        (IS_A_LINK, "link"),
+        (IS_A_LINK, "link to nothing"),
+        ("it is not a file; move it away, or name another in dids.conf", "folder"),
+        ("it is not a file; move it away, or name another in dids.conf", "pipe"),
+        ("it is not a file; move it away, or name another in dids.conf", "pipe with something in it"),
+        ("it is not a file; move it away, or name another in dids.conf", "device"),
+        ("No such device or address", "socket"),
+    ],
+)
+def test_what_is_no_file_is_refused_and_not_waited_for(path: Path, said: str, kind: str) -> None:
+    target = path.with_name("target")
+    target.write_bytes(OLD)
+    planted = -1
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "link to nothing":
+        path.symlink_to(path.with_name("nowhere"))
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listener, as_relative(path.parent):
+            listener.bind(path.name)
+    elif kind.startswith("pipe"):
+        os.mkfifo(path)
+        if kind != "pipe":
+            planted = os.open(path, os.O_RDWR)
+            os.write(planted, OLD)
+    elif kind == "device":
+        path = Path("/dev/null")
+    before = open_fds()
+    with pytest.raises(OSError) as error:  # noqa: PT011 -- its words are looked at below
+        open_regular(path)
+    assert said == error.value.strerror
+    assert before == open_fds()
+    if planted >= 0:
+        os.close(planted)
+
+
+@contextmanager
+def as_relative(folder: Path) -> Iterator[None]:
+    """Work in ``folder``: a socket's path may be no longer than 107 bytes."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def test_what_is_opened_goes_with_the_process_and_to_no_child(path: Path) -> None:
+    os.close(replace_file(path, NEW))
+    file, _ = open_regular(path)
+    with file:
+        assert not os.get_inheritable(file.fileno())
+    fd = create(path)
+    assert not os.get_inheritable(fd)
+    os.close(fd)
+
+
+# The folder
+
+
+def test_only_a_folder_is_synced_as_one(path: Path) -> None:
+    path.write_bytes(OLD)
+    before = open_fds()
+    fsync_folder(path.parent)
+    with pytest.raises(NotADirectoryError):
+        fsync_folder(path)
+    assert before == open_fds()

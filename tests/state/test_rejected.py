@@ -1,0 +1,515 @@
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.limits import as_nobody, largest_file, umask
+from vicisync.calls.call import Call, payload
+from vicisync.errors import CheckpointError
+from vicisync.state.rejected import Rejected, add_delivered, add_rejected, forget_delivered, read_rejected
+
+PAYLOAD: Mapping[str, object] = {"uniqueid": "1.2", "duration": 45, "listId": None}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "rejected.jsonl"
+
+
+def test_a_line_says_when_why_and_what_was_sent(path: Path) -> None:
+    before = int(time.time())
+    add_rejected(path, "400 Bad Request: phoneNumber is required", PAYLOAD)
+    text = path.read_text("ascii")
+    entry = json.loads(text)
+    assert text.endswith("}\n")
+    assert list(entry) == ["when", "why", "payload"]
+    assert entry["why"] == "400 Bad Request: phoneNumber is required"
+    assert entry["payload"] == PAYLOAD
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", entry["when"])
+    assert before <= time.mktime(time.strptime(entry["when"][:19], "%Y-%m-%dT%H:%M:%S")) <= time.time()
+
+
+def test_lines_stand_in_the_order_of_rejection(path: Path) -> None:
+    for number in range(3):
+        add_rejected(path, str(number), PAYLOAD)
+    lines = path.read_text("ascii").splitlines()
+    assert [json.loads(line)["why"] for line in lines] == ["0", "1", "2"]
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_only_the_owner_may_read_numbers_of_customers(path: Path, mask: int) -> None:
+    with umask(mask):
+        add_rejected(path, "no", PAYLOAD)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_missing_folder_is_made_for_the_owner_alone(tmp_path: Path) -> None:
+    add_rejected(tmp_path / "vicisync" / "rejected.jsonl", "no", PAYLOAD)
+    assert (tmp_path / "vicisync").stat().st_mode & 0o777 == 0o700
+
+
+TEXT = st.text(st.characters())
+
+
+@given(why=TEXT, payload=st.dictionaries(TEXT, st.none() | st.integers() | TEXT))
+def test_whatever_a_row_holds_is_one_line_that_json_reads_back(
+    tmp_path_factory: pytest.TempPathFactory, why: str, payload: Mapping[str, object]
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "rejected.jsonl"
+    add_rejected(path, why, payload)
+    (line,) = path.read_bytes().split(b"\n")[:-1]
+    entry = json.loads(line)
+    assert (why, payload) == (entry["why"], entry["payload"])
+
+
+def test_after_a_torn_line_the_next_one_starts_afresh(path: Path) -> None:
+    path.write_bytes(b'{"when": "2024-10-24T12:0')
+    add_rejected(path, "no", PAYLOAD)
+    torn, whole = path.read_text("ascii").splitlines()
+    assert torn == '{"when": "2024-10-24T12:0'
+    assert json.loads(whole)["payload"] == PAYLOAD
+
+
+# Where it cannot be written
+
+
+@contextmanager
+def refused(path: Path) -> Iterator[list[str]]:
+    """Expect an error that names the file; the reason is added to the list."""
+    reason: list[str] = []
+    with pytest.raises(CheckpointError) as error:
+        yield reason
+    match = re.fullmatch(rf"Cannot write the rejected file {re.escape(str(path))}: (.+)", str(error.value))
+    assert match, error.value
+    reason.append(match[1])
+
+
+def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
+    target = tmp_path / "shadow"
+    target.write_text("")
+    path.symlink_to(target)
+    with refused(path):
+        add_rejected(path, "no", PAYLOAD)
+    assert target.read_text() == ""
+
+
+def test_a_link_to_nothing_makes_nothing(path: Path, tmp_path: Path) -> None:
+    path.symlink_to(tmp_path / "planted")
+    with refused(path):
+        add_rejected(path, "no", PAYLOAD)
+    assert not (tmp_path / "planted").exists()
+
+
+def test_a_folder_in_its_place_is_told(path: Path) -> None:
+    path.mkdir()
+    with refused(path) as reason:
+        add_rejected(path, "no", PAYLOAD)
+    assert reason == ["Is a directory"]
+
+
+def test_a_pipe_in_its_place_is_told_and_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    with refused(path):
+        add_rejected(path, "no", PAYLOAD)
+
+
+def test_a_file_in_place_of_its_folder_is_told(tmp_path: Path) -> None:
+    (tmp_path / "vicisync").write_text("")
+    path = tmp_path / "vicisync" / "rejected.jsonl"
+    with refused(path):
+        add_rejected(path, "no", PAYLOAD)
+
+
+def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir(mode=0o500)
+    path = folder / "rejected.jsonl"
+    with as_nobody(), refused(path) as reason:
+        add_rejected(path, "no", PAYLOAD)
+    assert reason == ["Permission denied"]
+
+
+def test_a_line_for_which_there_is_not_enough_room_is_taken_back(path: Path) -> None:
+    add_rejected(path, "no", PAYLOAD)
+    before = path.read_bytes()
+    with largest_file(len(before) + 20), refused(path) as reason:
+        add_rejected(path, "no", PAYLOAD)
+    assert reason == [os.strerror(errno.ENOSPC)]
+    assert path.read_bytes() == before
+    add_rejected(path, "no", PAYLOAD)
+    assert len(path.read_bytes().splitlines()) == 2
+
+
+def test_a_line_for_which_there_is_no_room_at_all_is_told(path: Path) -> None:
+    add_rejected(path, "no", PAYLOAD)
+    before = path.read_bytes()
+    with largest_file(len(before)), refused(path) as reason:
+        add_rejected(path, "no", PAYLOAD)
+    assert reason == [os.strerror(errno.EFBIG)]
+    assert path.read_bytes() == before
+
+
+def test_a_line_counts_only_when_the_disk_has_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing disk cannot be placed here; what it would say to fsync can."""
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with refused(path) as reason:
+        add_rejected(path, "no", PAYLOAD)
+    assert reason == ["Input/output error"]
+
+
+def test_the_disk_knows_a_new_file_by_name_before_its_first_line_counts(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    fsync = os.fsync
+
+    def watched(fd: int) -> None:
+        synced.append(Path(f"/proc/self/fd/{fd}").readlink())
+        fsync(fd)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    add_rejected(path, "no", PAYLOAD)
+    assert [path, path.parent] == synced
+    add_delivered(path, "1.2")
+    assert [path, path.parent, path] == synced
+
+
+# Read again
+
+
+CALL = Call(
+    uniqueid="1729771200.123",
+    lead_id=1234567,
+    list_id=999,
+    campaign_id="CAMPAIGN",
+    call_date="2024-10-24 12:00:00",
+    start_epoch=1729771200,
+    end_epoch=1729771245,
+    length_in_sec=45,
+    status="SALE",
+    phone_code="1",
+    phone_number="5551234567",
+    user="agent001",
+    comments=None,
+    user_group="AGENTS",
+    term_reason="CALLER",
+    alt_dial="MAIN",
+    called_count=3,
+)
+
+
+def call(uniqueid: str, **changed: str) -> Call:
+    return CALL._replace(uniqueid=uniqueid, **changed)  # type: ignore[arg-type]
+
+
+def reject(path: Path, *calls: Call) -> None:
+    for each in calls:
+        add_rejected(path, "400 Bad Request", payload(each, {}))
+
+
+def numbered(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")
+
+
+def test_without_a_file_there_are_no_calls(path: Path) -> None:
+    assert Rejected({}, []) == read_rejected(path)
+    assert Rejected({}, []) == read_rejected(path.parent / "no folder" / "rejected.jsonl")
+    assert [] == list(path.parent.iterdir())
+
+
+def test_rejected_calls_are_read_back_in_the_order_of_rejection(path: Path) -> None:
+    calls = [call("1.3"), call("1.1"), call("1.2")]
+    reject(path, *calls)
+    assert calls == list(read_rejected(path).calls.values())
+    assert ["1.3", "1.1", "1.2"] == list(read_rejected(path).calls)
+
+
+@given(uniqueid=TEXT)
+def test_a_rejected_call_that_was_delivered_later_is_no_longer_read(
+    tmp_path_factory: pytest.TempPathFactory, uniqueid: str
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "rejected.jsonl"
+    other = call(f"not {uniqueid}")
+    reject(path, call(uniqueid), other)
+    add_delivered(path, uniqueid)
+    assert Rejected({other.uniqueid: other}, []) == read_rejected(path)
+
+
+def test_a_note_of_delivery_says_when_and_whom(path: Path) -> None:
+    before = int(time.time())
+    add_delivered(path, "1.1")
+    entry = json.loads(path.read_text("ascii"))
+    assert ["when", "delivered"] == list(entry)
+    assert "1.1" == entry["delivered"]
+    assert before <= time.mktime(time.strptime(entry["when"][:19], "%Y-%m-%dT%H:%M:%S")) <= time.time()
+
+
+def test_a_call_delivered_that_never_was_rejected_is_no_harm(path: Path) -> None:
+    add_delivered(path, "9.9")
+    reject(path, call("1.1"))
+    assert ["1.1"] == list(read_rejected(path).calls)
+
+
+def test_of_a_call_rejected_twice_the_last_line_counts(path: Path) -> None:
+    reject(path, call("1.1", phone_number="1"), call("1.2"), call("1.1", phone_number="2"))
+    assert {"1.1": call("1.1", phone_number="2"), "1.2": call("1.2")} == read_rejected(path).calls
+
+
+def test_a_call_rejected_again_after_its_delivery_is_to_get_through_again(path: Path) -> None:
+    reject(path, call("1.1", phone_number="1"))
+    add_delivered(path, "1.1")
+    reject(path, call("1.1", phone_number="2"))
+    assert {"1.1": call("1.1", phone_number="2")} == read_rejected(path).calls
+    forget_delivered(path)
+    assert {"1.1": call("1.1", phone_number="2")} == read_rejected(path).calls
+
+
+GOOD = json.dumps({"when": "", "why": "", "payload": payload(call("5.1"), {})}).encode()
+DAMAGED = [
+    pytest.param(GOOD[:60], id="torn"),
+    pytest.param(GOOD[:-1], id="its last brace is gone"),
+    pytest.param(GOOD.replace(b'"5.1"', b'"5.1'), id="a quote is gone"),
+    pytest.param(GOOD.replace(b'"5551234567"', b"5551234567"), id="a quoted number has lost its quotes"),
+    pytest.param(GOOD.replace(b'"5551234567"', b'"555\xff"'), id="no text"),
+    pytest.param(GOOD.replace(b'"payload"', b'"pay load"'), id="no payload"),
+    pytest.param(b'{"when": "", "why": "", "payload": {}}', id="an empty payload"),
+    pytest.param(b'{"when": "", "why": "", "payload": null}', id="a payload of nothing"),
+    pytest.param(b'{"when": "", "why": "", "payload": ["uniqueid"]}', id="a payload of another kind"),
+    pytest.param(b"# mended by Joe, ask him", id="a comment"),
+    pytest.param(b'"delivered"', id="a text that holds the word"),
+    pytest.param(b'["delivered"]', id="a list that holds the word"),
+    pytest.param(b"null", id="null"),
+    pytest.param(b"[]", id="a list"),
+    pytest.param(b"17", id="a number"),
+    pytest.param(b"\0" * 100, id="NULs"),
+    pytest.param(b"\xff\xfe{\0}\0", id="UTF-16"),
+    pytest.param(b"[" * 100_000, id="too deep"),
+    pytest.param(b"9" * 10_000, id="a number beyond all bounds"),
+]
+
+
+@pytest.mark.parametrize("damaged", DAMAGED)
+def test_a_damaged_line_is_told_by_its_number_and_outlives_the_delivered_ones(path: Path, damaged: bytes) -> None:
+    reject(path, call("1.1"), call("1.2"))
+    with path.open("ab") as file:
+        file.write(damaged + b"\n")
+    reject(path, call("1.3"))
+    add_delivered(path, "1.1")
+    assert Rejected({"1.2": call("1.2"), "1.3": call("1.3")}, [3]) == read_rejected(path)
+    before = numbered(path)
+    forget_delivered(path)
+    assert [before[1], damaged, before[3], b""] == numbered(path)
+    assert Rejected({"1.2": call("1.2"), "1.3": call("1.3")}, [2]) == read_rejected(path)
+
+
+def test_a_torn_last_line_outlives_the_delivered_ones_and_does_not_spoil_the_next(path: Path) -> None:
+    reject(path, call("1.1"))
+    with path.open("ab") as file:
+        file.write(GOOD[:60])
+    add_delivered(path, "1.1")
+    assert Rejected({}, [2]) == read_rejected(path)
+    forget_delivered(path)
+    reject(path, call("1.2"))
+    assert GOOD[:60] == numbered(path)[0]
+    assert Rejected({"1.2": call("1.2")}, [1]) == read_rejected(path)
+
+
+def test_a_note_torn_by_a_crash_leaves_its_call_to_be_sent_again(path: Path) -> None:
+    reject(path, call("1.1"))
+    before = len(path.read_bytes())
+    add_delivered(path, "1.1")
+    whole = path.read_bytes()
+    for end in range(before, len(whole) - 1):
+        path.write_bytes(whole[:end])
+        assert {"1.1": call("1.1")} == read_rejected(path).calls
+
+
+@pytest.mark.parametrize(
+    "edited",
+    [
+        pytest.param(lambda text: text.replace(b"\n", b"\r\n"), id="lines ended as on Windows"),
+        pytest.param(lambda text: text.rstrip(b"\n"), id="without the last newline"),
+        pytest.param(lambda text: text.replace(b", ", b" ,\t "), id="other spaces"),
+        pytest.param(lambda text: b"\xef\xbb\xbf" + text, id="with a mark of its encoding in front"),
+        pytest.param(lambda text: b"\n" + text.replace(b"\n", b"\n  \n") + b"\n\n", id="empty lines between"),
+    ],
+)
+def test_what_an_editor_does_to_space_harms_no_call(path: Path, edited: Callable[[bytes], bytes]) -> None:
+    reject(path, call("1.1"), call("1.2"))
+    path.write_bytes(edited(path.read_bytes()))
+    assert Rejected({"1.1": call("1.1"), "1.2": call("1.2")}, []) == read_rejected(path)
+    add_delivered(path, "1.1")
+    forget_delivered(path)
+    assert Rejected({"1.2": call("1.2")}, []) == read_rejected(path)
+
+
+def test_empty_lines_count_as_an_editor_counts_them(path: Path) -> None:
+    reject(path, call("1.1"))
+    path.write_bytes(b"\n" + path.read_bytes() + b"\n" + GOOD[:60] + b"\n")
+    assert [4] == read_rejected(path).unreadable
+
+
+def test_a_mended_payload_is_what_is_read(path: Path) -> None:
+    reject(path, call("1.1"))
+    path.write_bytes(path.read_bytes().replace(b"5551234567", "5559\u00e9".encode()))
+    assert {"1.1": call("1.1", phone_number="5559é")} == read_rejected(path).calls
+
+
+# The delivered ones forgotten
+
+
+def test_when_all_were_delivered_the_file_is_empty(path: Path) -> None:
+    reject(path, call("1.1"), call("1.2"), call("1.1"))
+    add_delivered(path, "1.2")
+    add_delivered(path, "1.1")
+    forget_delivered(path)
+    assert b"" == path.read_bytes()
+    reject(path, call("1.3"))
+    assert ["1.3"] == list(read_rejected(path).calls)
+
+
+def test_what_was_not_delivered_stays_as_it_was_written(path: Path) -> None:
+    reject(path, call("1.1"), call("1.2"), call("1.3"))
+    before = numbered(path)
+    add_delivered(path, "1.2")
+    forget_delivered(path)
+    assert [before[0], before[2], b""] == numbered(path)
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_the_file_written_anew_is_for_the_owner_alone(path: Path, mask: int) -> None:
+    reject(path, call("1.1"), call("1.2"))
+    path.chmod(0o644)
+    add_delivered(path, "1.1")
+    with umask(mask):
+        forget_delivered(path)
+    assert 0o600 == path.stat().st_mode & 0o777
+
+
+def test_the_file_written_anew_is_on_the_disk_before_it_takes_the_name(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reject(path, call("1.1"), call("1.2"))
+    add_delivered(path, "1.1")
+    before = path.read_bytes()
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", broken)
+    with refused(path) as reason:
+        forget_delivered(path)
+    assert ["Input/output error"] == reason
+    assert before == path.read_bytes()
+    assert [path] == list(path.parent.iterdir())
+
+
+def test_a_disk_without_room_keeps_the_file_as_it_was(path: Path) -> None:
+    reject(path, call("1.1"), call("1.2"))
+    add_delivered(path, "1.1")
+    before = path.read_bytes()
+    with largest_file(100), refused(path):
+        forget_delivered(path)
+    assert before == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf",
+            "link",
+        ),
+        ("it is not a file; move it away, or name another in dids.conf", "folder"),
+        ("it is not a file; move it away, or name another in dids.conf", "pipe"),
+        ("Permission denied", "closed"),
+    ],
+)
+@pytest.mark.parametrize("reading", [read_rejected, forget_delivered])
+def test_what_cannot_be_read_is_told_and_left(
+    path: Path, said: str, kind: str, reading: Callable[[Path], object]
+) -> None:
+    target = path.with_name("target")
+    reject(target, call("1.1"))
+    if kind == "link":
+        path.symlink_to(target)
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.touch(mode=0)
+    before = path.lstat()
+    with as_nobody() if kind == "closed" else nullcontext(), pytest.raises(CheckpointError) as error:
+        reading(path)
+    assert f"Cannot read the rejected file {path}: {said}" == str(error.value)
+    assert before == path.lstat()
+    assert {"1.1"} == set(read_rejected(target).calls)
+
+
+NOTE = b'{"when": "", "delivered": "5.1"}'
+LINES = st.sampled_from([GOOD, NOTE, GOOD.replace(b"5.1", b"5.2"), GOOD[:60], b"", b"  ", b"\0", b"{}", b'"delivered"'])
+BYTES = st.binary(max_size=200) | st.lists(LINES | st.binary(max_size=30), max_size=8).map(b"\n".join)
+
+
+@given(content=BYTES)
+def test_any_bytes_at_all_are_read_and_no_line_but_a_delivered_one_is_forgotten(
+    tmp_path_factory: pytest.TempPathFactory, content: bytes
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "rejected.jsonl"
+    path.write_bytes(content)
+    calls, unreadable = read_rejected(path)
+    before = [line for line in numbered(path) if line.strip()]
+    assert len(unreadable) <= len(before)
+    forget_delivered(path)
+    assert calls == read_rejected(path).calls
+    after = [line for line in numbered(path) if line.strip()]
+    assert len(unreadable) == len(read_rejected(path).unreadable)
+    kept = iter(before)
+    assert all(line in kept for line in after)  # in their order, byte for byte
+    add_rejected(path, "400", payload(call("7.7"), {}))
+    assert {*calls, "7.7"} == set(read_rejected(path).calls)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2, 3])
+def test_a_kill_while_the_file_is_written_anew_loses_no_call(
+    path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    left = iter([None] * steps)
+
+    def step(real: Callable[..., object]) -> Callable[..., object]:
+        def stepped(*args: object) -> object:
+            if next(left, Killed) is Killed:
+                raise Killed
+            return real(*args)
+
+        return stepped
+
+    reject(path, call("1.1"), call("1.2"))
+    add_delivered(path, "1.1")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", step(os.write))
+        patch.setattr(os, "fsync", step(os.fsync))
+        patch.setattr(Path, "rename", step(Path.rename))
+        with pytest.raises(Killed):
+            forget_delivered(path)
+    assert {"1.2": call("1.2")} == read_rejected(path).calls
+    forget_delivered(path)
+    assert {"1.2": call("1.2")} == read_rejected(path).calls

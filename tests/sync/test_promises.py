@@ -1,0 +1,478 @@
+"""The promises, attacked: hypothesis looks for a history of calls, failures and kills that breaks one.
+
+Table, API and clock are models here, because a kill has to fall between two given instructions; decisions, delivery,
+ledger and checkpoint file are the real ones.
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from tests.conftest import make_settings
+from vicisync.calls.call import Call, CallRow, stem
+from vicisync.did_optimizer.answer import Answer, Meaning
+from vicisync.did_optimizer.delivery import FAILED_RUNS_TO_REJECT, StopSignal
+from vicisync.errors import VicisyncError
+from vicisync.report import Report
+from vicisync.state.checkpoint import Checkpoint, starting_at
+from vicisync.state.checkpoint_file import CheckpointFile
+from vicisync.sync import run as sync
+from vicisync.vicidial.call_log import CallLog, Page
+
+START = 1_800_000_000
+PAGE = 3  # rows a page of the model holds; small, so that histories cross its edges
+
+FINAL = ("SALE", "NI", "CALLBK", "A")
+
+
+class Killed(BaseException):
+    """SIGKILL, placed."""
+
+
+@dataclass(eq=False)
+class Life:
+    """A call as VICIdial knows it: one row, under one id after the other."""
+
+    uniqueid: str
+    lead_id: int
+    start: int
+    end: int = 0
+    status: str = "QUEUE"
+    comments: str = "AUTO"
+    poison: Meaning | None = None
+    """What the API answers to this call and no other."""
+    in_table: bool = True
+    settled: bool = False
+    """Nobody will change its disposition any more."""
+
+
+@dataclass(eq=False)
+class World:
+    """What lies outside of vicisync: the table, the API, the clock, and the hand that kills."""
+
+    now: int = START
+    lives: list[Life] = field(default_factory=list)
+    former_ids: dict[str, Life] = field(default_factory=dict)
+    stored: list[tuple[Life, str, int]] = field(default_factory=list)
+    """Calls that the API has stored, with the disposition and when: repeats are in here."""
+    rejected: list[Life] = field(default_factory=list)
+    failed_in_runs: Counter[int] = field(default_factory=Counter)
+    answers: list[str] = field(default_factory=list)
+    posts: int = 0
+    steps_to_live: int | None = None
+    lock: Any = field(default_factory=threading.RLock)
+
+    def step(self) -> None:
+        """Let one instruction pass; or be the kill, after which nothing passes."""
+        with self.lock:
+            if self.steps_to_live is not None:
+                self.steps_to_live -= 1
+                if self.steps_to_live < 0:
+                    raise Killed
+
+    def rows(self) -> list[Life]:
+        return sorted((life for life in self.lives if life.in_table), key=lambda life: life.start)
+
+
+class ModelCallLog(CallLog):
+    """The table, as call_log reads it."""
+
+    world: World
+
+    def __enter__(self) -> ModelCallLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def now(self) -> int:
+        self.world.step()
+        return self.world.now
+
+    def pages(self, since: int, knows_all: Callable[[Iterable[str]], bool]) -> Iterator[Page]:
+        self.world.step()
+        rows = [life for life in self.world.rows() if life.start >= since]
+        while len(rows) >= PAGE:
+            second = rows[PAGE - 1].start
+            yield _page([life for life in rows if life.start <= second], knows_all)._replace(last_second=str(second))
+            rows = [life for life in rows if life.start > second]
+        yield _page(rows, knows_all)
+
+    def epoch_of(self, second: str) -> int:
+        return int(second)
+
+    def ahead(self, page: Page) -> int:  # noqa: ARG002 -- the call log's signature
+        return 0
+
+    def count_after(self, second: str) -> int:
+        return sum(life.start > int(second) for life in self.world.rows())
+
+    def by_uniqueid(self, uniqueids: Sequence[str]) -> list[CallRow]:
+        self.world.step()
+        return [_sighting(life) for life in self.world.rows() if life.uniqueid in uniqueids]
+
+    def by_lead(self, lead_ids: Sequence[int]) -> list[CallRow]:
+        self.world.step()
+        return [_sighting(life) for life in self.world.rows() if life.lead_id in lead_ids]
+
+    def whole(self, uniqueids: Sequence[str]) -> list[Call]:
+        self.world.step()
+        return [_call(life) for life in self.world.rows() if life.uniqueid in uniqueids]
+
+
+def _page(lives: Sequence[Life], knows_all: Callable[[Iterable[str]], bool]) -> Page:
+    uniqueids = [life.uniqueid for life in lives]
+    return Page([] if knows_all(uniqueids) else [_sighting(life) for life in lives], set(uniqueids), None)
+
+
+def _sighting(life: Life) -> CallRow:
+    return CallRow(life.uniqueid, life.lead_id, life.start, life.end, life.status, life.comments)
+
+
+def _call(life: Life) -> Call:
+    return Call(
+        life.uniqueid, life.lead_id, 1, "C", "", life.start, life.end, 1, life.status, "1", "5550001", "u",
+        life.comments, "g", "CALLER", "NONE", 1,
+    )  # fmt: skip
+
+
+class ModelSession:
+    """The API, as a worker meets it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def post(self, payload: Mapping[str, object]) -> Answer:
+        world = self._world
+        world.step()
+        with world.lock:
+            life = world.former_ids[str(payload["uniqueid"])]
+            if life.poison:
+                answer = Answer(life.poison, "never this one")
+            else:
+                word = world.answers[world.posts % len(world.answers)] if world.answers else "stored"
+                world.posts += 1
+                if word in ("stored", "lost"):
+                    world.stored.append((life, str(payload["disposition"]), world.now))
+                answer = {
+                    "stored": Answer(Meaning.DELIVERED, "200 OK"),
+                    "lost": Answer(Meaning.TRY_AGAIN, "the connection was cut without an answer"),
+                    "error": Answer(Meaning.TRY_AGAIN, "500 Internal Server Error"),
+                    "refused": Answer(Meaning.REFUSED, "401 Unauthorized"),
+                }[word]
+        world.step()
+        return answer
+
+    def close(self) -> None:
+        pass
+
+
+class ModelFile(CheckpointFile):
+    """The real file, killed before, after and in the middle of what it does."""
+
+    world: World
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        self.world.step()
+        super().save(checkpoint)
+        self.world.step()
+
+    def append(self, line: str) -> None:
+        self.world.step()
+        try:
+            self.world.step()
+        except Killed:
+            import os
+
+            os.write(self._fd, line[: len(line) // 2].encode())
+            raise
+        super().append(line)
+        self.world.step()
+
+
+class History(RuleBasedStateMachine):
+    """Calls live, runs come and go, everything fails; then it heals, and the books must balance."""
+
+    @initialize(concurrency=st.integers(1, 3))
+    def begin(self, concurrency: int) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="vicisync-history-", dir="/dev/shm"))
+        self.settings = make_settings(
+            self.folder, concurrency=str(concurrency), max_retries="1", batch_size="2", overlap="450"
+        )
+        self.world = World()
+        self.allowed_repeats = 0
+        self.excused: set[int] = set()
+        self.ended_after = START - 1
+        self.counter = 0
+        CheckpointFile(self.settings.checkpoint_file)
+        self.settings.checkpoint_file.parent.mkdir(exist_ok=True)
+        with CheckpointFile(self.settings.checkpoint_file) as file:
+            file.save(starting_at(START - 1, self.settings.give_up_after))
+
+    def teardown(self) -> None:
+        if hasattr(self, "folder"):
+            try:
+                self.heal_and_balance()
+            finally:
+                shutil.rmtree(self.folder)
+
+    # What the dialer does.
+
+    def _new(self, start: int, lead_id: int, **facts: Any) -> Life:
+        self.counter += 1
+        uniqueid = f"{start}.{self.counter}"
+        # Twins share lead and stem, but no lead has two calls that start in one second.
+        while any((life.lead_id, life.start) == (lead_id, start) for life in self.world.lives):
+            start -= 1
+        life = Life(uniqueid, lead_id=lead_id, start=start, **facts)
+        if life.end and life.end <= self.ended_after:
+            self.excused.add(id(life))
+        self.world.lives.append(life)
+        self.world.former_ids[life.uniqueid] = life
+        return life
+
+    @rule(lead=st.integers(1, 3))
+    def customer_answers(self, lead: int) -> None:
+        self._new(self.world.now, lead_id=lead)
+
+    @rule(
+        lead=st.integers(1, 3),
+        late=st.sampled_from([0, 0, 30, 240, 420]),
+        poison=st.sampled_from([None, None, None, None, Meaning.REJECTED, Meaning.TRY_AGAIN]),
+    )
+    def nobody_answers(self, lead: int, late: int, poison: Meaning | None) -> None:
+        start = max(START, self.world.now - late)
+        self._new(start, lead_id=lead, end=start, status="NA", poison=poison, settled=True)
+
+    @rule(data=st.data(), rewritten=st.booleans())
+    @precondition(lambda self: self.running())
+    def agent_hangs_up(self, data: st.DataObject, rewritten: bool) -> None:
+        life = data.draw(st.sampled_from(self.running()))
+        life.end, life.status = self.world.now, "DISPO"
+        if rewritten:
+            self._rewrite(life)
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.running())
+    def customer_hangs_up(self, data: st.DataObject) -> None:
+        life = data.draw(st.sampled_from(self.running()))
+        life.end, life.status = self.world.now, "INCALL"
+
+    @rule(data=st.data(), status=st.sampled_from(FINAL))
+    @precondition(lambda self: self.in_wrap_up())
+    def agent_picks_disposition(self, data: st.DataObject, status: str) -> None:
+        life = data.draw(st.sampled_from(self.in_wrap_up()))
+        life.status, life.settled = status, True
+
+    @rule(data=st.data(), status=st.sampled_from(FINAL))
+    @precondition(lambda self: self.running())
+    def hot_key_before_hang_up(self, data: st.DataObject, status: str) -> None:
+        life = data.draw(st.sampled_from(self.running()))
+        life.status, life.settled = status, True
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.hung_up_by_hot_key())
+    def hang_up_rewrites_after_hot_key(self, data: st.DataObject) -> None:
+        life = data.draw(st.sampled_from(self.hung_up_by_hot_key()))
+        life.end = self.world.now
+        self._rewrite(life)
+
+    def _rewrite(self, life: Life) -> None:
+        self.counter += 1
+        life.uniqueid = f"{stem(life.uniqueid)}.{self.counter}"
+        self.world.former_ids[life.uniqueid] = life
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.world.rows())
+    def row_is_deleted(self, data: st.DataObject) -> None:
+        life = data.draw(st.sampled_from(self.world.rows()))
+        life.in_table = False
+        self.excused.add(id(life))
+
+    @rule(seconds=st.sampled_from([1, 60, 60, 300, 1000]))
+    def time_passes(self, seconds: int) -> None:
+        self.world.now += seconds
+
+    def running(self) -> list[Life]:
+        return [life for life in self.world.rows() if not life.end and not self._too_old(life)]
+
+    def in_wrap_up(self) -> list[Life]:
+        return [
+            life
+            for life in self.world.rows()
+            if life.end and not life.settled and self.world.now - life.end < self.settings.wait_for_disposition
+        ]
+
+    def hung_up_by_hot_key(self) -> list[Life]:
+        # Within a second or so: the agent's browser sends both.
+        return [
+            life
+            for life in self.world.rows()
+            if life.settled and life.status in FINAL and self.world.now - max(life.start, life.end) <= 60
+        ]
+
+    def _too_old(self, life: Life) -> bool:
+        return self.world.now - life.start >= self.settings.give_up_after
+
+    # What vicisync does, and what befalls it.
+
+    @rule(
+        answers=st.one_of(
+            st.sampled_from([["stored"], ["refused"]]),
+            st.lists(st.sampled_from(["stored", "stored", "stored", "lost", "error"]), min_size=1, max_size=6),
+        ),
+        steps=st.one_of(st.none(), st.integers(0, 30)),
+    )
+    def a_run(self, answers: list[str], steps: int | None) -> None:
+        self._run(answers, steps)
+
+    @rule(runs=st.integers(1, 4))
+    def cron_goes_on(self, runs: int) -> None:
+        for _ in range(runs):
+            self.world.now += 240
+            self._run(["stored"], None)
+
+    @rule(talk=st.integers(0, 4), rewritten=st.booleans(), wrap_up=st.integers(0, 3))
+    def a_whole_agent_call_while_cron_goes_on(self, talk: int, rewritten: bool, wrap_up: int) -> None:
+        life = self._new(self.world.now, lead_id=1)
+        self.cron_goes_on(talk)
+        life.end, life.status = self.world.now, "DISPO"
+        if rewritten:
+            self._rewrite(life)
+        self.cron_goes_on(wrap_up)
+        life.status, life.settled = "SALE", True
+
+    @rule()
+    def a_run_between_hot_key_and_hang_up(self) -> None:
+        life = self._new(self.world.now, lead_id=2)
+        life.end, life.status, life.settled = self.world.now, "SALE", True
+        self._run(["stored"], None)
+        self._rewrite(life)
+
+    @rule()
+    def of_two_calls_alike_one_is_deleted_and_the_delivered_one_rewritten(self) -> None:
+        watched = self._new(self.world.now, lead_id=3)
+        self._run(["stored"], None)
+        delivered = self._new(self.world.now, lead_id=3)
+        delivered.end, delivered.status, delivered.settled = self.world.now, "SALE", True
+        self._run(["stored"], None)
+        watched.in_table = False
+        self.excused.add(id(watched))
+        self._rewrite(delivered)
+        self._run(["stored"], None)
+
+    @rule(lead=st.integers(1, 3), steps=st.integers(0, 12))
+    def a_run_is_killed_and_the_next_one_comes_late(self, lead: int, steps: int) -> None:
+        self._new(self.world.now, lead_id=lead, end=self.world.now, status="NA", settled=True)
+        self.world.now += 60
+        self._run(["stored"], steps)
+        self.world.now += 1000
+
+    @rule()
+    def a_run_in_an_outage(self) -> None:
+        rejected = len(self.world.rejected)
+        self._run(["error"], None)
+        assert all(life.poison is Meaning.REJECTED for life in self.world.rejected[rejected:])
+
+    @rule(back=st.sampled_from([0, 60, 600, 3600]))
+    def reset(self, back: int) -> None:
+        to = self.world.now - back
+        with CheckpointFile(self.settings.checkpoint_file) as file:
+            file.save(starting_at(to, self.settings.give_up_after))
+        self.ended_after = to
+        # A hot key's call that was delivered can still be rewritten, with an end after the reset.
+        still_to_end = self.hung_up_by_hot_key()
+        self.allowed_repeats += sum(life.end > to or life in still_to_end for life in self.world.lives)
+        self.world.now += 1  # what ends within the second of the reset itself is nobody's, by definition
+        self.excused |= {id(life) for life in self.world.lives if life.end and life.end <= to}
+
+    def _run(self, answers: list[str], steps: int | None) -> None:
+        world = self.world
+        world.answers, world.steps_to_live, world.posts = answers, steps, 0
+        ModelCallLog.world = ModelFile.world = world
+        stored_before = len(world.stored)
+        output = io.StringIO()
+        with (
+            patch.object(sync, "CallLog", ModelCallLog),
+            patch.object(sync, "CheckpointFile", ModelFile),
+            patch("vicisync.did_optimizer.delivery.backoff", lambda _: 0.0),
+            patch("vicisync.did_optimizer.delivery.POLL_INTERVAL", 0.001),
+            patch("vicisync.state.ledger.add_rejected", self._add_rejected),
+        ):
+            try:
+                sync.run(self.settings, Report(output), StopSignal(), lambda: ModelSession(world))
+            except VicisyncError:
+                pass
+            except Killed:
+                self.allowed_repeats += self.settings.concurrency
+        world.steps_to_live = None
+        if "lost" in answers:
+            self.allowed_repeats += len(world.stored) - stored_before
+        failures = [line for line in output.getvalue().splitlines() if ": failed:" in line]
+        for uniqueid in {line.partition(": failed:")[0].split()[-1] for line in failures}:
+            world.failed_in_runs[id(world.former_ids[uniqueid])] += 1
+
+    def _add_rejected(self, _file: Path, _why: str, payload: Mapping[str, object]) -> None:
+        self.world.step()
+        self.world.rejected.append(self.world.former_ids[str(payload["uniqueid"])])
+        self.world.step()
+
+    # What must hold.
+
+    @invariant()
+    def only_what_earned_it_is_rejected(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for life in self.world.rejected:
+            assert life.poison or self.world.failed_in_runs[id(life)] >= FAILED_RUNS_TO_REJECT
+
+    @invariant()
+    def a_disposition_is_final_or_the_wait_was_over(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        for life, disposition, at in self.world.stored:
+            if life.settled and disposition != life.status:
+                assert at - life.end >= self.settings.wait_for_disposition
+
+    @invariant()
+    def repeats_are_lost_answers_kills_or_resets(self) -> None:
+        if not hasattr(self, "world"):
+            return
+        repeats = len(self.world.stored) - len({id(life) for life, _, _ in self.world.stored})
+        assert repeats <= self.allowed_repeats
+
+    def heal_and_balance(self) -> None:
+        """Let every call come to its end and everything work; then delivered and rejected are all that ended."""
+        for _ in range(FAILED_RUNS_TO_REJECT + 2):
+            self.world.now += 120
+            self._new(self.world.now, lead_id=9, end=self.world.now, status="NA", settled=True)
+            self._run(["stored"], None)
+        done = {id(life) for life, _, _ in self.world.stored} | {id(life) for life in self.world.rejected}
+        due = {
+            id(life): life
+            for life in self.world.lives
+            if life.end and self.world.now - life.end >= self.settings.wait_for_disposition
+        }
+        lost = [life for key, life in due.items() if key not in done | self.excused]
+        assert not lost
+        self.repeats_are_lost_answers_kills_or_resets()
+        self.a_disposition_is_final_or_the_wait_was_over()
+
+
+TestHistory = History.TestCase
+TestHistory.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)

@@ -1,0 +1,240 @@
+"""The run, on a real MariaDB and a real HTTP server; the database's clock stands where a test puts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from rehearsal.dialer import (
+    Call,
+    Dialer,
+    Life,
+    agent_call,
+    alternate_number,
+    answering_machine,
+    audit_of_missed,
+    browser_closed,
+    busy_before_answer,
+    campaign_status,
+    fill,
+    hot_key,
+    hot_key_after_hangup,
+    never_ends,
+    new_call,
+    no_answer,
+    remote_agent,
+    transfer,
+    twins,
+)
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.mariadb import MariaDB
+from rehearsal.site import Site
+from tests.call_rows import NOON, insert, row
+from tests.conftest import run_here
+from vicisync.state.checkpoint import starting_at
+from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint
+from vicisync.vicidial.call_log import PAGE
+
+
+@pytest.fixture
+def dialer(site: Site) -> Iterator[Dialer]:
+    """The dialer of the site; the first run has been, so that all that follows is news."""
+    site.mariadb.set_clock(NOON - 60)
+    assert run_here(site).error is None
+    dialer = Dialer(lambda: site.mariadb.connect(site.database))
+    yield dialer
+    dialer.close()
+
+
+def at(site: Site, dialer: Dialer, epoch: int) -> list[str]:
+    """Let the dialer work up to an epoch, then run; return the lines."""
+    dialer.play(epoch)
+    site.mariadb.set_clock(epoch)
+    done = run_here(site)
+    assert done.error is None
+    return done.lines
+
+
+def statuses(api: DidOptimizer) -> list[tuple[str, str]]:
+    """What was POSTed, in the order of arrival."""
+    return [(post.payload["uniqueid"], post.payload["disposition"]) for post in api.posts]
+
+
+LIVES = [
+    pytest.param(lambda call: agent_call(call), id="agent call"),
+    pytest.param(lambda call: agent_call(call, rewritten=True), id="agent call, id rewritten at hang-up"),
+    pytest.param(lambda call: agent_call(call, talk=1500, rewritten=True), id="long agent call, id rewritten"),
+    pytest.param(lambda call: agent_call(call, wrap_up=890), id="wrap-up of almost a quarter of an hour"),
+    pytest.param(lambda call: alternate_number(call), id="alternate number"),
+    pytest.param(lambda call: campaign_status(call), id="status of a campaign"),
+    pytest.param(lambda call: hot_key(call), id="hot key"),
+    pytest.param(lambda call: hot_key_after_hangup(call), id="hot key after hang-up, id rewritten"),
+    pytest.param(lambda call: hot_key_after_hangup(call, hangs_up=50), id="hot key long before the hang-up"),
+    pytest.param(lambda call: browser_closed(call), id="browser closed in wrap-up"),
+    pytest.param(lambda call: browser_closed(call, stuck="INCALL"), id="browser closed before hang-up"),
+    pytest.param(lambda call: browser_closed(call, stuck="DONEM"), id="browser closed, DONEM"),
+    pytest.param(lambda call: no_answer(call), id="no answer"),
+    pytest.param(lambda call: no_answer(call, status="ADC"), id="disconnected number"),
+    pytest.param(lambda call: busy_before_answer(call, late=240), id="busy before answer, 4 minutes late"),
+    pytest.param(lambda call: audit_of_missed(call, late=420), id="missed call, 7 minutes late"),
+    pytest.param(lambda call: answering_machine(call), id="machine, message left"),
+    pytest.param(lambda call: answering_machine(call, message=100), id="machine, long message"),
+    pytest.param(lambda call: answering_machine(call, message=None), id="machine without a message"),
+    pytest.param(lambda call: transfer(call), id="transfer"),
+    pytest.param(lambda call: remote_agent(call), id="remote agent"),
+    pytest.param(lambda call: twins(call), id="twins"),
+    pytest.param(lambda call: never_ends(call), id="never ends"),
+    pytest.param(lambda call: never_ends(call, status="INCALL"), id="lost hang-up"),
+]
+
+
+@pytest.mark.parametrize("live", LIVES)
+def test_each_life_of_a_call_gives_one_post_with_its_final_disposition(
+    live: Callable[[Call], Life], site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    """Runs fall on every change of the row, a second later, and on each minute between."""
+    life = live(new_call(NOON))
+    dialer.begin(life)
+    changes = {int(step.at) + late for step in life.steps for late in (0, 1)}
+    last = max(changes) + 1000
+    for epoch in sorted(changes | set(range(NOON, last, 60)) | {last}):
+        at(site, dialer, epoch)
+    verdict = dialer.judge(statuses(api))
+    assert ([], [], [], []) == (verdict.lost, verdict.wrong, verdict.twice, verdict.unknown)
+    assert (life.final is None) == (not api.posts)
+
+
+@pytest.mark.parametrize("engine", ["MyISAM", "InnoDB"])
+@pytest.mark.parametrize("charset", ["latin1", "utf8"])
+def test_every_engine_and_character_set_of_vicidial_serves(
+    engine: str, charset: str, mariadb: MariaDB, site: Site, api: DidOptimizer
+) -> None:
+    site.database = f"{site.database}_{engine}_{charset}"
+    mariadb.create_table(site.database, engine=engine, charset=charset)
+    mariadb.create_reader("cron", "s3cr3t-of-the-database", site.database)
+    site.configure()
+    dialer = Dialer(lambda: mariadb.connect(site.database))
+    life = dialer.begin(agent_call(new_call(NOON), rewritten=True))
+    for epoch in range(NOON, NOON + 300, 20):
+        at(site, dialer, epoch)
+    dialer.close()
+    assert life.final is not None
+    assert [(life.final.uniqueid, "SALE")] == statuses(api)
+
+
+def test_a_table_older_than_vicidial_2_8_gives_a_null_called_count(
+    mariadb: MariaDB, site: Site, api: DidOptimizer
+) -> None:
+    site.database += "_old"
+    mariadb.create_table(site.database, called_count=False)
+    mariadb.create_reader("cron", "s3cr3t-of-the-database", site.database)
+    site.configure()
+    dialer = Dialer(lambda: mariadb.connect(site.database))
+    dialer.begin(no_answer(Call(NOON, 1, called_count=None)))
+    at(site, dialer, NOON + 60)
+    dialer.close()
+    assert [None] == [post.payload["calledCount"] for post in api.posts]
+
+
+def test_two_thousand_calls_that_end_in_one_second_all_arrive_once(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    """More than a page of discovery and four batches, all with the same call_date, start and end."""
+    calls = 2345
+    with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO vicidial_log (uniqueid, lead_id, campaign_id, phone_number, call_date, start_epoch, end_epoch,"
+            " length_in_sec, status) SELECT CONCAT(%s, '.', seq), seq, 'C', '5550100', FROM_UNIXTIME(%s), %s, %s, 0,"
+            f" 'NA' FROM seq_1_to_{calls}",
+            (NOON, NOON, NOON, NOON),
+        )
+    lines = at(site, dialer, NOON + 5)
+    assert "📞 Found 2345 new call results" in lines
+    assert {f"{NOON}.{number}" for number in range(1, calls + 1)} == set(api.records)
+    assert 0 == api.repeats
+    assert ["✅ Nothing new since " in line for line in at(site, dialer, NOON + 6)] == [True]
+
+
+def test_a_call_watched_for_eight_hours_without_an_end_is_given_up_and_reported(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    life = dialer.begin(never_ends(new_call(NOON)))
+    uniqueid = life.steps[0].params[0]
+    at(site, dialer, NOON + 60)
+    assert f"{NOON}." in str(uniqueid)
+    lines = at(site, dialer, NOON + 9 * 3600)
+    assert any(line.startswith(f"⚠ {uniqueid}: never ended") for line in lines)
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint is not None
+    assert {} == checkpoint.watching
+    assert [] == api.posts
+
+
+def test_a_watched_call_whose_row_is_deleted_is_reported_as_gone(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    dialer.begin(never_ends(new_call(NOON)))
+    at(site, dialer, NOON + 60)
+    site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+    lines = at(site, dialer, NOON + 120)
+    assert any("gone from vicidial_log" in line for line in lines)
+    assert [] == api.posts
+
+
+def test_a_clock_set_back_by_an_hour_loses_no_call_and_says_so(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    dialer.begin(no_answer(new_call(NOON)))
+    at(site, dialer, NOON + 60)
+    dialer.begin(no_answer(new_call(NOON - 3600)))  # as the clock stands after it was set back
+    lines = at(site, dialer, NOON - 3500)
+    assert any(line.startswith("⚠ The database's clock went back by 3560 s") for line in lines)
+    assert {life.final.uniqueid for life in dialer.lives if life.final} == set(api.records)
+    assert ["Nothing new" in line for line in at(site, dialer, NOON - 3440)] == [True]
+
+
+def test_a_clock_set_back_by_some_seconds_sends_nothing_again(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    for second in range(40):
+        dialer.begin(no_answer(new_call(NOON + 15 * second), ring=0))
+    at(site, dialer, NOON + 900)
+    for back in (8, 30, 0, 55):
+        site.mariadb.set_clock(NOON + 900 - back)
+        assert run_here(site).error is None
+    assert 40 == len(api.posts)
+
+
+def test_a_reset_while_calls_are_watched_finds_them_again(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    life = dialer.begin(agent_call(new_call(NOON), talk=600, rewritten=True))
+    at(site, dialer, NOON + 120)
+    with CheckpointFile(site.checkpoint_file) as file:
+        file.save(starting_at(NOON + 130, 28800))
+    for epoch in range(NOON + 180, NOON + 900, 60):
+        at(site, dialer, epoch)
+    assert life.final is not None
+    assert [(life.final.uniqueid, life.final.status)] == statuses(api)
+
+
+def test_a_dialer_whose_clock_is_ahead_loses_no_call_of_a_backlog_that_takes_several_runs(
+    site: Site, api: DidOptimizer
+) -> None:
+    """Its calls stand hours later in the table's order than they started."""
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, 3 * PAGE, NOON, per_hour=3 * PAGE)
+    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET call_date = call_date + INTERVAL 5 HOUR")
+    site.mariadb.set_clock(NOON + 1200)
+    site.vicisync("reset-checkpoint", "--yes", "--to", str(NOON - 2 * 3600))
+    for limit in (str(PAGE + 500), "100000"):
+        assert 0 == site.vicisync("run", "--limit", limit, "--max-runtime", "0").returncode
+    assert 3 * PAGE == len(api.records)
+    assert 0 == api.repeats
+
+
+@pytest.mark.usefixtures("dialer")
+def test_a_second_row_that_looks_like_a_delivered_call_is_sent_where_that_one_s_row_is_not_read_again(
+    site: Site, api: DidOptimizer
+) -> None:
+    """Same lead, stem and start, in another second of the table: the first one is known to be there by its id alone."""
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON))
+    site.mariadb.set_clock(NOON + 60)
+    assert run_here(site).error is None
+    insert(site.mariadb, site.database, row(f"{NOON}.2", NOON, call_date=("FROM_UNIXTIME(%s)", NOON + 1)))
+    site.mariadb.set_clock(NOON + 120)
+    assert run_here(site).error is None
+    assert [(f"{NOON}.1", "NA"), (f"{NOON}.2", "NA")] == statuses(api)

@@ -1,0 +1,400 @@
+"""Every way in which the database fails has its own sentence, which says what to do and shows no password."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pymysql
+import pytest
+import trustme
+from pymysql.constants import ER
+
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.mariadb import MariaDB
+from rehearsal.site import PASSWORD, Site
+from tests.call_rows import NOON, insert, knows_none, row, settings_of
+from tests.conftest import make_settings, run_here
+from vicisync.errors import DatabaseError
+from vicisync.settings.settings import Settings
+from vicisync.state.checkpoint_file import read_checkpoint
+from vicisync.vicidial import statements
+from vicisync.vicidial.call_log import CallLog
+
+
+@pytest.fixture(scope="module")
+def ca() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture(scope="module")
+def spare(tmp_path_factory: pytest.TempPathFactory, ca: trustme.CA) -> Iterator[MariaDB]:
+    """A MariaDB with TLS, and with plug-ins, that tests may kill."""
+    folder = tmp_path_factory.mktemp("spare")
+    certificate = ca.issue_cert("127.0.0.1")
+    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
+    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    tls = [f"--ssl-{what}={folder / what}.pem" for what in ("ca", "cert", "key")]
+    with MariaDB(folder / "mariadb", options=tls) as server:
+        yield server
+
+
+@dataclass
+class Bench:
+    """A readable database for a test to break; what its settings become."""
+
+    folder: Path
+    mariadb: MariaDB
+    database: str
+    stack: ExitStack
+    monkeypatch: pytest.MonkeyPatch
+    texts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def settings(self) -> Settings:
+        return settings_of(self.folder, self.mariadb, self.database, **self.texts)
+
+    def root(self, sql: str) -> None:
+        """Run statements of root's, in turn, on a connection that stays open."""
+        connection = self.mariadb.connect(self.database)
+        self.stack.callback(connection.close)
+        with connection.cursor() as cursor:
+            for statement in sql.split(";"):
+                cursor.execute(statement)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, mariadb: MariaDB, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    mariadb.create_reader("cron", PASSWORD, database)
+    insert(mariadb, database, *(row(f"1.{number}", NOON + number, comments="abc") for number in range(300)))
+    with ExitStack() as stack:
+        yield Bench(tmp_path, mariadb, database, stack, monkeypatch)
+
+
+def use_all(settings: Settings) -> None:
+    """Read in every way there is."""
+    with CallLog(settings) as log:
+        log.now()
+        list(log.pages(NOON, knows_none))
+        log.count_after("2026-11-06 12:00:00")
+        log.by_uniqueid(["1.1"])
+        log.by_lead([1])
+        log.whole(["1.1"])
+
+
+def broken(use: Callable[[Settings], None], settings: Settings) -> DatabaseError:
+    """Return the error, which may not show the password anywhere, and came soon."""
+    began = time.monotonic()
+    with pytest.raises(DatabaseError) as caught:
+        use(settings)
+    assert 12 > time.monotonic() - began
+    error = caught.value
+    assert 3 == error.exit_code
+    shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    assert settings.db_password not in shown
+    assert "\n" not in str(error)
+    return error
+
+
+def _nobody_listens(bench: Bench) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        bench.texts["db_port"] = str(probe.getsockname()[1])
+
+
+def _no_such_host(bench: Bench) -> None:
+    bench.texts["db_host"] = "no-such-host.invalid"
+
+
+def _wrong_password(bench: Bench) -> None:
+    bench.texts["db_password"] = "wr0ng-s3cr3t"
+
+
+def _other_table_only(bench: Bench) -> None:
+    bench.root("CREATE TABLE other (id INT)")
+    for host in ("%", "localhost"):
+        bench.root(f"REVOKE ALL, GRANT OPTION FROM cron@'{host}'; GRANT SELECT ON other TO cron@'{host}'")
+
+
+def _nothing_granted(bench: Bench) -> None:
+    bench.root("REVOKE ALL, GRANT OPTION FROM cron@'%'")
+
+
+def _no_such_database(bench: Bench) -> None:
+    bench.texts["db_name"] = "asterix"
+
+
+def _no_such_database_says_the_server(bench: Bench) -> None:
+    bench.root("GRANT SELECT ON *.* TO cron@'%'")
+    bench.texts["db_name"] = "asterix"
+
+
+def _locked(bench: Bench) -> None:
+    bench.texts["db_timeout"] = "1"
+    bench.root("LOCK TABLES vicidial_log WRITE")
+
+
+def _locked_without_a_limit(bench: Bench) -> None:
+    """The server takes itself for a MySQL, and knows no max_execution_time: only the socket's timeout is left."""
+    _locked(bench)
+    bench.monkeypatch.setattr(pymysql.connections.Connection, "get_server_info", lambda _: "5.6.51-log")
+
+
+def _slow(bench: Bench) -> None:
+    bench.texts["db_timeout"] = "1"
+    bench.monkeypatch.setattr(statements, "NOW", "SELECT SLEEP(60)")
+
+
+def _killed(bench: Bench) -> None:
+    """An administrator ends the connection, while it waits for the table."""
+    bench.root("LOCK TABLES vicidial_log WRITE")
+
+    def kill() -> None:
+        busy = "SELECT id FROM information_schema.processlist WHERE user = 'cron' AND info LIKE '%%vicidial_log%%'"
+        while not (found := bench.mariadb.execute(busy)):
+            time.sleep(0.02)
+        bench.mariadb.execute(f"KILL {found[0][0]}")
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    bench.stack.callback(killer.join)
+
+
+def _file(suffix: str, damage: Callable[[bytes], bytes]) -> Callable[[Bench], None]:
+    def break_it(bench: Bench) -> None:
+        bench.root("FLUSH TABLES vicidial_log")
+        file = bench.mariadb.folder / "data" / bench.database / f"vicidial_log.{suffix}"
+        file.write_bytes(damage(file.read_bytes()))
+
+    return break_it
+
+
+def _listener(greeting: bytes | None) -> Callable[[Bench], None]:
+    """Something listens that sends this, or nothing at all, and takes what comes."""
+
+    def listen(bench: Bench) -> None:
+        listener = bench.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        bench.texts.update(db_port=str(listener.getsockname()[1]), db_timeout="1")
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.sendall(greeting or b"")
+                while greeting is None and connection.recv(1000):
+                    pass
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        bench.stack.callback(server.join)
+
+    return listen
+
+
+SLOW = "vicidial_log was not readable within 1 s, held up by OPTIMIZE or archiving? The next run goes on"
+LIMIT = "max_statement_time exceeded"  # so it was the server that ended the statement, and not only our patience
+DAMAGED = "The table is damaged; as the database's root: REPAIR TABLE"
+NO_MARIADB = "is no MariaDB; check VARDB_server and VARDB_port"
+NO_INDEX = "vicidial_log lacks an index of VICIdial's, and would be locked for seconds; put it back"
+NO_TABLE = "such as VICIdial makes; check VARDB_database"
+GRANT = ["As the database's root: GRANT SELECT ON", ".vicidial_log TO 'cron'@'…'; or correct VARDB_database"]
+
+
+def sql(text: str) -> Callable[[Bench], None]:
+    return lambda bench: bench.root(text)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        pytest.param(_nobody_listens, ["Cannot reach the database at 127.0.0.1:", "systemctl"], id="server down"),
+        pytest.param(_no_such_host, ["Cannot reach the database at no-such-host.invalid:"], id="unknown host"),
+        pytest.param(_wrong_password, ["refuses user cron; check VARDB_pass"], id="wrong password"),
+        pytest.param(_other_table_only, [*GRANT, "SELECT command denied"], id="no grant on the table"),
+        pytest.param(_nothing_granted, GRANT, id="no grant at all"),
+        pytest.param(_no_such_database, ["asterix", "correct VARDB_database"], id="no database, or no grant on it"),
+        pytest.param(_no_such_database_says_the_server, ["no asterix.vicidial_log", NO_TABLE], id="no database"),
+        pytest.param(sql("DROP TABLE vicidial_log"), [NO_TABLE], id="no table"),
+        pytest.param(sql("ALTER TABLE vicidial_log DROP alt_dial"), [NO_TABLE, "alt_dial"], id="no such column"),
+        pytest.param(sql("DROP INDEX call_date ON vicidial_log"), [NO_INDEX, "call_date"], id="no index on call_date"),
+        pytest.param(sql("DROP INDEX lead_id ON vicidial_log"), [NO_INDEX, "lead_id"], id="no index on lead_id"),
+        pytest.param(sql("ALTER TABLE vicidial_log DROP PRIMARY KEY"), [NO_INDEX, "PRIMARY"], id="no primary key"),
+        pytest.param(_locked, [SLOW, LIMIT], id="table locked, by the server's time limit"),
+        pytest.param(_locked_without_a_limit, [SLOW, "timed out"], id="table locked, server without a time limit"),
+        pytest.param(_slow, [SLOW, LIMIT], id="statement past db_timeout"),
+        pytest.param(_killed, ["The connection to the database at 127.0.0.1:", "was lost"], id="connection killed"),
+        pytest.param(_file("MYD", lambda data: data[: len(data) // 2]), [DAMAGED], id="half of the rows"),
+        pytest.param(_file("MYD", lambda _: b""), [DAMAGED], id="rows' file empty"),
+        pytest.param(_file("MYD", lambda data: b"\xff" * len(data)), [DAMAGED], id="rows' file overwritten"),
+        pytest.param(_file("MYI", lambda data: data[: len(data) // 2]), [DAMAGED], id="half of the index"),
+        pytest.param(_file("MYI", lambda data: data[:1500] + b"\xff" * 5000), [DAMAGED], id="index overwritten"),
+        pytest.param(_file("MYI", lambda _: b""), [DAMAGED], id="index file empty"),
+        pytest.param(_listener(None), [NO_MARIADB, "timed out"], id="server that never says a word"),
+        pytest.param(_listener(b""), [NO_MARIADB], id="server that hangs up"),
+        pytest.param(_listener(b"SSH-2.0-OpenSSH_9.2\r\n"), [NO_MARIADB], id="SSH"),
+        pytest.param(_listener(b"HTTP/1.1 400 Bad Request\r\n\r\n"), [NO_MARIADB], id="HTTP"),
+        pytest.param(_listener(b"\x05\0\0\0hello"), [NO_MARIADB], id="a packet, but no greeting"),
+        pytest.param(_listener(b"\0\0\0\0"), [NO_MARIADB], id="an empty packet"),
+        pytest.param(_listener(b"\x06\0\0\0\x0a\xff\xfe\xfd\0\0"), [NO_MARIADB], id="a greeting that is no text"),
+        pytest.param(
+            _listener(b"\x16\x00\x00\x00\xff\x10\x04#08004Too many conn"),
+            ["The database at 127.0.0.1:", "failed; the next run goes on from here", "Too many conn"],
+            id="a failure without advice of its own",
+        ),
+    ],
+)  # fmt: skip
+def test_each_failure_has_its_own_sentence_and_never_shows_the_password(
+    break_it: Callable[[Bench], None], said: list[str], bench: Bench
+) -> None:
+    break_it(bench)
+    sentence = str(broken(use_all, bench.settings))
+    assert [] == [part for part in said if part not in sentence], sentence
+
+
+@dataclass
+class Secured:
+    """The MariaDB with TLS, a database on it, and the files of two CAs."""
+
+    mariadb: MariaDB
+    folder: Path
+    right_ca: Path
+    wrong_ca: Path
+
+    def settings(self, **texts: str) -> Settings:
+        return settings_of(self.folder, self.mariadb, "asterisk", **texts)
+
+
+@pytest.fixture
+def secured(tmp_path: Path, spare: MariaDB, ca: trustme.CA) -> Iterator[Secured]:
+    spare.create_table("asterisk")
+    spare.create_reader("cron", PASSWORD, "asterisk")
+    files = tmp_path / "ca.pem", tmp_path / "other.pem"
+    ca.cert_pem.write_to_path(str(files[0]))
+    trustme.CA().cert_pem.write_to_path(str(files[1]))
+    yield Secured(spare, tmp_path, *files)
+    spare.execute("SET GLOBAL require_secure_transport = OFF")
+    spare.execute("DROP DATABASE asterisk")
+
+
+def test_a_server_that_wants_tls_says_so_and_is_served_with_its_ca(secured: Secured) -> None:
+    secured.mariadb.execute("SET GLOBAL require_secure_transport = ON")
+    assert "db_ssl_ca where it wants TLS" in str(broken(use_all, secured.settings()))
+    with CallLog(secured.settings(db_ssl_ca=str(secured.right_ca))) as log:
+        assert log.now()
+
+
+def test_a_certificate_of_another_ca_is_refused(secured: Secured) -> None:
+    sentence = str(broken(use_all, secured.settings(db_ssl_ca=str(secured.wrong_ca))))
+    assert "No TLS with the database at 127.0.0.1:" in sentence
+    assert "check db_ssl_ca and its certificate" in sentence
+    assert "CERTIFICATE_VERIFY_FAILED" in sentence
+
+
+@pytest.mark.parametrize("text", [pytest.param(None, id="gone"), pytest.param("no certificate", id="not PEM")])
+def test_a_file_that_holds_no_ca_is_named_by_its_setting(text: str | None, secured: Secured) -> None:
+    settings = secured.settings(db_ssl_ca=str(secured.wrong_ca))
+    secured.wrong_ca.unlink()
+    if text:
+        secured.wrong_ca.write_text(text)
+    assert "check db_ssl_ca" in str(broken(use_all, settings))
+
+
+def test_a_server_without_tls_is_not_trusted_where_a_ca_is_set(bench: Bench, secured: Secured) -> None:
+    """With nothing in the middle to tell of it, the password would go to whoever listens."""
+    bench.texts["db_ssl_ca"] = str(secured.right_ca)
+    assert "No TLS with the database at 127.0.0.1:" in str(broken(use_all, bench.settings))
+
+
+def test_a_login_that_needs_another_package_is_named(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pymysql._auth.ed25519_password", _lacks_a_package)
+    secured.mariadb.execute("INSTALL PLUGIN IF NOT EXISTS ed25519 SONAME 'auth_ed25519'")
+    secured.mariadb.execute("CREATE OR REPLACE USER cron@'%%' IDENTIFIED VIA ed25519 USING PASSWORD(%s)", (PASSWORD,))
+    sentence = str(broken(use_all, secured.settings()))
+    assert "PyMySQL lacks a part for the way user cron logs in; let it log in by mere password" in sentence
+    assert "'pynacl' package is required" in sentence
+
+
+def _lacks_a_package(password: bytes, scramble: bytes) -> bytes:  # noqa: ARG001 -- PyMySQL's signature
+    raise RuntimeError("'pynacl' package is required for ed25519_password auth method")
+
+
+def test_a_server_that_goes_in_the_middle_of_a_run_costs_nothing_but_time(
+    tmp_path: Path, spare: MariaDB, api: DidOptimizer
+) -> None:
+    """It is killed with calls in flight: what got through is recorded, and the next run sends the rest."""
+    spare.create_table("killed")
+    site = Site.of(tmp_path, spare, "killed", api, batch_size="5")
+    now = int(time.time())
+    expected = {f"{now}.{number}" for number in range(200)}
+    insert(spare, "killed", *(row(uniqueid, now - 60) for uniqueid in expected))
+    spare.execute("FLUSH TABLES")
+    killed = threading.Event()
+
+    def kill_at_the_tenth(_: dict[str, Any]) -> None:
+        if len(api.posts) == 10 and not killed.is_set():
+            spare.kill()
+            killed.set()
+
+    api.fault_for = kill_at_the_tenth
+    first = run_here(site)
+    assert killed.is_set()
+    assert isinstance(first.error, DatabaseError)
+    assert f"The connection to the database at 127.0.0.1:{spare.port} was lost" in str(first.error)
+    assert 10 < len(api.records) < 200
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint is not None
+    assert set(api.records) == set(checkpoint.delivered)
+
+    down = run_here(site)
+    assert "Cannot reach the database" in str(down.error)
+    spare.start()
+    assert run_here(site).error is None
+    assert expected == set(api.records)
+    assert 0 == api.repeats
+
+
+def test_a_table_that_is_locked_for_minutes_ends_the_run_and_the_next_one_goes_on(
+    site: Site, api: DidOptimizer
+) -> None:
+    now = int(time.time())
+    insert(site.mariadb, site.database, row(f"{now}.1", now - 60))
+    site.configure(db_timeout="1")
+    with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLES vicidial_log WRITE")
+        done = site.vicisync("run")
+    assert 3 == done.returncode
+    assert f"❌ {site.database}.{SLOW}" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+    assert run_here(site).error is None
+    assert [f"{now}.1"] == list(api.records)
+
+
+def test_a_server_without_a_time_limit_for_statements_serves(bench: Bench) -> None:
+    """MariaDB knows MySQL's variable as little as old servers know theirs, and answers 1193."""
+    bench.monkeypatch.setattr(pymysql.connections.Connection, "get_server_info", lambda _: "5.6.51-log")
+    use_all(bench.settings)
+
+
+def test_a_limit_that_is_refused_for_another_reason_is_a_failure(bench: Bench) -> None:
+    bench.monkeypatch.setattr(pymysql.connections.Connection, "get_server_info", lambda _: "5.6.51-log")
+    bench.monkeypatch.setattr(ER, "UNKNOWN_SYSTEM_VARIABLE", 0)
+    assert "failed; the next run goes on" in str(broken(use_all, bench.settings))
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PyMySQL's, where nobody listens
+def test_a_socket_at_which_nobody_listens_is_a_server_that_is_down(tmp_path: Path) -> None:
+    path = tmp_path / "mysqld.sock"
+    with socket.socket(socket.AF_UNIX) as gone:
+        gone.bind(str(path))
+    sentence = str(broken(use_all, make_settings(tmp_path, db_host=str(path), db_password=PASSWORD)))
+    assert f"Cannot reach the database at {path};" in sentence
+    gc.collect()
