@@ -18,7 +18,6 @@ from typing import Protocol, TextIO
 
 from vicisync.calls.call import Call, CallRow
 from vicisync.calls.times import LOCAL, local
-from vicisync.state.checkpoint import Watched
 
 BACKLOG = 500
 """Calls above which a terminal shows a bar: more than anyone reads."""
@@ -70,6 +69,22 @@ def counted(number: int, what: str) -> str:
 def printable(text: str) -> str:
     """Show text of others so that it can neither steer a terminal nor forge a line of the log."""
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
+
+
+class WatchedCall(Protocol):
+    """What is told of a call that is watched."""
+
+    @property
+    def reason(self) -> str:
+        """A key of `REASONS`."""
+
+    @property
+    def failed_runs(self) -> int:
+        """Runs in which it failed while others passed."""
+
+    @property
+    def start_epoch(self) -> int:
+        """When it began."""
 
 
 class ProgressBar(Protocol):
@@ -184,7 +199,7 @@ class Report:
             self._summary(tally, seconds)
             self._say(f"💾 Left: {counted(remaining, 'rejected call')}" if remaining else "✅ None is left")
 
-    def gone(self, uniqueid: str, watched: Watched) -> None:
+    def gone(self, uniqueid: str, watched: WatchedCall) -> None:
         """Say that a watched call's row was deleted before it could be sent."""
         self._say(f"⚠ {uniqueid}: gone from vicidial_log; it was watched: {_reason(watched)}")
 
@@ -192,7 +207,7 @@ class Report:
         """Say that a call is watched no longer, since it never ended."""
         self._say(f"⚠ {row.uniqueid}: never ended; given up, started {local(row.start_epoch)}")
 
-    def waiting(self, watching: Mapping[str, Watched]) -> None:
+    def waiting(self, watching: Mapping[str, WatchedCall]) -> None:
         """Say which calls wait, and why."""
         for uniqueid, watched in watching.items():
             self._say(
@@ -202,7 +217,7 @@ class Report:
     def end(
         self,
         end_epoch: int,
-        watching: Mapping[str, Watched],
+        watching: Mapping[str, WatchedCall],
         tally: Tally,
         seconds: float,
         *,
@@ -273,7 +288,7 @@ class Report:
         return number if self._show_phone_numbers else f"…{number[4:][-4:]}"
 
 
-def _reason(watched: Watched) -> str:
+def _reason(watched: WatchedCall) -> str:
     words = REASONS.get(watched.reason, watched.reason)
     return f"{words} in {watched.failed_runs} runs" if watched.failed_runs else words
 

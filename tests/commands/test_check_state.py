@@ -20,7 +20,7 @@ from vicisync.calls.times import local
 from vicisync.commands.check.finding import Finding, line_of, worst
 from vicisync.commands.check.state import findings, kind_of_disk
 from vicisync.state.checkpoint import Watched, render, starting_at
-from vicisync.state.checkpoint_file import CheckpointFile
+from vicisync.state.lock import Lock
 
 
 def lines(found: list[Finding]) -> list[str]:
@@ -156,7 +156,7 @@ def test_a_folder_that_only_another_may_write_to_is_told(tmp_path: Path) -> None
 
 
 def test_a_run_at_work_is_told_with_who_it_is_and_is_no_fault(dialer: CheckedDialer) -> None:
-    with CheckpointFile(dialer.site.checkpoint_file):
+    with Lock(dialer.site.checkpoint_file):
         code, found = dialer.check()
     assert 0 == code
     assert [True] == [

@@ -15,7 +15,7 @@ import pytest
 from rehearsal.dialer import Dialer, fill, never_ends, new_call
 from rehearsal.did_optimizer import SUCCESS_FALSE, DidOptimizer
 from rehearsal.site import Site
-from vicisync.state.checkpoint_file import lock_holder
+from vicisync.state.lock import lock_holder
 
 
 def with_calls(site: Site, calls: int = 3, ago: int = 120) -> None:

@@ -34,7 +34,7 @@ from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import Report, Verbosity
 from vicisync.settings.settings import load_settings
 from vicisync.state.checkpoint import Checkpoint, Handled, Watched, render
-from vicisync.state.checkpoint_file import read_checkpoint, read_old_checkpoint
+from vicisync.state.load import read_checkpoint, read_old_checkpoint
 from vicisync.state.rejected import read_rejected
 from vicisync.sync import run as sync
 from vicisync.vicidial.call_log import CallLog

@@ -25,7 +25,7 @@ from tests.call_rows import NOON, insert, knows_none, row, settings_of
 from tests.conftest import make_settings, run_here
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint_file import read_checkpoint
+from vicisync.state.load import read_checkpoint
 from vicisync.vicidial import statements
 from vicisync.vicidial.call_log import CallLog
 

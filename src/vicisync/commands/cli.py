@@ -17,7 +17,7 @@ import click
 
 from vicisync import __version__
 from vicisync.calls.times import local, parse_when
-from vicisync.commands.retry_rejected import resend_rejected
+from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Session, StopSignal
 from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
@@ -271,7 +271,7 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
     report = Report(
         sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, after_failure="stays rejected"
     )
-    remaining = resend_rejected(settings, report, _stop_on_signals(), _session_of(settings))
+    remaining = resend(settings, report, _stop_on_signals(), _session_of(settings))
     return SOME_REJECTED if remaining else 0
 
 
@@ -288,7 +288,9 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
 def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str | None, yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
     from vicisync.state.checkpoint import Damaged, starting_at
-    from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint
+    from vicisync.state.load import read_checkpoint
+    from vicisync.state.lock import Lock
+    from vicisync.state.store import Store
 
     now = time.time()
     try:
@@ -298,7 +300,7 @@ def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to:
     if epoch > now:
         raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
     settings = load_settings(astguiclient_conf, dids_conf, os.environ)
-    with CheckpointFile(settings.checkpoint_file) as file:
+    with Lock(settings.checkpoint_file):
         old = None
         try:
             old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
@@ -318,7 +320,7 @@ def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to:
             _tell(f"⚠ {warning}")
         if asks and not _is_confirmed():
             return 130
-        file.save(starting_at(epoch, settings.give_up_after))
+        Store(starting_at(epoch, settings.give_up_after), settings.checkpoint_file, settings.rejected_file).save()
     _tell(f"💾 Saved checkpoint: {local(epoch)}")
     return 0
 

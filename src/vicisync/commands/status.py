@@ -13,10 +13,11 @@ from vicisync.errors import DatabaseError
 from vicisync.report import REASONS, counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import FAILED, TO_SEND, Checkpoint
-from vicisync.state.checkpoint_file import lock_holder, read_checkpoint
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
+from vicisync.state.load import read_checkpoint
+from vicisync.state.lock import lock_holder
 from vicisync.state.rejected import read_rejected
-from vicisync.sync.backlog import Backlog, backlog
+from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
 
 
@@ -74,7 +75,7 @@ def status_of(settings: Settings) -> Status:
     if checkpoint:
         try:
             with CallLog(settings) as call_log:
-                found = backlog(call_log, checkpoint, settings)
+                found = backlog(settings, call_log, checkpoint)
         except DatabaseError as error:
             database_error = str(error)
     return Status(

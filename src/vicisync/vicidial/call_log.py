@@ -18,7 +18,6 @@ from pymysql.constants import ER
 from vicisync.calls.call import Call, CallRow
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import Watched
 from vicisync.vicidial import statements
 from vicisync.vicidial.errors import explained
 
@@ -173,12 +172,11 @@ class CallLog:
         """Read all rows of these leads."""
         return _call_rows(self._read_in_parts(statements.BY_LEAD, lead_ids, AT_ONCE))
 
-    def again(self, watching: Mapping[str, Watched]) -> tuple[list[CallRow], list[CallRow]]:
-        """Read watched calls again: their rows, and of those whose id is gone all rows of their leads."""
-        rows = self.by_uniqueid(list(watching))
+    def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
+        """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads."""
+        rows = self.by_uniqueid(list(leads))
         here = {row.uniqueid for row in rows}
-        leads = {watched.lead_id for uniqueid, watched in watching.items() if uniqueid not in here}
-        return rows, self.by_lead(sorted(leads))
+        return rows, self.by_lead(sorted({lead for uniqueid, lead in leads.items() if uniqueid not in here}))
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""

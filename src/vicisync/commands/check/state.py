@@ -14,9 +14,11 @@ from vicisync.errors import CheckpointError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
-from vicisync.state.checkpoint_file import RESERVE, lock_file, lock_holder, read_checkpoint, read_old_checkpoint
 from vicisync.state.files import check_folder
+from vicisync.state.load import read_checkpoint, read_old_checkpoint
+from vicisync.state.lock import lock_file, lock_holder
 from vicisync.state.rejected import read_rejected
+from vicisync.state.store import RESERVE
 
 FORGOTTEN = tuple(Path(name) for name in ("/tmp", "/run", "/var/run", "/dev/shm"))  # noqa: S108 -- to warn of them
 """Folders that a reboot empties."""

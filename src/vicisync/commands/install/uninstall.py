@@ -28,8 +28,9 @@ from vicisync.errors import CheckpointError, InstallError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.settings.table import SETTINGS
-from vicisync.state.checkpoint_file import CheckpointFile, lock_file, read_checkpoint
 from vicisync.state.last_run import last_run_file
+from vicisync.state.load import read_checkpoint
+from vicisync.state.lock import Lock, lock_file
 from vicisync.state.rejected import read_rejected
 
 
@@ -81,7 +82,7 @@ def _uninstall(state: State, tell: Tell, *, dry_run: bool, force: bool) -> None:
                 return
     note = note_of(state.checkpoint_file)
     if made := read_note(note):
-        with nullcontext() if dry_run else CheckpointFile(state.checkpoint_file):
+        with nullcontext() if dry_run else Lock(state.checkpoint_file):
             perform([*_log_steps(made), *_folder_steps(state, made, note)], tell, dry_run=dry_run)
     elif not files:
         tell("✅ Nothing was installed")
