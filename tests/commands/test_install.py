@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from vicisync.state.checkpoint_file import CheckpointFile
 
 from rehearsal.site import COMMAND
 from tests.limits import as_nobody, largest_file
@@ -21,7 +22,6 @@ from vicisync.commands.install import install
 from vicisync.commands.install.shipped import command_of, cron_text, is_unchanged, marked, shipped
 from vicisync.errors import InstallError
 from vicisync.state.checkpoint import Watched, render, starting_at
-from vicisync.state.checkpoint_file import CheckpointFile
 from vicisync.state.rejected import add_rejected
 
 ROOT = Path(__file__).parents[2]

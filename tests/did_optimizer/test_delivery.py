@@ -18,6 +18,7 @@ import pytest
 
 from tests.conftest import make_settings
 from vicisync.calls.call import Call, payload, row_of
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched
 from vicisync.did_optimizer import delivery as module
 from vicisync.did_optimizer import retries
 from vicisync.did_optimizer.answer import Answer, Meaning
@@ -25,7 +26,7 @@ from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.retries import FAILURES_BEFORE_OUTAGE, Attempt, backoff
 from vicisync.errors import ApiError, CheckpointError, Stopped
 from vicisync.report import Report, Tally
-from vicisync.state.checkpoint import FAILED, TO_SEND, Watched, starting_at
+from vicisync.state.checkpoint import starting_at
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import Lock
 from vicisync.state.store import Store

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicisync.calls.call import CallRow, stem
-from vicisync.state.checkpoint import Checkpoint, Handled, Watched
+from vicisync.calls.readiness import Watched
+from vicisync.state.checkpoint import Checkpoint, Handled
 from vicisync.state.identity import Followed, NewCalls, follow, new_calls
 
 LEAD = 7

@@ -14,8 +14,9 @@ import pytest
 
 from tests.limits import fill, largest_file, small_disk, umask
 from vicisync.calls.call import CallRow
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched
 from vicisync.errors import CheckpointError
-from vicisync.state.checkpoint import FAILED, TO_SEND, Checkpoint, Handled, Watched, render, starting_at
+from vicisync.state.checkpoint import Checkpoint, Handled, render, starting_at
 from vicisync.state.identity import new_calls
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import Lock

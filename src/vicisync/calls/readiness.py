@@ -33,6 +33,24 @@ WAITING = frozenset({Readiness.NOT_ENDED, Readiness.NO_DISPOSITION, Readiness.ME
 """Why a call is watched until it can go."""
 
 
+TO_SEND = "to_send"
+"""Reason of a watched call that could go and whose turn did not come, or was cut short."""
+
+FAILED = "failed"
+"""Reason of a watched call that could go and did not get through; the file adds in how many runs others did."""
+
+
+class Watched(NamedTuple):
+    """A call that was seen and is not handled yet."""
+
+    lead_id: int
+    start_epoch: int
+    reason: str
+    """The value of a `Readiness`, or `TO_SEND`, or `FAILED`."""
+    failed_runs: int = 0
+    """Runs in which this call failed while others passed."""
+
+
 class Rules(NamedTuple):
     """What decides a call's readiness; times in seconds, ``ended_after`` an epoch."""
 

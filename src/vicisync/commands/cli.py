@@ -21,7 +21,8 @@ from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Session, StopSignal
 from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
-from vicisync.report import ProgressBar, Report, Verbosity, counted, printable, send_to_nowhere
+from vicisync.output import ProgressBar, printable, send_to_nowhere
+from vicisync.report import Report, Verbosity, counted
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.sync.run import run as run_once

@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vicisync.calls.readiness import FAILED, TO_SEND
 from vicisync.calls.times import ago, local
 from vicisync.errors import DatabaseError
 from vicisync.report import REASONS, counted
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import FAILED, TO_SEND, Checkpoint
+from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import lock_holder

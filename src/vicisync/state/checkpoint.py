@@ -21,24 +21,8 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from vicisync.calls.call import stem
-from vicisync.calls.readiness import lag
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched, lag
 from vicisync.calls.times import LATEST, local, parse_timestamp
-
-TO_SEND = "to_send"
-"""Reason of a watched call that could go and whose turn did not come, or was cut short."""
-
-FAILED = "failed"
-"""Reason of a watched call that could go and did not get through; the file adds in how many runs others did."""
-
-
-class Watched(NamedTuple):
-    """A call that was seen and is not handled yet."""
-
-    lead_id: int
-    start_epoch: int
-    reason: str
-    failed_runs: int = 0
-    """Runs in which this call failed while others passed."""
 
 
 class Handled(NamedTuple):

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, stem
-from vicisync.state.checkpoint import Checkpoint, Watched
+from vicisync.calls.readiness import Watched
+from vicisync.state.checkpoint import Checkpoint
 
 
 class NewCalls(NamedTuple):

@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 
 from vicisync.calls.call import CallRow
-from vicisync.calls.readiness import lag
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched, lag
 from vicisync.errors import CheckpointError
-from vicisync.state.checkpoint import FAILED, TO_SEND, Checkpoint, Handled, Watched, handled_line, render
+from vicisync.state.checkpoint import Checkpoint, Handled, handled_line, render
 from vicisync.state.files import create, replace_file, write_whole
 from vicisync.state.rejected import add_rejected
 

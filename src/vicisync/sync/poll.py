@@ -9,13 +9,13 @@ from io import StringIO
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, row_of
-from vicisync.calls.readiness import lag, sort_by_readiness
+from vicisync.calls.readiness import FAILED, lag, sort_by_readiness
 from vicisync.calls.times import local
 from vicisync.did_optimizer.retries import Attempt
 from vicisync.report import Report, Tally
 from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import FAILED, Checkpoint
+from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.identity import follow, new_calls
 from vicisync.state.store import Store
 from vicisync.vicidial.call_log import CallLog, Page
@@ -159,8 +159,10 @@ class Poll:
         batch = {row.uniqueid: row for row in rows}
         # From here on they are watched: one that is rewritten before it is read whole will be followed.
         self.store.about_to_send(rows)
-        for call in self.call_log.whole(list(batch)):
-            if self._sorted([row_of(call, batch[call.uniqueid].start_epoch)]):
+        calls = self.call_log.whole(list(batch))
+        ready = {row.uniqueid for row in self._sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)}
+        for call in calls:
+            if call.uniqueid in ready:
                 yield Attempt(call, 0 if turn.failed_before else None, in_company=turn.in_company)
 
     def _looked_through(self, page: Page) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
-from vicisync.report import printable
+from vicisync.output import printable
 
 
 class Severity(Enum):
