@@ -45,7 +45,7 @@ class Status:
     def lag(self) -> int | None:
         """Seconds by which the oldest call that could go is late; None before the first run.
 
-        Without the database, an estimate from the checkpoint: what was not looked at counts from the last look.
+        Without the database, an estimate from the checkpoint: what was not polled counts from the last poll.
         """
         if self.backlog:
             return self.backlog.lag
@@ -137,7 +137,7 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         yield f"⏳ Waiting: {', '.join(waiting) or 'none'}"
     if status.rejected:
         yield (
-            f"⚠ Rejected: {counted(status.rejected, 'call')}; mend what {status.rejected_file} says,"
+            f"⚠ Rejected: {counted(status.rejected, 'call')}; fix what {status.rejected_file} says,"
             " then: vicisync retry-rejected"
         )
     else:
@@ -149,7 +149,7 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
 
 def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
     if last is None:
-        yield "⚠ Last run: no word of one"
+        yield "⚠ Last run: none is known"
         return
     yield (
         f"{'✅' if last.exit_code == 0 else '❌'} Last run: {local(last.ended)}, {ago(now - last.ended)} ago:"

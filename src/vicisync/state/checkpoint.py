@@ -89,7 +89,7 @@ class Checkpoint:
 def starting_at(epoch: int, give_up_after: int) -> Checkpoint:
     """Return the checkpoint under which what ended after ``epoch`` is delivered.
 
-    The look begins ``give_up_after`` seconds earlier, for calls that had begun by then.
+    The first poll begins ``give_up_after`` seconds earlier, for calls that had begun by then.
     """
     return Checkpoint(end_epoch=epoch, ended_after=epoch, looked_until=max(0, epoch - give_up_after))
 

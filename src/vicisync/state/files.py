@@ -23,7 +23,7 @@ def check_folder(folder: Path) -> None:
     if not _is_ours(status):
         raise OSError(errno.EPERM, f"its folder belongs to another account; chown {_us()} {place}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        # Of /tmp, which every program needs as it is, no mode is mended.
+        # Of /tmp, which every program needs as it is, no mode is changed.
         cure = "name another in dids.conf" if status.st_mode & stat.S_ISVTX else f"chmod go-w {place}"
         raise OSError(errno.EPERM, f"others can write to its folder {folder}, and put anything in its place; {cure}")
 
@@ -88,7 +88,7 @@ def write_whole(fd: int, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes, mode: int = 0o600) -> int:
-    """Replace a file in one step and give the new one's descriptor, for appending; raise OSError.
+    """Replace a file in one step and return the new one's descriptor, for appending; raise OSError.
 
     Written beside, synced, renamed over, folder synced: at any moment there is the whole old file or the whole new.
     """

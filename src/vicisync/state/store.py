@@ -149,7 +149,7 @@ class Store:
             return
         text = render(self.checkpoint).encode("ascii")
         if text == self._saved and self._size == len(text):
-            return  # an idle run has nothing to add to what it saved when it had looked
+            return  # an idle run has nothing to add to what it saved after its poll
         try:
             fd = replace_file(self._path, text)
         except OSError as error:

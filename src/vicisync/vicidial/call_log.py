@@ -28,7 +28,7 @@ SECONDS = 120
 """Seconds, of those with calls in them, that one statement reads: of a busy dialer 1,000 calls, 2 ms of table lock."""
 
 AT_ONCE = 500
-"""Ids that one look-up names."""
+"""Ids that one statement names."""
 
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
