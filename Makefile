@@ -11,7 +11,7 @@ END_TO_END = $(shell grep -lE 'site\.(vicisync|start)\b|\bCOMMAND\b' tests/test_
 # The cron job of a pyz names its Python as well, and the pyz has every extra: what tests say of that is said of the others.
 NOT_THE_PYZ := tests/test_install.py tests/test_check_schedule.py
 
-.PHONY: help demo test test-all suite chaos bench lint dist test-dist docs clean
+.PHONY: help demo test test-all suite chaos bench lint dist test-dist clean
 
 help:
 	@echo "make demo      an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
@@ -21,7 +21,6 @@ help:
 	@echo "make bench     poll cost, throughput, start and memory beside their baselines: some minutes"
 	@echo "make dist      sdist, wheel and vicisync.pyz into dist/"
 	@echo "make test-dist the suite's end-to-end part against that wheel and vicisync.pyz"
-	@echo "make docs      the man page and bash's completion anew, from the help texts"
 	@echo "make clean     remove what these made"
 
 demo: $(VENV)/ready
@@ -57,10 +56,6 @@ test-dist: dist
 	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/python -m pytest -q $(END_TO_END)
 	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/python -m pytest -q $(filter-out $(NOT_THE_PYZ),$(END_TO_END)) \
 	    --deselect tests/test_monitoring.py::test_without_the_extra_the_warning_says_how_to_get_it
-
-docs: $(VENV)/ready
-	$(BIN)/python -m release.man
-	$(BIN)/python -m release.completion
 
 $(VENV)/ready: pyproject.toml rehearsal/set-up
 	rehearsal/set-up "$(PYTHON)" "$(VENV)"

@@ -1,4 +1,4 @@
-"""Delivery: who is sent when, how often, and what ends a run. The API is scripted; ledger and files are real."""
+"""Delivery: who is sent when, how often, and what ends a run. The API is scripted; store and files are real."""
 
 from __future__ import annotations
 

@@ -174,16 +174,16 @@ def _stop_on_signals() -> StopSignal:
     return stop
 
 
-@commands.command(short_help="Look whether all is set up; change nothing.")
+@commands.command(short_help="Check that all is set up; change nothing.")
 @_conf_options
 def check(dids_conf: Path | None, astguiclient_conf: Path | None) -> int:
-    """Look whether all that a run needs is there, and say what mends what is not. Changes nothing.
+    """Check that all a run needs is there, and say what fixes what is not. Changes nothing.
 
-    One line a finding: ✓ is well, ⚠ deserves a look, ❌ keeps a run from its work.
+    One line a finding: ✓ is well, ⚠ deserves attention, ❌ keeps a run from its work.
     """
-    from vicisync.commands.check import check as look
+    from vicisync.commands.check import check as check_everything
 
-    return look(astguiclient_conf, dids_conf, os.environ, _tell)
+    return check_everything(astguiclient_conf, dids_conf, os.environ, _tell)
 
 
 @commands.command(short_help="Show how things stand.")
@@ -208,9 +208,11 @@ def status(dids_conf: Path | None, astguiclient_conf: Path | None, as_json: bool
 @commands.command("install", short_help="Have cron run it every minute; or take that back.")
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
-@click.option("--uninstall", "take_back", is_flag=True, help="Remove what install made, unless calls wait in it.")
+@click.option(
+    "--uninstall", "take_back", is_flag=True, help="Remove the cron job and the rotation; keep state and log."
+)
 @click.option("--replace-old", is_flag=True, help="Comment out the cron line of the old script.")
-@click.option("--force", is_flag=True, help="Overwrite or remove files that were changed, too.")
+@click.option("--force", is_flag=True, help="Overwrite a cron job or a rotation that differs.")
 def install(
     dids_conf: Path | None,
     astguiclient_conf: Path | None,
@@ -223,6 +225,9 @@ def install(
 
     What is there already stays as it is. The job runs the vicisync that was called for this.
     """
+    from vicisync.commands.install import command_of, uninstall
+    from vicisync.commands.install import install as install_here
+
     if take_back and replace_old:
         raise click.UsageError("--uninstall and --replace-old exclude each other")
     named = _named_files(astguiclient_conf, dids_conf)
@@ -233,20 +238,14 @@ def install(
     # Cron has nothing of our environment, so what stands there does not count.
     files = named.get("--astguiclient-conf"), named.get("--dids-conf")
     if take_back:
-        from vicisync.commands.install.uninstall import STANDARD_STATE, State, uninstall
-
+        settings = None
         try:
-            state = State.of(load_settings(*files, {}))
+            settings = load_settings(*files, {})
         except ConfigError as error:
             for mistake in error.mistakes:
                 tell(f"⚠ {mistake}")
-            state = STANDARD_STATE
-            tell(f"⚠ What install made is looked for in {state.checkpoint_file.parent}")
-        uninstall(state, tell, dry_run=dry_run, force=force)
+        uninstall(settings, tell, dry_run=dry_run)
         return 0
-    from vicisync.commands.install import install as install_here
-    from vicisync.commands.install.shipped import command_of
-
     checkpoint_file = load_settings(*files, {}).checkpoint_file
     command = command_of(sys.argv[0], sys.executable)
     install_here(checkpoint_file, command, named, tell, dry_run=dry_run, force=force, replace_old=replace_old)
