@@ -10,8 +10,7 @@ import click
 
 from vicisync import __version__
 from vicisync.commands.cli import commands
-from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
-from vicisync.settings.table import SETTINGS
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "deploy" / "man" / "vicisync.1"

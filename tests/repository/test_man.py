@@ -13,8 +13,7 @@ from click.testing import CliRunner
 from release import completion, man
 from vicisync import __version__, errors
 from vicisync.commands.cli import commands
-from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
-from vicisync.settings.table import SETTINGS
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS
 
 ROOT = Path(__file__).parents[2]
 PAGE = man.PAGE.read_text()

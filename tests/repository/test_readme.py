@@ -21,7 +21,7 @@ from tests.sync.test_metrics import values
 from vicisync import errors
 from vicisync.calls.dispositions import RESULTS
 from vicisync.commands.cli import commands
-from vicisync.settings.table import SETTINGS
+from vicisync.settings.settings import SETTINGS
 from vicisync.sync.metrics import write_metrics
 
 ROOT = Path(__file__).parents[2]

@@ -12,8 +12,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from vicisync.errors import ConfigError
-from vicisync.settings.settings import Settings, load_settings
-from vicisync.settings.table import SETTINGS, Setting
+from vicisync.settings.settings import SETTINGS, Setting, Settings, load_settings
 
 Load = Callable[..., Settings]
 
@@ -88,11 +87,6 @@ def test_without_files_the_key_alone_is_enough() -> None:
     }
 
 
-def test_the_table_holds_every_setting() -> None:
-    rows = {setting.name for setting in SETTINGS}
-    assert rows | {"dispositions", "sources"} == {field.name for field in dataclasses.fields(Settings)}
-
-
 def test_an_option_wins_over_the_file(load: Load) -> None:
     settings = load("batch_size=7", options={"batch_size": "9"})
     assert settings.batch_size == 9
@@ -119,7 +113,7 @@ def test_the_environment_wins_over_the_files(load: Load) -> None:
 
 
 def test_an_empty_variable_is_not_set(load: Load) -> None:
-    assert load(general="api_key=file", environ={"API_KEY": "", "VICISYNC_DIDS_CONF": ""}).api_key == "file"
+    assert load(general="api_key=file", environ={"API_KEY": ""}).api_key == "file"
 
 
 def test_an_empty_value_is_not_set(load: Load) -> None:
@@ -164,22 +158,18 @@ def test_a_passwords_bytes_pass_unchanged_from_everywhere(load: Load, etc: Path,
 # The files
 
 
-@pytest.mark.parametrize("way", ["option", "environment"])
 @pytest.mark.parametrize("file", ["astguiclient", "dids"])
-def test_a_file_that_is_named_must_exist_even_at_the_standard_path(etc: Path, file: str, way: str) -> None:
+def test_a_file_that_is_named_must_exist_even_at_the_standard_path(etc: Path, file: str) -> None:
     absent = etc / f"{file}.conf"
-    options = {file: absent} if way == "option" else {}
-    environ = {} if way == "option" else {f"VICISYNC_{file.upper()}_CONF": str(absent)}
+    named = {file: absent}
     with pytest.raises(ConfigError, match=f"{absent} does not exist"):
-        load_settings(options.get("astguiclient"), options.get("dids"), {"API_KEY": "k", **environ})
+        load_settings(named.get("astguiclient"), named.get("dids"), {"API_KEY": "k"})
 
 
-def test_an_option_wins_over_the_environment_in_naming_a_file(etc: Path) -> None:
+def test_the_file_that_is_named_is_read(etc: Path) -> None:
     (etc / "mine").write_text("api_key=mine")
-    (etc / "other").write_text("api_key=other")
-    environ = {"VICISYNC_DIDS_CONF": str(etc / "other")}
-    assert load_settings(None, None, environ).api_key == "other"
-    assert load_settings(None, etc / "mine", environ).api_key == "mine"
+    (etc / "dids.conf").write_text("api_key=other")
+    assert load_settings(None, etc / "mine", {}).api_key == "mine"
 
 
 def test_two_unreadable_files_are_reported_at_once_and_alone(etc: Path) -> None:

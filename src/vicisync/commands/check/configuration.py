@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 from vicisync.commands.check.finding import Finding, broken, fine, warning
 from vicisync.errors import ConfigError
 from vicisync.settings.security import security_warnings
-from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings
-from vicisync.settings.table import SETTINGS
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS, Settings
 from vicisync.sync.monitoring import GETS_METRICS
 
 _SECRET = ("db_password", "api_key")

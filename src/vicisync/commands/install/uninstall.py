@@ -26,8 +26,7 @@ from vicisync.commands.install.installed import (
 from vicisync.commands.install.shipped import is_unchanged, shipped
 from vicisync.errors import CheckpointError, InstallError
 from vicisync.report import counted
-from vicisync.settings.settings import Settings
-from vicisync.settings.table import SETTINGS
+from vicisync.settings.settings import SETTINGS, Settings
 from vicisync.state.checkpoint_file import CheckpointFile, lock_file, read_checkpoint
 from vicisync.state.last_run import last_run_file
 from vicisync.state.rejected import read_rejected
