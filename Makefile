@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 # The files of the suite that start the installed command, for what `make dist` built to go through.
 END_TO_END = $(shell grep -lE 'site\.(vicisync|start)\b|\bCOMMAND\b' tests/test_*.py)
 
-# The cron job of a pyz names its Python as well, and the pyz has every extra: what tests say of that is said of the others.
+# The cron job of a pyz names its Python as well: what tests say of that is said of the others.
 NOT_THE_PYZ := tests/test_install.py tests/test_check_schedule.py
 
 .PHONY: help demo test test-all suite chaos bench lint dist test-dist clean
@@ -52,10 +52,9 @@ dist: $(VENV)/ready
 
 test-dist: dist
 	$(BIN)/python -m venv --clear $(VENV)-wheel
-	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[metrics]"
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/python -m pytest -q $(END_TO_END)
-	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/python -m pytest -q $(filter-out $(NOT_THE_PYZ),$(END_TO_END)) \
-	    --deselect tests/test_monitoring.py::test_without_the_extra_the_warning_says_how_to_get_it
+	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/python -m pytest -q $(filter-out $(NOT_THE_PYZ),$(END_TO_END))
 
 $(VENV)/ready: pyproject.toml rehearsal/set-up
 	rehearsal/set-up "$(PYTHON)" "$(VENV)"

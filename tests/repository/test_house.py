@@ -20,10 +20,9 @@ MODULES = {
 }
 
 OWNERS = {
-    "click": {"vicisync.commands.cli"},
-    "prometheus_client": {"vicisync.sync.metrics"},
+    "click": {"vicisync.commands.cli", "vicisync.commands.sending"},
     "pymysql": {"vicisync.vicidial.call_log", "vicisync.vicidial.errors"},
-    "requests": {"vicisync.did_optimizer.session", "vicisync.sync.ping"},
+    "requests": {"vicisync.did_optimizer.session", "vicisync.sync.monitoring"},
     "urllib3": {"vicisync.did_optimizer.session"},
 }
 """Who may import what is not Python's own."""
