@@ -25,7 +25,7 @@ from rehearsal.did_optimizer import (
 from rehearsal.site import Site
 from tests.limits import largest_file
 from vicisync.calls.call import Call, payload
-from vicisync.did_optimizer.retries import FAILURES_BEFORE_OUTAGE
+from vicisync.did_optimizer.delivery import FAILURES_BEFORE_OUTAGE
 from vicisync.state.lock import Lock
 from vicisync.state.rejected import add_delivered, add_rejected, read_rejected
 

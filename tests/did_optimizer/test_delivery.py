@@ -20,10 +20,9 @@ from tests.conftest import make_settings
 from vicisync.calls.call import Call, payload, row_of
 from vicisync.calls.readiness import FAILED, TO_SEND, Watched
 from vicisync.did_optimizer import delivery as module
-from vicisync.did_optimizer import retries
 from vicisync.did_optimizer.answer import Answer, Meaning
-from vicisync.did_optimizer.delivery import Delivery, StopSignal
-from vicisync.did_optimizer.retries import FAILURES_BEFORE_OUTAGE, Attempt, backoff
+from vicisync.did_optimizer.attempt import Attempt, backoff
+from vicisync.did_optimizer.delivery import FAILURES_BEFORE_OUTAGE, Delivery, StopSignal
 from vicisync.errors import ApiError, CheckpointError, Stopped
 from vicisync.report import Report, Tally
 from vicisync.state.checkpoint import starting_at
@@ -145,7 +144,7 @@ Deliver = Callable[..., Outcome]
 
 @pytest.fixture(autouse=True)
 def _tiny_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retries, "backoff", lambda _: 0.001)
+    monkeypatch.setattr(module, "backoff", lambda _: 0.001)
 
 
 @pytest.fixture
@@ -300,7 +299,7 @@ def test_no_more_calls_are_unrecorded_than_concurrency_says(deliver: Deliver, mo
 
 def test_a_failing_call_holds_up_nobody(deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its retry is due in 100 s, and the clock stands still until all others have been sent."""
-    monkeypatch.setattr(retries, "backoff", lambda _: 100.0)
+    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
 
     def reply(number: int, _: int) -> Answer:
         if number == 29:
@@ -352,7 +351,7 @@ def test_a_call_that_can_never_be_stored_is_rejected_and_the_rest_goes_on(delive
 def test_a_retry_that_would_come_too_late_is_left_to_the_next_run(
     deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "backoff", lambda _: 100.0)
+    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
     api = Api(only(1, ERROR))
 
     done = deliver(api, 3, deadline=clock.now + 50)
@@ -391,7 +390,7 @@ def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver
 def test_a_long_wait_that_the_api_asks_for_is_told_once_and_a_short_one_is_not(
     deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "LONGEST_BACKOFF", 0.1)
+    monkeypatch.setattr(module, "LONGEST_BACKOFF", 0.1)
     waits = {1: 0.05, 2: 0.4}
     api = Api(lambda number, tries: too_many(waits[tries]) if number == 0 and tries in waits else OK)
     done = deliver(api, 3)
@@ -424,7 +423,7 @@ def test_many_calls_that_fail_while_others_pass_are_no_outage(
     deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their retries come when all others are through, and so fail one after the other."""
-    monkeypatch.setattr(retries, "backoff", lambda _: 100.0)
+    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
 
     def reply(number: int, _: int) -> Answer:
         if number == 59:
@@ -609,7 +608,7 @@ def test_no_post_begins_after_the_deadline(deliver: Deliver, clock: Clock) -> No
 def test_retries_that_wait_when_time_is_up_are_left_as_failed(
     deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retries, "backoff", lambda _: 40.0)
+    monkeypatch.setattr(module, "backoff", lambda _: 40.0)
     deadline = clock.now + 50
 
     def reply(number: int, _: int) -> Answer:

@@ -413,7 +413,7 @@ class History(RuleBasedStateMachine):
         with (
             patch.object(sync, "CallLog", ModelCallLog),
             patch.object(sync, "Store", ModelStore),
-            patch("vicisync.did_optimizer.retries.backoff", lambda _: 0.0),
+            patch("vicisync.did_optimizer.delivery.backoff", lambda _: 0.0),
             patch("vicisync.did_optimizer.delivery.POLL_INTERVAL", 0.001),
             patch("vicisync.state.store.add_rejected", self._add_rejected),
         ):

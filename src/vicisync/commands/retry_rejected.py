@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from vicisync.did_optimizer.answer import Meaning
+from vicisync.did_optimizer.attempt import Attempt
 from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
-from vicisync.did_optimizer.retries import Attempt
 from vicisync.report import Report, Tally
 from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings

@@ -1,4 +1,4 @@
-"""Delivery: calls on their way to the API, several at once.
+"""Delivery: calls on their way to the API, several at once, tried again and given up by rule.
 
 One thread decides, the one that asks for the answers; workers only POST. It hands calls over through one queue and
 takes answers from another, and hands over no more than ``concurrency`` that have not come back: a kill repeats those.
@@ -7,6 +7,8 @@ Until a call has got through, one goes at a time, so that an API that is down is
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,13 +17,18 @@ from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from vicisync.calls.call import Call, payload
-from vicisync.did_optimizer.answer import Answer
-from vicisync.did_optimizer.retries import Attempt, Retries
+from vicisync.did_optimizer.answer import Answer, Meaning
+from vicisync.did_optimizer.attempt import LONGEST_BACKOFF, Attempt, backoff
 from vicisync.errors import ApiError, Stopped
 from vicisync.settings.settings import Settings
 
+FAILURES_BEFORE_OUTAGE = 5
+"""Calls in a row that cannot get through before the API counts as down."""
+
 POLL_INTERVAL = 0.2
 """Seconds after which the deciding thread looks at the clock and for a signal, also where no answer comes."""
+
+_KEPT = "Nothing is lost: the calls are kept for the next try"
 
 
 class Session(Protocol):
@@ -55,19 +62,21 @@ class Delivery:
         deadline: float,
         note: Callable[[str], None],
     ) -> None:
-        self._settings = settings
-        self._open_session = open_session
-        self._stop_signal = stop_signal
-        self._deadline = deadline
-        self._note = note
-        self._retries = Retries(f"DID Optimizer at {settings.api_base_url}", settings.max_retries, deadline)
-        self._fresh: Iterator[Attempt] = iter(())
-        self._next: Attempt | None = None
-        self._has_taken_all = False
+        self._settings, self._open_session, self._stop_signal = settings, open_session, stop_signal
+        self._deadline, self._note = deadline, note
+        self._api = f"DID Optimizer at {settings.api_base_url}"
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._results: SimpleQueue[tuple[Attempt, Answer | BaseException]] = SimpleQueue()
         self._workers: list[threading.Thread] = []
         self._in_flight = 0
+        self._fresh: Iterator[Attempt] = iter(())
+        self._next: Attempt | None = None
+        self._has_taken_all = False
+        self._retries: list[tuple[float, int, Attempt, Answer]] = []  # a heap by the time at which each is due
+        self._retry_numbers = itertools.count()
+        self._paused_until = 0.0
+        self._got_through = self._failing_in_a_row = self._given_up_in_a_row = 0
+        self._given_up: list[tuple[Call, Answer]] = []
         self._over_since: float | None = None
         self._error: BaseException | None = None
 
@@ -80,18 +89,21 @@ class Delivery:
         self._fresh = attempts
         while not self.is_over():
             self._hand_over()
-            if self._has_taken_all and not (self._in_flight or self._retries.waiting):
+            if self._has_taken_all and not (self._in_flight or self._retries):
                 break
             yield from self._next_answer()
-        yield from self._retries.end()
+        for _, _, attempt, answer in self._retries:
+            yield self._give_up(attempt.call, answer)
         while self._in_flight and not self._is_overdue():
             yield from self._next_answer()
-        self._dismiss()
+        for _ in self._workers:
+            self._attempts.put(None)
+        for worker in () if self._in_flight else self._workers:
+            worker.join(POLL_INTERVAL)  # so that connections are closed; one that hangs is not waited for
 
     def stop(self, error: BaseException | None) -> None:
         """Begin no further POST. The first error counts; None is no reason to complain."""
-        if self._over_since is None:
-            self._over_since = time.monotonic()
+        self._over_since = self._over_since or time.monotonic()
         self._error = self._error or error
 
     @contextmanager
@@ -104,7 +116,7 @@ class Delivery:
 
     def is_over(self) -> bool:
         """Return whether no further call is sent: time is up, a signal came, or something ended the run."""
-        if self._over_since is None:
+        if not self._over_since:
             if self._stop_signal.number:
                 self.stop(Stopped(self._stop_signal.number))
             elif time.monotonic() >= self._deadline:
@@ -114,56 +126,28 @@ class Delivery:
     @property
     def error(self) -> BaseException | None:
         """Why the API could not be given everything; None where it could, or time was up."""
-        return self._error or self._retries.nothing_got_through(self._in_flight)
+        if self._error is None and not self._got_through and (self._given_up or self._in_flight):
+            why = self._given_up[-1][1].words if self._given_up else "none was answered in time"
+            return ApiError(f"No call got through to {self._api}: {why}. {_KEPT}")
+        return self._error
 
     @property
     def failed_while_others_passed(self) -> list[tuple[Call, Answer]]:
         """The calls that failed though the API was well; none where it was down or refused us."""
-        if self._error is not None or not self._retries.got_through:
-            return []
-        return [(call, answer) for call, answer in self._retries.given_up if not answer.throttled]
+        is_well = self._error is None and self._got_through
+        return [(call, answer) for call, answer in self._given_up if is_well and not answer.throttled]
 
     def _hand_over(self) -> None:
-        """Give the workers what can begin now."""
+        """Give the workers what can begin now; hire one for each call that finds none free."""
         while not self.is_over() and (attempt := self._take(time.monotonic())):
             self._in_flight += 1
             if self._in_flight > len(self._workers):
-                self._hire()
+                # A daemon, since no lost connection may keep the process alive.
+                self._workers.append(threading.Thread(target=self._work, daemon=True))
+                self._workers[-1].start()
             self._attempts.put(attempt)
 
-    def _take(self, now: float) -> Attempt | None:
-        """Return the next call to send, if one may begin at ``now``: one whose wait is over, or a fresh one."""
-        flowing = self._retries.flowing
-        if now < self._retries.paused_until or self._in_flight >= (self._settings.concurrency if flowing else 1):
-            return None
-        if retry := self._retries.take(now):
-            return retry
-        return None if self._retries.waiting and not flowing else self._take_fresh()
-
-    def _take_fresh(self) -> Attempt | None:
-        while not self._has_taken_all:
-            try:
-                self._next = self._next or next(self._fresh, None)
-            except Exception as error:  # noqa: BLE001 -- the run raises it, when what is in flight has been recorded
-                self.stop(error)
-                return None
-            if self._next and self._next.in_company and not self._retries.got_through:
-                if self._in_flight or self._retries.waiting:
-                    return None  # it is not known yet whether another gets through
-                self._next = None  # none has: its turn does not come in this run
-                continue
-            attempt, self._next = self._next, None
-            self._has_taken_all = attempt is None
-            return attempt
-        return None
-
-    def _hire(self) -> None:
-        # A daemon, since no lost connection may keep the process alive.
-        worker = threading.Thread(target=self._post, daemon=True)
-        worker.start()
-        self._workers.append(worker)
-
-    def _post(self) -> None:
+    def _work(self) -> None:
         """POST what is handed over: all that a worker does."""
         session: Session | None = None
         while attempt := self._attempts.get():
@@ -177,16 +161,34 @@ class Delivery:
         if session:
             session.close()
 
-    def _dismiss(self) -> None:
-        """Have the workers close their connections; one that hangs is not waited for."""
-        for _ in self._workers:
-            self._attempts.put(None)
-        for worker in () if self._in_flight else self._workers:
-            worker.join(POLL_INTERVAL)
+    def _take(self, now: float) -> Attempt | None:
+        """Return the next call to send, if one may begin at ``now``: one whose wait is over, or a fresh one."""
+        flowing = self._got_through > 0 and self._failing_in_a_row < FAILURES_BEFORE_OUTAGE
+        if now < self._paused_until or self._in_flight >= (self._settings.concurrency if flowing else 1):
+            return None
+        if self._retries and self._retries[0][0] <= now:
+            return heapq.heappop(self._retries)[2]
+        return None if self._retries and not flowing else self._take_fresh()
+
+    def _take_fresh(self) -> Attempt | None:
+        while not self._has_taken_all:
+            try:
+                self._next = self._next or next(self._fresh, None)
+            except Exception as error:  # noqa: BLE001 -- the run raises it, when what is in flight has been recorded
+                self.stop(error)
+                return None
+            if not (self._next and self._next.in_company) or self._got_through:
+                attempt, self._next = self._next, None
+                self._has_taken_all = attempt is None
+                return attempt
+            if self._in_flight or self._retries:
+                return None  # it is not known yet whether another gets through
+            self._next = None  # none has: its turn does not come in this run
+        return None
 
     def _next_answer(self) -> Iterator[tuple[Call, Answer]]:
         """Wait for an answer, or until something may be sent; yield an answer that decides about its call."""
-        wait = self._retries.due - time.monotonic()
+        wait = max(self._paused_until, self._retries[0][0] if self._retries else 0.0) - time.monotonic()
         try:
             attempt, result = self._results.get(timeout=min(POLL_INTERVAL, wait) if wait > 0 else POLL_INTERVAL)
         except Empty:
@@ -194,17 +196,48 @@ class Delivery:
         self._in_flight -= 1
         if isinstance(result, BaseException):
             self.stop(result)
-            return
-        try:
-            decides = self._retries.take_in(attempt, result, time.monotonic())
-        except ApiError as error:
-            self.stop(error)
-            decides = True
-        if self._retries.note:
-            self._note(self._retries.note)
-        if decides:
+        elif result.meaning in (Meaning.DELIVERED, Meaning.REJECTED):
+            self._got_through += 1
+            self._failing_in_a_row = self._given_up_in_a_row = 0
             yield attempt.call, result
+        elif result.meaning is Meaning.REFUSED:
+            self.stop(ApiError(f"{self._api} refuses us: {result.words}. {_KEPT}"))
+            yield self._give_up(attempt.call, result)
+        elif not self._will_retry(attempt._replace(tries=attempt.tries + 1), result):
+            yield self._give_up(attempt.call, result)
+
+    def _will_retry(self, attempt: Attempt, answer: Answer) -> bool:
+        """Return whether a call waits for another try in this run."""
+        self._failing_in_a_row += 1
+        if attempt.failed_after is None:
+            attempt = attempt._replace(failed_after=self._got_through)
+        due = time.monotonic() + backoff(attempt.tries)
+        if answer.retry_after is not None:
+            due = max(due, self._pause(answer, answer.retry_after))
+        if attempt.tries <= self._settings.max_retries and due < self._deadline and not self._over_since:
+            heapq.heappush(self._retries, (due, next(self._retry_numbers), attempt, answer))
+            return True
+        self._given_up_in_a_row += attempt.failed_after == self._got_through
+        if self._given_up_in_a_row >= FAILURES_BEFORE_OUTAGE:
+            in_a_row = f"{FAILURES_BEFORE_OUTAGE} calls in a row failed"
+            self.stop(ApiError(f"{self._api} is down: {in_a_row}, {answer.words}. {_KEPT}"))
+        return False
+
+    def _pause(self, answer: Answer, seconds: float) -> float:
+        """Have all workers wait as long as Retry-After says; where that outlasts the run, end it. Return until when."""
+        until = time.monotonic() + seconds
+        wait = f"{self._api} asks us to wait {seconds:.0f} s ({answer.words})"
+        if until >= self._deadline:
+            cure = "; its operator can lift the limit for this server" if answer.throttled else ""
+            self.stop(ApiError(f"{wait}{cure}. {_KEPT}"))
+        elif seconds > LONGEST_BACKOFF and until > self._paused_until + POLL_INTERVAL:  # told once, not by each worker
+            self._note(f"⏳ {wait}")
+        self._paused_until = max(self._paused_until, until)
+        return self._paused_until
+
+    def _give_up(self, call: Call, answer: Answer) -> tuple[Call, Answer]:
+        self._given_up.append((call, answer))
+        return call, answer
 
     def _is_overdue(self) -> bool:
-        patience = self._settings.api_timeout + POLL_INTERVAL
-        return time.monotonic() > (self._over_since or 0) + patience
+        return time.monotonic() > (self._over_since or 0) + self._settings.api_timeout + POLL_INTERVAL

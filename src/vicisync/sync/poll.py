@@ -11,7 +11,7 @@ from typing import NamedTuple
 from vicisync.calls.call import CallRow, row_of
 from vicisync.calls.readiness import FAILED, lag, sort_by_readiness
 from vicisync.calls.times import local
-from vicisync.did_optimizer.retries import Attempt
+from vicisync.did_optimizer.attempt import Attempt
 from vicisync.report import Report, Tally
 from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
