@@ -194,7 +194,7 @@ def deliver(tmp_path: Path) -> Deliver:
             # What was delivered or rejected is on the disk already, should the process be killed now.
             saved = read_checkpoint(path, 0)
             assert saved is not None
-            handled = {past.lead_id for past in [*saved.delivered.values(), *saved.rejected.values()]}
+            handled = {past.lead_id for past in saved.handled.values()}
             assert handled == set(range(calls)) - set(watching)
         rejected = settings.rejected_file
         entries = [json.loads(line) for line in rejected.read_text().splitlines()] if rejected.exists() else []

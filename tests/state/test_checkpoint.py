@@ -34,8 +34,11 @@ def test_the_text_is_one_fact_a_line_and_starts_with_the_newest_end() -> None:
             "1729771201.5": Watched(7, 1729771201, "not_ended"),
             "1729771202.6": Watched(8, 1729771202, "failed", failed_runs=3),
         },
-        delivered={"1729771100.1": Handled(1729771100, 9), "1729771101.2": Handled(1729771101, None)},
-        rejected={"1729771102.3": Handled(1729771102, 10)},
+        handled={
+            "1729771100.1": Handled(1729771100, 9),
+            "1729771101.2": Handled(1729771101, None),
+            "1729771102.3": Handled(1729771102, 10, "rejected"),
+        },
     )
     text = (
         HEADER + "watching\t1729771201.5\t7\t1729771201\tnot_ended\n"
@@ -52,7 +55,7 @@ NASTY = ["", "\t", "\n", "\r\n", "\0", " ", "%", "%09", "%zz", "é", "📞", "\u
 UNIQUEIDS = st.sampled_from(NASTY) | st.text(st.characters(), max_size=20)
 EPOCHS = st.integers(0, 2**32 - 1)
 LEADS = st.integers(0, 2**32 - 1)
-DEALT = st.dictionaries(UNIQUEIDS, st.builds(Handled, EPOCHS, st.none() | LEADS), max_size=5)
+HANDLED = st.builds(Handled, EPOCHS, st.none() | LEADS, st.sampled_from(["delivered", "rejected"]))
 WATCHED = st.builds(
     Watched, LEADS, EPOCHS, st.sampled_from([TO_SEND, FAILED, *(one.value for one in Readiness)]), st.integers(0, 99)
 )
@@ -60,11 +63,11 @@ WATCHED = st.builds(
 
 @st.composite
 def checkpoints(draw: st.DrawFn) -> Checkpoint:
-    delivered, rejected = draw(DEALT), draw(DEALT)
+    handled = draw(st.dictionaries(UNIQUEIDS, HANDLED, max_size=10))
     watching = draw(st.dictionaries(UNIQUEIDS, WATCHED, max_size=5))
-    for uniqueid in {**delivered, **rejected}:
+    for uniqueid in handled:
         watching.pop(uniqueid, None)
-    return Checkpoint(draw(EPOCHS), draw(EPOCHS), draw(EPOCHS), watching, delivered, rejected)
+    return Checkpoint(draw(EPOCHS), draw(EPOCHS), draw(EPOCHS), watching, handled)
 
 
 @given(checkpoint=checkpoints())
@@ -75,22 +78,20 @@ def test_whatever_is_written_is_read_back_the_same_and_in_order(checkpoint: Chec
     assert checkpoint == read
     assert list(checkpoint.watching) == list(read.watching)
     assert text.isascii()
-    calls = [*checkpoint.watching, *checkpoint.delivered, *checkpoint.rejected]
-    assert len(text.splitlines()) == 3 + len(calls)
+    assert len(text.splitlines()) == 3 + len(checkpoint.watching) + len(checkpoint.handled)
 
 
-@given(checkpoint=checkpoints(), uniqueid=UNIQUEIDS, handled_call=st.builds(Handled, EPOCHS, st.none() | LEADS))
-@pytest.mark.parametrize("word", ["delivered", "rejected"])
+@given(checkpoint=checkpoints(), uniqueid=UNIQUEIDS, handled=HANDLED)
 def test_an_appended_line_torn_anywhere_leaves_the_state_before_it(
-    word: str, checkpoint: Checkpoint, uniqueid: str, handled_call: Handled
+    checkpoint: Checkpoint, uniqueid: str, handled: Handled
 ) -> None:
     before = render(checkpoint)
-    line = handled_line(word, uniqueid, handled_call) + "\n"
+    line = handled_line(uniqueid, handled) + "\n"
     for position in range(len(line)):
         assert checkpoint == parse(before + line[:position], GIVE_UP_AFTER)
     after = copy.deepcopy(checkpoint)
     after.watching.pop(uniqueid, None)
-    getattr(after, word)[uniqueid] = handled_call
+    after.handled[uniqueid] = handled
     assert after == parse(before + line, GIVE_UP_AFTER)
 
 
@@ -98,7 +99,7 @@ def test_an_appended_line_torn_anywhere_leaves_the_state_before_it(
 def test_a_later_line_outdates_watching(word: str) -> None:
     read = parse(f"{HEADER}watching\t5.1\t7\t5\tto_send\nwatching\t5.2\t7\t5\tto_send\n{word}\t5.1\t5\t7\n", 0)
     assert read.watching == {"5.2": Watched(7, 5, "to_send")}
-    assert getattr(read, word) == {"5.1": Handled(5, 7)}
+    assert read.handled == {"5.1": Handled(5, 7, word)}
 
 
 def test_nul_bytes_that_a_power_failure_left_at_the_end_are_a_torn_line() -> None:
@@ -189,22 +190,19 @@ def test_an_endless_line_is_told_in_short() -> None:
         pytest.param(True, "6.1", 99, id="a watched call has the same stem"),
     ],
 )
-@pytest.mark.parametrize("word", ["delivered", "rejected"])
-def test_a_call_handled_is_kept_while_a_poll_can_bring_it_back(
-    word: str, kept: bool, uniqueid: str, start: int
-) -> None:
+def test_a_handled_call_is_kept_while_a_poll_can_bring_it_back(kept: bool, uniqueid: str, start: int) -> None:
     checkpoint = Checkpoint(0, 0, 0, watching={"6.2": Watched(7, 5, "failed")})
-    getattr(checkpoint, word)[uniqueid] = Handled(start, 7)
+    checkpoint.handled[uniqueid] = Handled(start, 7)
     checkpoint.forget_before(100)
-    assert kept == checkpoint.was_handled(uniqueid)
+    assert kept == (uniqueid in checkpoint.handled)
     assert list(checkpoint.watching) == ["6.2"]
 
 
 def test_a_checkpoint_knows_what_is_watched_and_what_was_handled() -> None:
-    checkpoint = Checkpoint(0, 0, 0, {"1.1": Watched(7, 1, "failed")}, {"1.2": Handled(1, 7)}, {"1.3": Handled(1, 7)})
-    ids = ("1.1", "1.2", "1.3", "1.4")
-    assert list(map(checkpoint.knows, ids)) == [True, True, True, False]
-    assert list(map(checkpoint.was_handled, ids)) == [False, True, True, False]
+    checkpoint = Checkpoint(0, 0, 0, {"1.1": Watched(7, 1, "failed")}, {"1.2": Handled(1, 7)})
+    assert list(map(checkpoint.knows, ("1.1", "1.2", "1.4"))) == [True, True, False]
+    assert checkpoint.knows_all(["1.1", "1.2"])
+    assert not checkpoint.knows_all(["1.1", "1.4"])
 
 
 def test_a_start_looks_back_for_calls_that_had_begun_by_then() -> None:

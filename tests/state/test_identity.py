@@ -29,8 +29,10 @@ def knowing(
         0,
         0,
         watching or {},
-        {uniqueid: Handled(START, LEAD) for uniqueid in delivered},
-        {uniqueid: Handled(START, LEAD) for uniqueid in rejected},
+        {
+            uniqueid: Handled(START, LEAD, "delivered" if uniqueid in delivered else "rejected")
+            for uniqueid in (*delivered, *rejected)
+        },
     )
 
 
@@ -91,7 +93,7 @@ def test_the_former_row_counts_as_there_even_if_it_is_not_read_again() -> None:
 
 
 def test_a_call_delivered_without_a_lead_on_record_matches_no_rewritten_row() -> None:
-    checkpoint = Checkpoint(0, 0, 0, delivered={"5.1": Handled(START, None)})
+    checkpoint = Checkpoint(0, 0, 0, handled={"5.1": Handled(START, None)})
     assert NewCalls([row("5.2")], {}) == brought_by([row("5.2")], checkpoint)
 
 
@@ -192,8 +194,7 @@ CHECKPOINTS = st.builds(
     ended_after=st.just(0),
     looked_until=st.just(0),
     watching=st.dictionaries(IDS, st.builds(watched, st.integers(1, 2), st.integers(999, 1001))),
-    delivered=st.dictionaries(IDS, st.builds(Handled, st.integers(999, 1001), st.none() | st.integers(1, 2))),
-    rejected=st.dictionaries(IDS, st.builds(Handled, st.integers(999, 1001), st.integers(1, 2))),
+    handled=st.dictionaries(IDS, st.builds(Handled, st.integers(999, 1001), st.none() | st.integers(1, 2))),
 )
 
 
@@ -211,8 +212,7 @@ def test_a_rewritten_row_has_a_former_id_that_was_handled_and_is_gone(
     page: list[CallRow], checkpoint: Checkpoint
 ) -> None:
     for former, seen in brought_by(page, checkpoint).rewritten.items():
-        handled_call = checkpoint.delivered.get(former), checkpoint.rejected.get(former)
-        assert Handled(seen.start_epoch, seen.lead_id) in handled_call
+        assert Handled(seen.start_epoch, seen.lead_id) == checkpoint.handled.get(former)
         assert stem(former) == stem(seen.uniqueid)
         assert former not in [other.uniqueid for other in page]
 

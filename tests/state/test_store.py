@@ -28,8 +28,7 @@ CHECKPOINT = Checkpoint(
     1729767600,
     1729771260,
     watching={"5.1": Watched(7, 5, "to_send"), "5.2": Watched(8, 5, "failed", 3)},
-    delivered={"4.1": Handled(4, 9)},
-    rejected={"3.1": Handled(3, 10)},
+    handled={"4.1": Handled(4, 9), "3.1": Handled(3, 10, "rejected")},
 )
 
 
@@ -161,7 +160,7 @@ def test_what_a_crash_left_behind_or_others_planted_is_replaced(path: Path, left
 def test_a_save_that_is_cut_short_leaves_the_old_file_whole(path: Path) -> None:
     with opened(path) as store:
         store.save()
-        store.checkpoint.delivered.update({f"9.{number}": Handled(5, 7) for number in range(1000)})
+        store.checkpoint.handled.update({f"9.{number}": Handled(5, 7) for number in range(1000)})
         said = f"^Cannot save the checkpoint {re.escape(str(path))}: "
         with largest_file(500), pytest.raises(CheckpointError, match=said):
             store.save()
@@ -225,7 +224,7 @@ def test_a_handled_call_is_in_the_file_at_once(store: Store, path: Path, word: s
     else:
         store.rejected("1.1", "400", {})
     for _ in range(2):
-        assert getattr(on_disk(path), word) == {"1.1": Handled(START, 7)}
+        assert on_disk(path).handled == {"1.1": Handled(START, 7, word)}
         assert list(store.checkpoint.watching) == ["1.2"]
         store.save()
     assert list(on_disk(path).watching) == ["1.2"]
@@ -261,7 +260,7 @@ def test_a_rejected_call_is_in_the_rejected_file_before_the_checkpoint_says_so(
     store.about_to_send([row("1.1")])
     store.rejected("1.1", "400 Bad Request", {"uniqueid": "1.1"})
     assert seen == [{"uniqueid": "1.1"}]
-    assert on_disk(path).rejected == {"1.1": Handled(START, 7)}
+    assert on_disk(path).handled == {"1.1": Handled(START, 7, "rejected")}
     assert json.loads(rejected_file.read_text())["why"] == "400 Bad Request"
 
 
@@ -273,7 +272,7 @@ def test_a_call_that_the_rejected_file_cannot_take_stays_watched(store: Store, p
         store.rejected("1.1", "400", {})
     store.save()
     assert list(on_disk(path).watching) == ["1.1"]
-    assert on_disk(path).rejected == {}
+    assert on_disk(path).handled == {}
 
 
 def test_a_call_that_failed_comes_last(store: Store, path: Path) -> None:
@@ -313,11 +312,12 @@ def test_a_rewritten_call_is_known_by_its_new_id(store: Store, path: Path, kind:
         store.delivered("1.1", START)
     elif kind == "rejected":
         store.rejected("1.1", "400", {})
-    before = getattr(store.checkpoint, kind)["1.1"]
+    calls = "watching" if kind == "watching" else "handled"
+    before = getattr(store.checkpoint, calls)["1.1"]
     for former, uniqueid in (("1.1", "1.8"), ("1.8", "1.9")):
         store.rewritten(former, uniqueid)
     store.save()
-    assert getattr(on_disk(path), kind) == {"1.9": before}
+    assert getattr(on_disk(path), calls) == {"1.9": before}
 
 
 def new(store: Store, *rows: CallRow) -> list[CallRow]:
@@ -347,7 +347,7 @@ def test_how_far_a_poll_has_looked_is_saved_and_what_none_can_meet_again_is_forg
     store.delivered("1.2", START)
     store.looked(START + 600, overlap=600)
     assert on_disk(path).looked_until == START + 600
-    assert list(on_disk(path).delivered) == ["1.2"]
+    assert list(on_disk(path).handled) == ["1.2"]
 
 
 # How late calls are
@@ -436,7 +436,7 @@ def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_end
         for uniqueid in ids[len(sent) :][:8]:
             sent.append(uniqueid)
             store.delivered(uniqueid, 0)
-    assert sent == list(on_disk(path).delivered)
+    assert sent == list(on_disk(path).handled)
 
 
 def test_a_line_that_finds_no_room_even_so_leaves_the_lines_before_it(disk: Path) -> None:
@@ -446,13 +446,13 @@ def test_a_line_that_finds_no_room_even_so_leaves_the_lines_before_it(disk: Path
         store.about_to_send([row(uniqueid) for uniqueid in ids])
         disk.joinpath("checkpoint.reserve").unlink()
         fill(disk)
-        recorded = list(CHECKPOINT.delivered)
+        recorded = list(CHECKPOINT.handled)
         with suppress(CheckpointError):
             for uniqueid in ids:
                 store.delivered(uniqueid, 0)
                 recorded.append(uniqueid)
     assert len(recorded) < 10000
-    assert list(on_disk(path).delivered) == recorded
+    assert list(on_disk(path).handled) == recorded
 
 
 def test_a_line_torn_for_want_of_room_does_not_spoil_the_next_one(path: Path) -> None:
@@ -461,7 +461,7 @@ def test_a_line_torn_for_want_of_room_does_not_spoil_the_next_one(path: Path) ->
         with largest_file(path.stat().st_size + 10), pytest.raises(CheckpointError, match=r"^No room"):
             store.delivered("6.1", 0)
         store.delivered("6.2", 0)
-    assert "6.2" in on_disk(path).delivered
+    assert "6.2" in on_disk(path).handled
 
 
 def test_an_error_other_than_a_full_disk_is_told_as_it_is_and_the_call_is_not_sent_again(path: Path) -> None:

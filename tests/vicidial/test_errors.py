@@ -351,7 +351,7 @@ def test_a_server_that_goes_in_the_middle_of_a_run_costs_nothing_but_time(
     assert 10 < len(api.records) < 200
     checkpoint = read_checkpoint(site.checkpoint_file, 28800)
     assert checkpoint is not None
-    assert set(api.records) == set(checkpoint.delivered)
+    assert set(api.records) == set(checkpoint.handled)
 
     down = run_here(site)
     assert "Cannot reach the database" in str(down.error)

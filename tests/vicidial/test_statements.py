@@ -91,7 +91,7 @@ def rows_of_an_idle_run(folder: Path, mariadb: MariaDB, api: DidOptimizer, calls
     for number in range(WATCHED):
         checkpoint.watching[f"{NOON}.{number}"] = Watched(number, NOON - 1000, "not_ended")
     sql = f"SELECT uniqueid, start_epoch, lead_id FROM `{database}`.vicidial_log WHERE start_epoch >= %s"
-    checkpoint.delivered = {uniqueid: Handled(*rest) for uniqueid, *rest in mariadb.execute(sql, (NOON - OVERLAP,))}
+    checkpoint.handled = {uniqueid: Handled(*rest) for uniqueid, *rest in mariadb.execute(sql, (NOON - OVERLAP,))}
     site.checkpoint_file.parent.mkdir()
     site.checkpoint_file.write_text(render(checkpoint))
     assert run_here(site).error is None

@@ -31,6 +31,8 @@ class Handled(NamedTuple):
     start_epoch: int
     lead_id: int | None
     """None where the line was written without it."""
+    outcome: str = "delivered"
+    """Or ``rejected``: the word that its line begins with."""
 
 
 @dataclass
@@ -41,20 +43,15 @@ class Checkpoint:
     ended_after: int
     looked_until: int
     watching: dict[str, Watched] = field(default_factory=dict)
-    delivered: dict[str, Handled] = field(default_factory=dict)
-    rejected: dict[str, Handled] = field(default_factory=dict)
+    handled: dict[str, Handled] = field(default_factory=dict)
 
     def knows(self, uniqueid: str) -> bool:
         """Return whether a row with this id has been seen, and is watched or handled."""
-        return uniqueid in self.watching or self.was_handled(uniqueid)
+        return uniqueid in self.watching or uniqueid in self.handled
 
     def knows_all(self, uniqueids: Iterable[str]) -> bool:
         """Return whether all rows with these ids have been seen."""
         return all(map(self.knows, uniqueids))
-
-    def was_handled(self, uniqueid: str) -> bool:
-        """Return whether the call was delivered or rejected, as far back as is remembered."""
-        return uniqueid in self.delivered or uniqueid in self.rejected
 
     def lag(self, now: int) -> int:
         """Return the lag at the epoch ``now`` as far as the file alone tells, in seconds: at most so much.
@@ -76,14 +73,11 @@ class Checkpoint:
         A poll reads what started at or after the epoch ``since``; the search for a watched call that was
         rewritten can also meet an older row with the same stem.
         """
-        watched_stems = {stem(uniqueid) for uniqueid in self.watching}
-        for handled in (self.delivered, self.rejected):
-            for uniqueid in [
-                uniqueid
-                for uniqueid, handled_call in handled.items()
-                if handled_call.start_epoch < since and stem(uniqueid) not in watched_stems
-            ]:
-                del handled[uniqueid]
+        stems = {stem(uniqueid) for uniqueid in self.watching}
+        old = [uniqueid for uniqueid, call in self.handled.items() if call.start_epoch < since]
+        for uniqueid in old:
+            if stem(uniqueid) not in stems:
+                del self.handled[uniqueid]
 
 
 def starting_at(epoch: int, give_up_after: int) -> Checkpoint:
@@ -110,30 +104,28 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
     if not text.strip("\0"):
         raise Damaged("it is empty" if not text else "it holds nothing but NUL bytes")
     epochs: dict[str, int] = {}
-    checkpoint = Checkpoint(0, 0, 0)
-    handled = {"delivered": checkpoint.delivered, "rejected": checkpoint.rejected}
+    watching: dict[str, Watched] = {}
+    handled: dict[str, Handled] = {}
     for number, line in enumerate(text.split("\n")[:-1], 1):
         word, *values = line.split("\t")
         try:
-            if word in handled:
-                uniqueid, handled_call = _handled(*values)
-                handled[word][uniqueid] = handled_call
-                checkpoint.watching.pop(uniqueid, None)
+            if word in ("delivered", "rejected"):
+                uniqueid, handled[uniqueid] = _handled(word, *values)
+                watching.pop(uniqueid, None)
             elif word == "watching":
-                uniqueid, watched = _watched(*values)
-                checkpoint.watching[uniqueid] = watched
-            elif word in ("end_epoch", "ended_after", "looked_until"):
+                uniqueid, watching[uniqueid] = _watched(*values)
+            elif word in _EPOCHS:
                 epochs[word] = _number(values[0])
             else:
                 raise ValueError(word)
         except (ValueError, IndexError, TypeError) as error:  # TypeError: more values than it has, or fewer
             raise Damaged(f"line {number} is not a checkpoint's: {line[:60]!r}") from error
-    missing = [key for key in ("end_epoch", "ended_after", "looked_until") if key not in epochs]
-    if missing:
+    if missing := [word for word in _EPOCHS if word not in epochs]:
         raise Damaged(f"it lacks {' and '.join(missing)}")
-    checkpoint.end_epoch, checkpoint.ended_after = epochs["end_epoch"], epochs["ended_after"]
-    checkpoint.looked_until = epochs["looked_until"]
-    return checkpoint
+    return Checkpoint(**epochs, watching=watching, handled=handled)
+
+
+_EPOCHS = ("end_epoch", "ended_after", "looked_until")
 
 
 def _handwritten(text: str) -> int | None:
@@ -145,8 +137,8 @@ def _handwritten(text: str) -> int | None:
         return None
 
 
-def _handled(uniqueid: str, start_epoch: str, lead_id: str | None = None) -> tuple[str, Handled]:
-    return unescaped(uniqueid), Handled(_number(start_epoch), None if lead_id is None else _number(lead_id))
+def _handled(word: str, uniqueid: str, start_epoch: str, lead_id: str | None = None) -> tuple[str, Handled]:
+    return unescaped(uniqueid), Handled(_number(start_epoch), None if lead_id is None else _number(lead_id), word)
 
 
 def _watched(uniqueid: str, lead_id: str, start_epoch: str, reason: str) -> tuple[str, Watched]:
@@ -173,16 +165,14 @@ def _lines(checkpoint: Checkpoint) -> Iterator[str]:
     for uniqueid, (lead_id, start_epoch, reason, failed_runs) in checkpoint.watching.items():
         counted = f"{reason}:{failed_runs}" if failed_runs else reason
         yield f"watching\t{escaped(uniqueid)}\t{lead_id}\t{start_epoch}\t{counted}"
-    for uniqueid, handled_call in checkpoint.delivered.items():
-        yield handled_line("delivered", uniqueid, handled_call)
-    for uniqueid, handled_call in checkpoint.rejected.items():
-        yield handled_line("rejected", uniqueid, handled_call)
+    for uniqueid, handled in checkpoint.handled.items():
+        yield handled_line(uniqueid, handled)
 
 
-def handled_line(word: str, uniqueid: str, handled_call: Handled) -> str:
-    """Write the line, without its newline, that says a call was ``delivered`` or ``rejected``."""
-    line = f"{word}\t{escaped(uniqueid)}\t{handled_call.start_epoch}"
-    return line if handled_call.lead_id is None else f"{line}\t{handled_call.lead_id}"
+def handled_line(uniqueid: str, handled: Handled) -> str:
+    """Return the line, without its newline, that says a call was delivered or rejected."""
+    line = f"{handled.outcome}\t{escaped(uniqueid)}\t{handled.start_epoch}"
+    return line if handled.lead_id is None else f"{line}\t{handled.lead_id}"
 
 
 _PLAIN = re.compile(r"[0-9.]+").fullmatch

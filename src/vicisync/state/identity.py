@@ -43,10 +43,9 @@ def _rewritten_after_handled(
     if not unknown:
         return {}
     vanished: dict[tuple[str, int | None, int], list[str]] = {}
-    for handled in (checkpoint.delivered, checkpoint.rejected):
-        for uniqueid, past in handled.items():
-            if uniqueid not in present:
-                vanished.setdefault((stem(uniqueid), past.lead_id, past.start_epoch), []).append(uniqueid)
+    for uniqueid, past in checkpoint.handled.items():
+        if uniqueid not in present:
+            vanished.setdefault((stem(uniqueid), past.lead_id, past.start_epoch), []).append(uniqueid)
     result: dict[str, CallRow] = {}
     for row in unknown:
         formers = vanished.get((stem(row.uniqueid), row.lead_id, row.start_epoch))

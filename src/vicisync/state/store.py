@@ -63,8 +63,7 @@ class Store:
 
     def rewritten(self, former: str, uniqueid: str) -> None:
         """Know a call by the id that VICIdial has given it since."""
-        checkpoint = self.checkpoint
-        for calls in (checkpoint.watching, checkpoint.delivered, checkpoint.rejected):
+        for calls in (self.checkpoint.watching, self.checkpoint.handled):
             if former in calls:
                 calls[uniqueid] = calls.pop(former)  # type: ignore[assignment]
 
@@ -101,24 +100,24 @@ class Store:
 
     def delivered(self, uniqueid: str, end_epoch: int) -> None:
         """Record that the API has stored a call."""
-        self._handled("delivered", uniqueid, self.checkpoint.delivered)
+        self._handled(uniqueid, "delivered")
         self.checkpoint.end_epoch = max(self.checkpoint.end_epoch, end_epoch)
 
     def rejected(self, uniqueid: str, why: str, payload: Mapping[str, object]) -> None:
         """Put a call into the rejected file, then record that."""
         if self._path:
             add_rejected(self._rejected_file, why, payload)
-        self._handled("rejected", uniqueid, self.checkpoint.rejected)
+        self._handled(uniqueid, "rejected")
 
-    def _handled(self, word: str, uniqueid: str, calls: dict[str, Handled]) -> None:
+    def _handled(self, uniqueid: str, outcome: str) -> None:
         """Record it in the file first: memory outlives no kill."""
         watched = self.checkpoint.watching[uniqueid]
-        handled = Handled(watched.start_epoch, watched.lead_id)
+        handled = Handled(watched.start_epoch, watched.lead_id, outcome)
         try:
             if self._path:
-                self._append(self._path, handled_line(word, uniqueid, handled))
+                self._append(self._path, handled_line(uniqueid, handled))
         finally:
-            calls[uniqueid] = handled
+            self.checkpoint.handled[uniqueid] = handled
             del self.checkpoint.watching[uniqueid]
             self.could_go_since.pop(uniqueid, None)
 
