@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 from rehearsal.mariadb import MariaDB
@@ -51,5 +50,5 @@ def settings_of(folder: Path, mariadb: MariaDB, database: str, **texts: str) -> 
     return make_settings(folder, **{**standard, **texts})
 
 
-def knows_none(_: Iterable[str]) -> bool:
+def knows_none(_: str) -> bool:
     return False

@@ -24,7 +24,7 @@ from vicisync.commands.check import configuration, schedule, state
 from vicisync.commands.check.clocks import zone_shift
 from vicisync.commands.check.finding import worst
 from vicisync.state.checkpoint import render, starting_at
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 
 
 def test_of_a_healthy_dialer_all_is_well_under_each_heading_in_the_order_of_a_run(dialer: CheckedDialer) -> None:
@@ -464,7 +464,7 @@ def test_a_locked_table_does_not_hold_the_check_up_and_the_rest_is_checked(diale
 
 
 def test_a_run_at_work_is_told_with_who_it_is_and_is_no_problem(dialer: CheckedDialer) -> None:
-    with Lock(dialer.site.checkpoint_file):
+    with locked(dialer.site.checkpoint_file):
         code, found = dialer.check()
     assert 0 == code
     assert 1 == sum(line.startswith(f"✓ A run is at work (process {os.getpid()} since ") for line in found)

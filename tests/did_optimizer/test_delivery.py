@@ -27,7 +27,7 @@ from vicisync.errors import ApiError, CheckpointError, Stopped
 from vicisync.report import Report, Tally
 from vicisync.state.checkpoint import starting_at
 from vicisync.state.load import read_checkpoint
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 from vicisync.state.store import Store
 from vicisync.sync.run import FAILED_RUNS_TO_REJECT, record, reject_poison, report_answer
 
@@ -182,7 +182,7 @@ def deliver(tmp_path: Path) -> Deliver:
             last()
 
         path = settings.checkpoint_file
-        with Lock(path), Store(checkpoint, path, settings.rejected_file) as store:
+        with locked(path), Store(checkpoint, path, settings.rejected_file) as store:
             store.about_to_send([row_of(one, START) for one in everything])
             delivery = Delivery(settings, api.open_session, stop or StopSignal(), deadline, report.note)
             for one, answer in delivery.answers(attempts()):

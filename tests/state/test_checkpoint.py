@@ -201,8 +201,6 @@ def test_a_handled_call_is_kept_while_a_poll_can_bring_it_back(kept: bool, uniqu
 def test_a_checkpoint_knows_what_is_watched_and_what_was_handled() -> None:
     checkpoint = Checkpoint(0, 0, 0, {"1.1": Watched(7, 1, "failed")}, {"1.2": Handled(1, 7)})
     assert list(map(checkpoint.knows, ("1.1", "1.2", "1.4"))) == [True, True, False]
-    assert checkpoint.knows_all(["1.1", "1.2"])
-    assert not checkpoint.knows_all(["1.1", "1.4"])
 
 
 def test_a_start_looks_back_for_calls_that_had_begun_by_then() -> None:

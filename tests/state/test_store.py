@@ -19,7 +19,7 @@ from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, render, starting_at
 from vicisync.state.identity import new_calls
 from vicisync.state.load import read_checkpoint
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 from vicisync.state.store import RESERVE, Store
 
 START = 1000
@@ -57,7 +57,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @contextmanager
 def opened(path: Path, checkpoint: Checkpoint = CHECKPOINT) -> Iterator[Store]:
-    with Lock(path), Store(deepcopy(checkpoint), path, path.with_name("rejected.jsonl")) as store:
+    with locked(path), Store(deepcopy(checkpoint), path, path.with_name("rejected.jsonl")) as store:
         yield store
 
 

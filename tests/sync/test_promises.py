@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from vicisync.did_optimizer.delivery import StopSignal
 from vicisync.errors import VicisyncError
 from vicisync.report import Report
 from vicisync.state.checkpoint import starting_at
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 from vicisync.state.store import Store
 from vicisync.sync import run as sync
 from vicisync.sync.run import FAILED_RUNS_TO_REJECT
@@ -104,14 +104,14 @@ class ModelCallLog(CallLog):
         self.world.step()
         return self.world.now
 
-    def pages(self, since: int, knows_all: Callable[[Iterable[str]], bool]) -> Iterator[Page]:
+    def pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
         self.world.step()
         rows = [life for life in self.world.rows() if life.start >= since]
         while len(rows) >= PAGE:
             second = rows[PAGE - 1].start
-            yield _page([life for life in rows if life.start <= second], knows_all)._replace(last_second=str(second))
+            yield _page([life for life in rows if life.start <= second], knows)._replace(last_second=str(second))
             rows = [life for life in rows if life.start > second]
-        yield _page(rows, knows_all)
+        yield _page(rows, knows)
 
     def epoch_of(self, second: str) -> int:
         return int(second)
@@ -135,9 +135,9 @@ class ModelCallLog(CallLog):
         return [_call(life) for life in self.world.rows() if life.uniqueid in uniqueids]
 
 
-def _page(lives: Sequence[Life], knows_all: Callable[[Iterable[str]], bool]) -> Page:
+def _page(lives: Sequence[Life], knows: Callable[[str], bool]) -> Page:
     uniqueids = [life.uniqueid for life in lives]
-    return Page([] if knows_all(uniqueids) else [_sighting(life) for life in lives], set(uniqueids), None)
+    return Page([] if all(map(knows, uniqueids)) else [_sighting(life) for life in lives], set(uniqueids), None)
 
 
 def _sighting(life: Life) -> CallRow:
@@ -225,7 +225,7 @@ class History(RuleBasedStateMachine):
     def _start_at(self, epoch: int) -> None:
         path = self.settings.checkpoint_file
         checkpoint = starting_at(epoch, self.settings.give_up_after)
-        with Lock(path), Store(checkpoint, path, self.settings.rejected_file) as store:
+        with locked(path), Store(checkpoint, path, self.settings.rejected_file) as store:
             store.save()
 
     def teardown(self) -> None:

@@ -34,7 +34,7 @@ from tests.call_rows import NOON, insert, row
 from tests.conftest import run_here
 from vicisync.state.checkpoint import starting_at
 from vicisync.state.load import read_checkpoint
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 from vicisync.state.store import Store
 from vicisync.vicidial.call_log import PAGE
 
@@ -206,7 +206,7 @@ def test_a_reset_while_calls_are_watched_finds_them_again(site: Site, dialer: Di
     life = dialer.begin(agent_call(new_call(NOON), talk=600, rewritten=True))
     at(site, dialer, NOON + 120)
     path = site.checkpoint_file
-    with Lock(path), Store(starting_at(NOON + 130, 28800), path, site.rejected_file) as store:
+    with locked(path), Store(starting_at(NOON + 130, 28800), path, site.rejected_file) as store:
         store.save()
     for epoch in range(NOON + 180, NOON + 900, 60):
         at(site, dialer, epoch)

@@ -11,7 +11,7 @@ from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, Damaged, starting_at
 from vicisync.state.load import read_checkpoint
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 from vicisync.state.store import Store
 
 
@@ -31,7 +31,7 @@ def reset(settings: Settings, to: str | None, say: Callable[[str], None], confir
         raise ConfigError([f"--to: {error}"]) from error
     if epoch > now:
         raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
-    with Lock(settings.checkpoint_file):
+    with locked(settings.checkpoint_file):
         old, was = _old(settings)
         if old and to is None:
             epoch = min(epoch, old.end_epoch)

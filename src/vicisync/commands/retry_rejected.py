@@ -12,7 +12,7 @@ from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
 from vicisync.report import Report, Tally
 from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 from vicisync.state.rejected import add_delivered, forget_delivered, read_rejected
 from vicisync.sync.run import report_answer
 
@@ -27,7 +27,7 @@ def retry_rejected(
     """
     began = time.monotonic()
     tally = Tally()
-    with Lock(settings.checkpoint_file):
+    with locked(settings.checkpoint_file):
         calls, unreadable = read_rejected(settings.rejected_file)
         for number in unreadable:
             report.warning(f"{settings.rejected_file} line {number} holds no call; left as it is")

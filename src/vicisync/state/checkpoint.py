@@ -15,7 +15,8 @@ A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outd
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import quote, unquote
@@ -48,10 +49,6 @@ class Checkpoint:
     def knows(self, uniqueid: str) -> bool:
         """Return whether a row with this id has been seen, and is watched or handled."""
         return uniqueid in self.watching or uniqueid in self.handled
-
-    def knows_all(self, uniqueids: Iterable[str]) -> bool:
-        """Return whether all rows with these ids have been seen."""
-        return all(map(self.knows, uniqueids))
 
     def lag(self, now: int) -> int:
         """Return the lag at the epoch ``now`` as far as the file alone tells, in seconds: at most so much.
@@ -98,9 +95,9 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
     A last line without its newline was torn by a kill and is ignored. Raises Damaged for anything else
     that is not exactly what was written: a guess could skip calls.
     """
-    handwritten = _handwritten(text)
-    if handwritten is not None:
-        return starting_at(handwritten, give_up_after)
+    if "\t" not in text:  # to try it as a time would cost an idle run more than all the rest of this
+        with suppress(ValueError):
+            return starting_at(parse_timestamp(text), give_up_after)
     if not text.strip("\0"):
         raise Damaged("it is empty" if not text else "it holds nothing but NUL bytes")
     epochs: dict[str, int] = {}
@@ -128,15 +125,6 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
 _EPOCHS = ("end_epoch", "ended_after", "looked_until")
 
 
-def _handwritten(text: str) -> int | None:
-    if "\t" in text:
-        return None  # to try it as a time would cost an idle run more than all the rest of this
-    try:
-        return parse_timestamp(text)
-    except ValueError:
-        return None
-
-
 def _handled(word: str, uniqueid: str, start_epoch: str, lead_id: str | None = None) -> tuple[str, Handled]:
     return unescaped(uniqueid), Handled(_number(start_epoch), None if lead_id is None else _number(lead_id), word)
 
@@ -155,18 +143,16 @@ def _number(digits: str) -> int:
 
 def render(checkpoint: Checkpoint) -> str:
     """Write a checkpoint as text; ``parse`` reads it back the same."""
-    return "".join(f"{line}\n" for line in _lines(checkpoint))
-
-
-def _lines(checkpoint: Checkpoint) -> Iterator[str]:
-    yield f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}"
-    yield f"ended_after\t{checkpoint.ended_after}"
-    yield f"looked_until\t{checkpoint.looked_until}"
+    lines = [
+        f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}",
+        f"ended_after\t{checkpoint.ended_after}",
+        f"looked_until\t{checkpoint.looked_until}",
+    ]
     for uniqueid, (lead_id, start_epoch, reason, failed_runs) in checkpoint.watching.items():
         counted = f"{reason}:{failed_runs}" if failed_runs else reason
-        yield f"watching\t{escaped(uniqueid)}\t{lead_id}\t{start_epoch}\t{counted}"
-    for uniqueid, handled in checkpoint.handled.items():
-        yield handled_line(uniqueid, handled)
+        lines.append(f"watching\t{escaped(uniqueid)}\t{lead_id}\t{start_epoch}\t{counted}")
+    lines += [handled_line(uniqueid, handled) for uniqueid, handled in checkpoint.handled.items()]
+    return "\n".join([*lines, ""])
 
 
 def handled_line(uniqueid: str, handled: Handled) -> str:

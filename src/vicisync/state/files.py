@@ -6,7 +6,6 @@ import errno
 import os
 import shlex
 import stat
-from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -54,13 +53,12 @@ def _open(path: Path, flags: int) -> int:
             raise OSError(errno.ELOOP, _IS_A_LINK) from error
         raise
     status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and _is_ours(status):
+        return fd
+    os.close(fd)
     if not stat.S_ISREG(status.st_mode):
-        os.close(fd)
         raise OSError(errno.EINVAL, "it is not a file; move it away, or name another in dids.conf")
-    if not _is_ours(status):
-        os.close(fd)
-        raise OSError(errno.EPERM, f"it belongs to another account; look into it, then remove it or chown {_us()} it")
-    return fd
+    raise OSError(errno.EPERM, f"it belongs to another account; look into it, then remove it or chown {_us()} it")
 
 
 _IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
@@ -76,8 +74,7 @@ def _us() -> str:
 
 def create(path: Path) -> int:
     """Make a new file of mode 0600, in the place of any old one, and give its descriptor, for appending."""
-    with suppress(FileNotFoundError):
-        path.unlink()
+    path.unlink(missing_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | NO_FOLLOW, 0o600)
 
 
@@ -105,14 +102,10 @@ def replace_file(
             os.fchmod(fd, mode)
         os.fsync(fd)
         new.rename(path)
-    except OSError:
-        os.close(fd)
-        new.unlink()
-        raise
-    try:
         fsync_folder(path.parent)
     except OSError:
         os.close(fd)
+        new.unlink(missing_ok=True)
         raise
     return fd
 

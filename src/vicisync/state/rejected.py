@@ -85,18 +85,13 @@ def read_rejected(path: Path) -> Rejected:
 def forget_delivered(path: Path) -> None:
     """Write the file anew without the calls that have got through; lines that hold no call stay as they are."""
     remaining = read_rejected(path).calls
-    lines = [line for line in _lines(path) if line.strip()]
-    kept = [
-        line
-        for line in lines
-        if (entry := _entry(line)) is None or (isinstance(entry, Call) and entry.uniqueid in remaining)
-    ]
-    if kept == lines:
-        return
-    try:
-        os.close(replace_file(path, b"".join(line + b"\n" for line in kept)))
-    except OSError as error:
-        raise CheckpointError(f"Cannot write the rejected file {path}: {error.strerror}") from error
+    lines = [(line, _entry(line)) for line in _lines(path) if line.strip()]
+    kept = [line for line, entry in lines if entry is None or (isinstance(entry, Call) and entry.uniqueid in remaining)]
+    if len(kept) < len(lines):
+        try:
+            os.close(replace_file(path, b"".join(line + b"\n" for line in kept)))
+        except OSError as error:
+            raise CheckpointError(f"Cannot write the rejected file {path}: {error.strerror}") from error
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from vicisync.calls.call import CallRow
 from vicisync.calls.readiness import FAILED, TO_SEND, Watched, lag
@@ -49,9 +48,7 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._release_reserve()
         if self._fd >= 0:
             os.close(self._fd)

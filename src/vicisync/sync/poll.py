@@ -81,7 +81,7 @@ class Poll:
         since = self._begin_at()
         ready, failed, poisoned = self._watched()
         self.failed_before = len(failed) + len(poisoned)
-        for page in self.call_log.pages(since, self.store.checkpoint.knows_all):
+        for page in self.call_log.pages(since, self.store.checkpoint.knows):
             if self.is_over():
                 return
             ready += self._sorted(self._new(page, since))

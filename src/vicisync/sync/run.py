@@ -15,7 +15,7 @@ from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
 from vicisync.state.load import read_checkpoint, read_old_checkpoint
-from vicisync.state.lock import Lock
+from vicisync.state.lock import locked
 from vicisync.state.store import Store
 from vicisync.sync.monitoring import Monitoring
 from vicisync.sync.poll import Poll
@@ -47,7 +47,7 @@ def run(
     tally = Tally()
     with ExitStack() as stack:
         if not dry_run:
-            stack.enter_context(Lock(settings.checkpoint_file))
+            stack.enter_context(locked(settings.checkpoint_file))
             stack.enter_context(Monitoring(settings, report, tally))
         checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
         if checkpoint:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import pymysql
@@ -107,9 +106,7 @@ class CallLog:
         self._limit_statements()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._connection.open:
             self._connection.close()
 
@@ -117,7 +114,7 @@ class CallLog:
         """Return the database's epoch, the only clock that decides about calls."""
         return int(self._read(statements.NOW, {})[0][0])
 
-    def pages(self, since: int, knows_all: Callable[[Iterable[str]], bool]) -> Iterator[Page]:
+    def pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
         """Read what started at or after the epoch ``since``, and some before it, page by page.
 
         A page ends with a whole second, however many calls that holds, so that the next one begins behind it. Rows of
@@ -129,20 +126,20 @@ class CallLog:
             seconds += read
             last = seconds[-1].call_date
             if sum(second.calls for second in seconds) >= PAGE:
-                yield self._page(seconds, knows_all)._replace(last_second=last, first_second=seconds[0].call_date)
+                yield self._page(seconds, knows)._replace(last_second=last, first_second=seconds[0].call_date)
                 seconds = []
             read = self._seconds(statements.NEXT_PAGE, {"after": last, "seconds": SECONDS})
-        yield self._page([*seconds, *read], knows_all)
+        yield self._page([*seconds, *read], knows)
 
     def _seconds(self, sql: str, parameters: Mapping[str, object]) -> list[_Second]:
         return [_Second._make(row) for row in self._read(sql, parameters)]
 
-    def _page(self, seconds: Iterable[_Second], knows_all: Callable[[Iterable[str]], bool]) -> Page:
+    def _page(self, seconds: Iterable[_Second], knows: Callable[[str], bool]) -> Page:
         present: set[str] = set()
         unknown = []
         for second in seconds:
             uniqueids = second.uniqueids()
-            if uniqueids and knows_all(uniqueids):
+            if uniqueids and all(map(knows, uniqueids)):
                 present.update(uniqueids)
             else:
                 unknown.append(second.call_date)
