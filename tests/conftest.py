@@ -27,8 +27,12 @@ from vicisync.settings.settings import Settings, load_settings
 from vicisync.sync import run as sync
 from vicisync.vicidial import call_log
 
-# For a long search by hand: pytest --hypothesis-profile=long tests/test_hostile_input.py
-hypothesis.settings.register_profile("long", max_examples=50_000, deadline=None)
+# On a busy machine an example may take any time. For a long search by hand:
+# pytest --hypothesis-profile=long tests/repository/test_hostile_input.py
+patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("patient", patient)
+hypothesis.settings.register_profile("long", patient, max_examples=50_000)
+hypothesis.settings.load_profile("patient")
 
 _numbers = itertools.count(1)
 
