@@ -6,19 +6,25 @@ import http.server
 import io
 import itertools
 import os
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
 import pytest
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
-from rehearsal.site import Site
+from rehearsal.ports import hold_port
+from rehearsal.site import COMMAND, Site
 from tests.checked_dialer import CheckedDialer
+from vicisync.commands.cli import main
 from vicisync.did_optimizer.delivery import StopSignal
 from vicisync.did_optimizer.session import ApiSession
 from vicisync.errors import VicisyncError
@@ -57,6 +63,13 @@ def api() -> Iterator[DidOptimizer]:
     """A DID Optimizer, well unless told otherwise."""
     with DidOptimizer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> Iterator[int]:
+    """A port of loopback at which nobody listens, nor will."""
+    with hold_port() as holder:
+        yield holder.getsockname()[1]
 
 
 @pytest.fixture
@@ -147,3 +160,25 @@ def run_here(site: Site, *, verbosity: Verbosity = Verbosity.NORMAL) -> Done:
         error = raised
     # Without the time stamp that stands before each line.
     return Done(tally, error, [line.split(" ", 3)[3] for line in output.getvalue().splitlines()])
+
+
+def command_here(site: Site, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command inside this process, as ``site.vicisync`` does in one of its own.
+
+    For what does not depend on how a process begins and ends, as a start costs a third of a second. The same function
+    reads the same arguments, environment and files, and what it writes and exits with is returned.
+    """
+    written = io.BytesIO(), io.BytesIO()
+    stdout, stderr = (io.TextIOWrapper(buffer, encoding="utf-8", write_through=True) for buffer in written)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with (
+        Path(os.devnull).open() as stdin,
+        mock.patch.dict(os.environ, site.environment(**environment), clear=True),
+        mock.patch.multiple(sys, argv=[str(COMMAND), *arguments], stdin=stdin, stdout=stdout, stderr=stderr),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    said = [buffer.getvalue().decode() for buffer in written]
+    return subprocess.CompletedProcess([COMMAND, *arguments], int(ended.value.code or 0), *said)

@@ -1,4 +1,4 @@
-"""TLS on both ways, as the installed command has it: what is not to be trusted gets nothing."""
+"""TLS on both ways: what is not to be trusted gets nothing."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
-from vicisync.settings.security import is_this_machine
+from tests.conftest import command_here
 
 LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -142,13 +142,13 @@ def test_an_api_that_is_not_to_be_trusted_gets_nothing(
     api = serve(offered)
     finish(site)
     site.configure(verify_ssl=str(offered.ca_file))
-    done = site.vicisync("run")
+    done = command_here(site, "run")
     assert 4 == done.returncode
     assert "its certificate is not to be trusted" in done.stderr
     assert re.search(said, done.stderr), done.stderr
     assert not api.posts
     site.configure(verify_ssl="1")
-    assert 4 == site.vicisync("run").returncode
+    assert 4 == command_here(site, "run").returncode
     assert not api.posts
 
 
@@ -164,12 +164,12 @@ def test_without_verification_any_certificate_will_do_and_each_run_that_sends_wa
     )
     for number, arguments in enumerate([["run"], ["run", "-q"], ["run", "-v"]], start=1):
         finish(site)
-        done = site.vicisync(*arguments)
+        done = command_here(site, *arguments)
         assert 0 == done.returncode
         assert 1 == done.stdout.count("⚠")
         assert warning in done.stdout
         assert number * CALLS == len(api.records)
-    quiet = site.vicisync("run").stdout
+    quiet = command_here(site, "run").stdout
     assert "⚠" not in quiet
     assert 1 == len(quiet.splitlines())
 
@@ -189,48 +189,28 @@ def test_a_run_that_sends_in_clear_text_says_so_once_and_a_quiet_minute_does_not
         "⚠ The API key and phone numbers go to 127.1 unencrypted, for anyone on the way to read;"
         " write https:// in api_base_url\n"
     )
-    done = site.vicisync(*arguments)
+    done = command_here(site, *arguments)
     assert (0, 1) == (done.returncode, done.stdout.count("⚠"))
     assert warning in done.stdout
-    site.vicisync("run")
+    command_here(site, "run")
     assert CALLS == len(api.records)
-    assert "⚠" not in site.vicisync("run").stdout
+    assert "⚠" not in command_here(site, "run").stdout
 
 
 def test_rejected_calls_that_are_sent_in_clear_text_are_warned_of(site: Site, api: DidOptimizer) -> None:
     site.api_url = api.url.replace("127.0.0.1", "127.1")
     site.configure()
-    assert "⚠" not in site.vicisync("retry-rejected").stdout
+    assert "⚠" not in command_here(site, "retry-rejected").stdout
     site.rejected_file.parent.mkdir(exist_ok=True)
     fields = ("campaignId", "disposition", "phoneCode", "agentId", "userGroup", "termReason", "comments", "altDial")
     payload = {**dict.fromkeys(fields), "uniqueid": "1.1", "leadId": "1", "listId": None, "phoneNumber": "2125550100"}
     payload |= dict.fromkeys(("duration", "calledCount", "callDate", "startEpoch", "endEpoch", "timestamp"))
     payload["campaignId"] = "C"
     site.rejected_file.write_text(f'{{"why": "", "payload": {json.dumps(payload)}}}\n')
-    assert 1 == site.vicisync("retry-rejected").stdout.count("⚠ The API key and phone numbers go to 127.1 unencrypted")
+    assert 1 == command_here(site, "retry-rejected").stdout.count(
+        "⚠ The API key and phone numbers go to 127.1 unencrypted"
+    )
     assert ["1.1"] == list(api.records)
-
-
-@pytest.mark.parametrize(
-    ("this_machine", "host"),
-    [
-        (True, "localhost"),
-        (True, "LocalHost."),
-        (True, "127.0.0.1"),
-        (True, "127.8.9.10"),
-        (True, "::1"),
-        (False, "localhost.example.com"),
-        (False, "127.0.0.1.example.com"),
-        (False, "10.0.0.5"),
-        (False, "192.168.0.1"),
-        (False, "0.0.0.0"),  # noqa: S104 -- a host that is asked about
-        (False, "did.example.com"),
-        (False, "::"),
-        (False, ""),
-    ],
-)
-def test_only_loopback_is_this_machine(this_machine: bool, host: str) -> None:
-    assert this_machine is is_this_machine(host)
 
 
 # The database
@@ -290,7 +270,7 @@ def test_a_database_that_is_not_to_be_trusted_is_not_read(
     offered = offer(ca, tmp_path)
     secured.show(offered)
     far_site.configure(db_ssl_ca=str(offered.ca_file))
-    done = far_site.vicisync("run")
+    done = command_here(far_site, "run")
     assert 3 == done.returncode
     assert "No TLS with the database at 127.0.0.1:" in done.stderr
     assert "check db_ssl_ca and its certificate" in done.stderr

@@ -17,7 +17,7 @@ import pytest
 from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, answer
 from rehearsal.site import Site
-from tests.conftest import run_here
+from tests.conftest import command_here, run_here
 from tests.limits import umask
 from tests.state.test_last_run import LAST_RUN
 from vicisync.errors import CheckpointError
@@ -210,14 +210,14 @@ def test_a_folder_that_is_open_to_others_is_refused_by_every_command_until_it_is
     site.checkpoint_file.write_text(f"{int(time.time()) - 3600}\n")
     opened(folder)
     before = sorted(folder.iterdir())
-    done = site.vicisync(*arguments)
+    done = command_here(site, *arguments)
     assert 5 == done.returncode
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert before == sorted(folder.iterdir())
     assert not api.posts
     cured(done.stderr)
-    assert 0 == site.vicisync(*arguments).returncode
+    assert 0 == command_here(site, *arguments).returncode
     assert len(api.posts) == (calls if arguments == ("run",) else 0)
 
 
