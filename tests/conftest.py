@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import http.server
 import io
 import itertools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -39,6 +41,20 @@ patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.H
 hypothesis.settings.register_profile("patient", patient)
 hypothesis.settings.register_profile("long", patient, max_examples=50_000)
 hypothesis.settings.load_profile("patient")
+
+
+@functools.cache
+def starts_the_command(file: Path) -> bool:
+    return re.search(r"\bCOMMAND\b|\b(site|guarded)\.(vicisync|start)\(", file.read_text()) is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts the installed command, and begin with what takes long, so that no worker waits for it alone."""
+    for item in items:
+        if starts_the_command(item.path):
+            item.add_marker(pytest.mark.end_to_end)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 _numbers = itertools.count(1)
 

@@ -12,6 +12,8 @@ from tests.limits import as_nobody
 from vicisync.commands.check import schedule
 from vicisync.commands.check.finding import line_of
 
+pytestmark = pytest.mark.not_pyz
+
 OLD = "/opt/did/process-call-results.pl >> /var/log/did-optimizer-sync.log 2>&1\n"
 
 

@@ -24,6 +24,8 @@ from vicisync.state.checkpoint import Watched, render, starting_at
 from vicisync.state.checkpoint_file import CheckpointFile
 from vicisync.state.rejected import add_rejected
 
+pytestmark = pytest.mark.not_pyz
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PERL = "cd /home/na/didapi && /usr/bin/perl process-call-results.pl >> /var/log/did-optimizer-sync.log 2>&1"

@@ -12,6 +12,8 @@ from bench import picture
 from bench.__main__ import main
 from bench.figure import Figure, table
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_smallest_benchmark_runs_to_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It prints a table, and writes results.json with stable keys and the picture."""

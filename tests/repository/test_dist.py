@@ -30,6 +30,8 @@ from rehearsal.dialer import fill
 from rehearsal.site import Site
 from vicisync import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BARE = [str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"), "-I", "-S"]
 """This Python with nothing installed: without a virtual environment, site-packages and a variable's say."""

@@ -19,6 +19,8 @@ from release.dist import KEPT_WHEELS
 from tests.machine import CRON_D, machine, needs_root
 from vicisync.commands.crontab import jobs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 

@@ -19,6 +19,8 @@ from tests.machine import CRON_D, LOG, machine, needs_root
 from vicisync import __version__
 from vicisync.commands.crontab import jobs
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
 

@@ -20,6 +20,7 @@ from pymysql.constants import ER
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
+from rehearsal.ports import hold_port, listening
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, knows_none, row, settings_of
 from tests.conftest import make_settings, run_here
@@ -106,9 +107,7 @@ def broken(use: Callable[[Settings], None], settings: Settings) -> DatabaseError
 
 
 def _nobody_listens(bench: Bench) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        bench.texts["db_port"] = str(probe.getsockname()[1])
+    bench.texts["db_port"] = str(bench.stack.enter_context(hold_port()).getsockname()[1])
 
 
 def _no_such_host(bench: Bench) -> None:
@@ -181,20 +180,13 @@ def _file(suffix: str, damage: Callable[[bytes], bytes]) -> Callable[[Bench], No
 def _listener(greeting: bytes | None) -> Callable[[Bench], None]:
     """Something listens that sends this, or nothing at all, and takes what comes."""
 
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(greeting or b"")
+        while greeting is None and connection.recv(1000):
+            pass
+
     def listen(bench: Bench) -> None:
-        listener = bench.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        bench.texts.update(db_port=str(listener.getsockname()[1]), db_timeout="1")
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.sendall(greeting or b"")
-                while greeting is None and connection.recv(1000):
-                    pass
-
-        server = threading.Thread(target=serve, daemon=True)
-        server.start()
-        bench.stack.callback(server.join)
+        bench.texts.update(db_port=str(bench.stack.enter_context(listening(serve))), db_timeout="1")
 
     return listen
 
