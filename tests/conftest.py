@@ -59,6 +59,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 _numbers = itertools.count(1)
 
 
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """Pytest's, in folders that other accounts may go through; in parallel there is one more of them."""
+    for folder in list(tmp_path.parents)[:3]:
+        if folder.name.startswith(("pytest-", "popen-gw")):  # no other is pytest's own
+            folder.chmod(0o755)
+    return tmp_path
+
+
 @pytest.fixture(scope="session")
 def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A private MariaDB for the whole session; each test has a database of its own on it."""
