@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := python -m pytest -n auto --dist worksteal
 WHICH ?=
 
-.PHONY: help demo test test-all suite chaos bench lint dist test-dist docs clean
+.PHONY: help demo test test-all suite chaos bench lint dist test-dist clean
 
 help:
 	@echo "make demo      an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
@@ -19,7 +19,6 @@ help:
 	@echo "make bench     poll cost, throughput, start and memory beside their baselines: some minutes"
 	@echo "make dist      sdist, wheel and vicisync.pyz into dist/"
 	@echo "make test-dist the suite's end-to-end part against that wheel and vicisync.pyz"
-	@echo "make docs      the man page and bash's completion anew, from the help texts"
 	@echo "make clean     remove what these made"
 
 demo: $(VENV)/ready
@@ -54,10 +53,6 @@ test-dist: dist
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[metrics]"
 	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/$(PYTEST) -m end_to_end
 	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/$(PYTEST) -m "end_to_end and not not_pyz"
-
-docs: $(VENV)/ready
-	$(BIN)/python -m release.man
-	$(BIN)/python -m release.completion
 
 $(VENV)/ready: pyproject.toml rehearsal/set-up
 	rehearsal/set-up "$(PYTHON)" "$(VENV)"

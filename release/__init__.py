@@ -1,1 +1,1 @@
-"""What makes a release: ``make dist`` and ``make docs``."""
+"""What makes a release: ``make dist``."""

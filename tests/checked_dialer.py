@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 
@@ -14,6 +15,12 @@ from vicisync.commands.check import check
 SIGNS = ("✓ ", "⚠ ", "❌ ")
 
 JOB = "* * * * * root {} run >> /var/log/did-optimizer-sync.log 2>&1\n"
+
+
+def lead_everyone_to(folder: Path) -> None:
+    """Open what pytest keeps closed around its folders."""
+    for path in (folder, *list(folder.parents)[:-2]):
+        path.chmod(0o755)
 
 
 class CheckedDialer:
@@ -39,8 +46,23 @@ class CheckedDialer:
         self.cron.write_text(JOB.format(COMMAND))
         self.cron.chmod(0o644)
         self.logrotate.write_text("/var/log/did-optimizer-sync.log {\n    daily\n}\n")
-        with mariadb.connect(database) as connection:
-            fill(connection, 50, int(time.time()) - 5)
+        self.fill(50)
+
+    @property
+    def places(self) -> dict[str, str]:
+        """What may stand in a line, by what a test calls it, for a regular expression."""
+        site = self.site
+        found = {
+            "table": f"{self.database}.vicidial_log", "conf": site.astguiclient_conf, "dids": site.dids_conf,
+            "state": site.checkpoint_file.parent, "rejected": site.rejected_file, "root": self.root, "etc": self.etc,
+            "cron": self.cron,
+        }  # fmt: skip
+        return {name: re.escape(str(place)) for name, place in found.items()}
+
+    def fill(self, calls: int, first_lead: int = 10_000_000) -> None:
+        """Have calls end just now."""
+        with self.site.mariadb.connect(self.database) as connection:
+            fill(connection, calls, int(time.time()) - 2, first_lead=first_lead)
 
     def sql(self, statement: str) -> None:
         """Run a statement on the database, as its root."""

@@ -20,12 +20,11 @@ import pytest
 from rehearsal.site import COMMAND
 
 CRON_D, LOGROTATE_D = "etc/cron.d/vicisync", "etc/logrotate.d/vicisync"
-MAN_PAGE, COMPLETION = "usr/share/man/man1/vicisync.1", "usr/share/bash-completion/completions/vicisync"
 LOG = "var/log/did-optimizer-sync.log"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root installs, and has mounts of his own")
 
-_OWN = ("etc", "run", "var/log", "var/spool/cron", "usr/share/man/man1", "usr/share/bash-completion/completions")
+_OWN = ("etc", "run", "var/log", "var/spool/cron")
 _OF_ETC = (
     "passwd", "group", "shadow", "nsswitch.conf", "pam.d", "security", "login.defs", "environment", "default", "hosts",
     "ld.so.cache", "localtime", "crontab", "resolv.conf", "ssl", "alternatives",

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import re
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicisync.calls.call import Call, CallRow
-from vicisync.report import Report, Tally, Verbosity, counted, printable
-from vicisync.state.checkpoint import Watched
+from vicisync.calls.readiness import Watched
+from vicisync.report import Report, Tally, Verbosity, counted
 
 NOON = 1729771200  # 2024-10-24 12:00:00 UTC
 CALL = Call(
@@ -278,53 +276,6 @@ def test_verbose_tells_why_each_call_waits() -> None:
     )
 
 
-def test_each_line_in_a_log_begins_with_the_time() -> None:
-    log = io.StringIO()
-    Report(log).opening(NOON, 15, 0)
-    lines = log.getvalue().splitlines(keepends=True)
-    stamp = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \+0000) ")
-    stamps = [match[1] for line in lines if (match := stamp.match(line))]
-    assert len(lines) == len(stamps) == 4
-    assert abs(time.time() - time.mktime(time.strptime(stamps[0][:19], "%Y-%m-%d %H:%M:%S"))) < 60
-    assert "".join(stamp.sub("", line) for line in lines) == said(lambda report: report.opening(NOON, 15, 0))
-
-
-def test_a_line_reaches_the_log_in_one_write_and_at_once() -> None:
-    """Several workers report at once, and a kill must not eat what was said."""
-    writes: list[str] = []
-
-    class Log(io.StringIO):
-        def write(self, text: str) -> int:
-            writes.append(text)
-            return len(text)
-
-        def flush(self) -> None:
-            writes.append("flush")
-
-    Report(Log()).warning("so")
-    assert len(writes) == 2
-    assert writes[0].endswith("⚠ so\n")
-    assert writes[1] == "flush"
-
-
-def test_a_log_that_takes_no_more_is_said_so_of_once_and_the_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
-    with Path("/dev/full").open("w", encoding="utf-8") as log:
-        report = Report(log)
-        for _ in range(3):
-            report.warning("so")
-    words = "❌ Cannot write what the run does: No space left on device; it goes on in silence\n"
-    assert ("", words) == capsys.readouterr()
-
-
-def test_where_both_streams_take_no_more_nothing_is_said_and_the_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Path("/dev/full").open("w", encoding="utf-8") as log, Path("/dev/full").open("w", encoding="utf-8") as errors:
-        monkeypatch.setattr(sys, "stderr", errors)
-        report = Report(log)
-        for _ in range(3):
-            report.warning("so")
-        Report(errors).error("It broke")
-
-
 def test_a_masked_phone_number_is_masked_in_the_words_of_the_api_too() -> None:
     said = io.StringIO()
     report = Report(said, show_phone_numbers=False)
@@ -349,23 +300,6 @@ def test_a_masked_phone_number_shows_its_last_four_digits_at_most(shown: str, nu
         lambda report: report.delivered(CALL._replace(phone_number=number), duplicate=False), show_phone_numbers=False
     )
     assert text == f"✓ 1634567890.123: CAMPAIGN001/{shown} → SALE (45s)\n"
-
-
-@pytest.mark.parametrize(
-    ("shown", "text"),
-    [
-        ("plain – ✓ é", "plain – ✓ é"),
-        ("\\n✅ Sync completed", "\n✅ Sync completed"),
-        ("\\r\\t\\x00", "\r\t\0"),
-        ("\\x1b[2J", "\x1b[2J"),
-        ("\\x9b2J", "\x9b2J"),
-        ("\\u202e", "\u202e"),
-        ("\\u2028", "\u2028"),
-        ("\\ud800", "\ud800"),
-    ],
-)
-def test_signs_that_steer_a_terminal_or_break_a_line_are_written_out(shown: str, text: str) -> None:
-    assert shown == printable(text)
 
 
 TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(["\n❌ forged", "\x1b[31m", "\u2028", "\x85", "\ud800"])

@@ -1,24 +1,21 @@
-"""What people read of a run: on a terminal, or in the log with a time stamp before each line.
+"""What people read of a run.
 
 The words are those of the Perl script's log, since operators grep for them: ``Summary:``, ``failed:``, ``❌``.
 """
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol, TextIO
+from typing import TextIO
 
 from vicisync.calls.call import Call, CallRow
-from vicisync.calls.times import LOCAL, local
-from vicisync.state.checkpoint import Watched
+from vicisync.calls.readiness import Watched
+from vicisync.calls.times import local
+from vicisync.output import Output, ProgressBar
 
 BACKLOG = 500
 """Calls above which a terminal shows a bar: more than anyone reads."""
@@ -31,8 +28,6 @@ REASONS = {
     "failed": "did not get through",
 }
 """The checkpoint's reasons for waiting, in words."""
-
-_CLEAR_LINE = "\r\x1b[K"
 
 
 class Verbosity(IntEnum):
@@ -67,23 +62,8 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def printable(text: str) -> str:
-    """Show text of others so that it can neither steer a terminal nor forge a line of the log."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
-
-
-class ProgressBar(Protocol):
-    """What a terminal shows of a backlog."""
-
-    def update(self, n_steps: int) -> None:
-        """Move on by calls that are through."""
-
-    def render_finish(self) -> None:
-        """Leave the bar as it stands."""
-
-
 class Report:
-    """Writes a run's lines to ``stream``; the opening lines wait until there is something to tell.
+    """Tells a run to the people who read ``stream``; the opening lines wait until there is something to tell.
 
     Where ``open_bar`` is given and the stream is a terminal, a backlog is shown as a bar instead of a line a call.
     """
@@ -98,84 +78,54 @@ class Report:
         after_failure: str = "will try again",
         open_bar: Callable[[int], ProgressBar] | None = None,
     ) -> None:
-        self._stream = stream
+        self._output = Output(stream)
         self._verbosity = verbosity
         self._dry_run = dry_run
         self._after_failure = after_failure
         self._show_phone_numbers = show_phone_numbers
-        self._stamped = not stream.isatty()
         self._open_bar = open_bar
-        self._bar: ProgressBar | None = None
 
     def _say(self, line: str, at: Verbosity = Verbosity.NORMAL) -> None:
         if self._verbosity >= at:
-            over_bar = _CLEAR_LINE if self._bar else ""
-            stamp = time.strftime(f"{LOCAL} %z ") if self._stamped else ""
-            with self._silent_on_error():
-                # One write for the whole line, since several workers report at once.
-                self._stream.write(f"{over_bar}{stamp}{printable(line)}\n")
-                self._stream.flush()
-
-    @contextmanager
-    def _silent_on_error(self) -> Iterator[None]:
-        """Go on without a log: its disk is full, or whoever read it has gone; calls are worth more than words."""
-        try:
-            yield
-        except OSError as error:
-            self._fall_silent(error)
-
-    def _fall_silent(self, error: OSError) -> None:
-        send_to_nowhere(self._stream)
-        try:
-            sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")
-            sys.stderr.flush()
-        except OSError:  # both are one file, on one full disk
-            send_to_nowhere(sys.stderr)
+            self._output.line(line)
 
     def opening(self, end_epoch: int, found: int, behind: int) -> None:
-        """Say that there are calls to send: ``found`` now, about ``behind`` more after those."""
+        """Tell that there are calls to send: ``found`` now, about ``behind`` more after those."""
         self._say("🚀 Starting call results sync...")
         self._say("✅ Connected to VICIdial database")
         self._say(f"📅 Last check: {local(end_epoch)}")
         more = f", and about {behind} rows more to look at" if behind else ""
         self._say(f"📞 Found {found} new call results{more}")
-        if found + behind > BACKLOG and self._open_bar and not self._stamped and self._verbosity is Verbosity.NORMAL:
-            with self._silent_on_error():
-                self._bar = self._open_bar(found + behind)
+        if found + behind > BACKLOG and self._open_bar and self._verbosity is Verbosity.NORMAL:
+            self._output.begin_bar(self._open_bar, found + behind)
 
     def note(self, line: str) -> None:
-        """Say something that an operator wants to know of a run that goes on."""
+        """Tell something that an operator wants to know of a run that goes on."""
         self._say(line)
 
     def warning(self, line: str) -> None:
-        """Say something that an operator has to know, quiet or not."""
+        """Tell something that an operator has to know, quiet or not."""
         self._say(f"⚠ {line}", Verbosity.QUIET)
 
     def delivered(self, call: Call, *, duplicate: bool) -> None:
-        """Say that the API has stored a call; in a dry run, that it would be sent."""
-        if self._bar:
-            self._advance()
+        """Tell that the API has stored a call; in a dry run, that it would be sent."""
+        if self._output.advance_bar():
             return
         sign = "→ would send" if self._dry_run else "✓"
         self._say(f"{sign} {self._described(call)}{' (duplicate)' if duplicate else ''}")
 
-    def _advance(self) -> None:
-        if self._bar:
-            with self._silent_on_error():
-                self._bar.update(1)
-
     def failed(self, call: Call, why: str) -> None:
-        """Say that a call did not get through this time."""
+        """Tell that a call did not get through this time."""
         self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; {self._after_failure}", Verbosity.QUIET)
-        self._advance()
+        self._output.advance_bar()
 
     def rejected(self, call: Call, why: str) -> None:
-        """Say that a call went into the rejected file."""
+        """Tell that a call went into the rejected file."""
         self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; rejected", Verbosity.QUIET)
-        self._advance()
+        self._output.advance_bar()
 
     def resending(self, calls: int) -> None:
-        """Say how many rejected calls are sent again."""
+        """Tell how many rejected calls are sent again."""
         self._say(f"📞 Found {counted(calls, 'rejected call')}" if calls else "✅ No rejected calls")
 
     def resent(self, tally: Tally, remaining: int, seconds: float) -> None:
@@ -185,15 +135,15 @@ class Report:
             self._say(f"💾 Left: {counted(remaining, 'rejected call')}" if remaining else "✅ None is left")
 
     def gone(self, uniqueid: str, watched: Watched) -> None:
-        """Say that a watched call's row was deleted before it could be sent."""
+        """Tell that a watched call's row was deleted before it could be sent."""
         self._say(f"⚠ {uniqueid}: gone from vicidial_log; it was watched: {_reason(watched)}")
 
     def never_ended(self, row: CallRow) -> None:
-        """Say that a call is watched no longer, since it never ended."""
+        """Tell that a call is watched no longer, since it never ended."""
         self._say(f"⚠ {row.uniqueid}: never ended; given up, started {local(row.start_epoch)}")
 
     def waiting(self, watching: Mapping[str, Watched]) -> None:
-        """Say which calls wait, and why."""
+        """Tell which calls wait, and why."""
         for uniqueid, watched in watching.items():
             self._say(
                 f"… {uniqueid}: waiting: {_reason(watched)}; started {local(watched.start_epoch)}", Verbosity.VERBOSE
@@ -211,10 +161,7 @@ class Report:
         rejected_file: Path,
     ) -> None:
         """Sum the run up, in one line where there was nothing to do."""
-        if self._bar:
-            with self._silent_on_error():
-                self._bar.render_finish()
-            self._bar = None
+        self._output.end_bar()
         did_something = bool(tally.delivered or tally.failed)
         if did_something and self._dry_run:
             would = f"{counted(tally.delivered, 'call')} would be sent"
@@ -237,7 +184,7 @@ class Report:
             self._say(f"✅ Nothing new since {local(end_epoch)}{f'; waiting: {waiting}' if waiting else ''}")
 
     def _summary(self, tally: Tally, seconds: float) -> None:
-        """Write the line that the seed's operators count by; what most runs have none of is said where there is any."""
+        """Write the line that operators count by; what most runs have none of is told where there is any."""
         further = (
             (tally.duplicates, "duplicate" if tally.duplicates == 1 else "duplicates"),
             (tally.rejected, "rejected"),
@@ -253,7 +200,7 @@ class Report:
         )
 
     def error(self, message: str) -> None:
-        """Return what ended the run, each sentence behind the sign that operators grep for."""
+        """Tell what ended the run, each sentence behind the sign that operators grep for."""
         for line in message.splitlines():
             self._say(f"❌ {line}", Verbosity.QUIET)
 
@@ -276,10 +223,3 @@ class Report:
 def _reason(watched: Watched) -> str:
     words = REASONS.get(watched.reason, watched.reason)
     return f"{words} in {watched.failed_runs} runs" if watched.failed_runs else words
-
-
-def send_to_nowhere(stream: TextIO) -> None:
-    """Let what a stream still holds be flushed: Python would end with exit code 120 over words that it cannot write."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, stream.fileno())
-    os.close(nowhere)

@@ -25,7 +25,7 @@ from tests.checked_dialer import CheckedDialer
 from tests.conftest import make_settings
 from tests.did_optimizer.test_session import wire
 from vicisync.commands.check.api import findings
-from vicisync.commands.check.finding import Severity, line_of
+from vicisync.commands.check.finding import Severity
 
 
 def test_a_refused_key_is_told_with_the_line_that_holds_it_and_without_the_key(dialer: CheckedDialer) -> None:
@@ -119,8 +119,8 @@ def test_a_health_that_is_not_well_or_not_told_does_not_decide_about_the_key(
     assert len(lines) == len(found)
     for line, finding in zip(lines, found):
         start, _, end = line.format(url=server.url).partition(".*")
-        assert line_of(finding).startswith(start)
-        assert line_of(finding).endswith(end)
+        assert str(finding).startswith(start)
+        assert str(finding).endswith(end)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_the_certificate_is_told(
     if line:
         (only,) = found
         assert (Severity.BROKEN, 4) == (only.severity, only.exit_code)
-        assert line_of(only).startswith(f"❌ No answer from {api.url}: {line}")
+        assert str(only).startswith(f"❌ No answer from {api.url}: {line}")
     else:
-        assert (verify != "0") == ("✓ Its certificate is valid" in map(line_of, found))
-        assert "✓ It takes the key" == line_of(found[-1])
+        assert (verify != "0") == ("✓ Its certificate is valid" in map(str, found))
+        assert "✓ It takes the key" == str(found[-1])

@@ -1,7 +1,8 @@
-"""The installed job under a real cron, and its log under a real logrotate."""
+"""Cron's tables: which lines run vicisync and which the old script; and the installed job under a real cron."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -9,10 +10,96 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Callable
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from tests.machine import CRON_D, LOG, Machine, machine, needs_root
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table
+from vicisync.commands.install import shipped
+
+JOB = "/usr/local/bin/vicisync run >> /var/log/did-optimizer-sync.log 2>&1"
+
+
+def found(line: str, job: re.Pattern[str]) -> list[str]:
+    return list(Table(None, line).find(job).values())
+
+
+@pytest.mark.parametrize(
+    ("line", "program"),
+    [
+        pytest.param(f"* * * * * {JOB}", "/usr/local/bin/vicisync", id="in a crontab"),
+        pytest.param(f"* * * * * root {JOB}", "/usr/local/bin/vicisync", id="behind a user"),
+        pytest.param(f"\t 0-59/2  1,2 * jan\tmon   root\t{JOB}\r", "/usr/local/bin/vicisync", id="blanks and names"),
+        pytest.param(f"@hourly root {JOB}", "/usr/local/bin/vicisync", id="a name in place of the five times"),
+        pytest.param(f"-*/5 * * * * root {JOB}", "/usr/local/bin/vicisync", id="openSUSE's minus"),
+        pytest.param("* * * * * vicisync run", "vicisync", id="by PATH"),
+        pytest.param(
+            "* * * * * sleep 30; /o/v/bin/vicisync run -q>>log", "/o/v/bin/vicisync", id="half a minute later"
+        ),
+        pytest.param("* * * * * sleep 30;vicisync run", "vicisync", id="without a blank"),
+        pytest.param("* * * * * cd /opt && ./vicisync  run", "./vicisync", id="after cd"),
+        pytest.param("* * * * * nice -n 10 /usr/bin/vicisync run", "/usr/bin/vicisync", id="behind another program"),
+        pytest.param("* * * * * TZ=UTC vicisync run", "vicisync", id="behind an assignment"),
+        pytest.param("* * * * * flock -n /run/l -c 'vicisync run -q'", "vicisync", id="in a string for a shell"),
+        pytest.param("* * * * * '/opt/a b/vicisync' run", "/opt/a b/vicisync", id="a blank in its path"),
+        pytest.param("* * * * * root /usr/bin/python3.11 -m vicisync run", "/usr/bin/python3.11", id="as a module"),
+        pytest.param("* * * * * python3 -I /opt/vicisync.pyz run", "/opt/vicisync.pyz", id="a pyz, run by python"),
+        pytest.param("* * * * * /opt/vicisync-1.0.0.pyz run", "/opt/vicisync-1.0.0.pyz", id="a pyz"),
+        pytest.param(f"# * * * * * {JOB}", None, id="a comment"),
+        pytest.param(f"  #* * * * * {JOB}", None, id="an indented comment"),
+        pytest.param(f"COMMAND={JOB}", None, id="a setting"),
+        pytest.param(f"'MY COMMAND' = {JOB}", None, id="a quoted setting"),
+        pytest.param("* * * * * vicisync status --json", None, id="another command of it"),
+        pytest.param("* * * * * vicisync runs", None, id="another word"),
+        pytest.param("* * * * * python3 -m http.server", None, id="another module"),
+        pytest.param("", None, id="nothing"),
+    ],
+)
+def test_a_line_that_delivers_is_found_with_its_program(line: str, program: str | None) -> None:
+    assert ([program] if program else []) == found(line, VICISYNC)
+    assert [] == found(line, OLD_SCRIPT)
+
+
+@pytest.mark.parametrize(
+    ("line", "runs"),
+    [
+        ("* * * * * cd /home/na/didapi && /usr/bin/perl process-call-results.pl >> /var/log/x.log 2>&1", True),
+        ("*/5 * * * * root sleep 30 && cd /home/na && /usr/bin/perl process-call-results.pl >> /var/log/x.log", True),
+        ("@hourly /home/na/didapi/process-call-results.pl>>/var/log/sync.log", True),
+        ("* * * * * cd /home/na/didapi; node process-call-results.js", True),
+        ("0 * * * * /usr/bin/nodejs --max-old-space-size=64 /home/na/didapi/process-call-results.js", True),
+        ("* * * * * API_KEY=x flock -n /tmp/l perl -w /opt/process-call-results.pl", True),
+        ("* * * * * bash -lc 'cd /opt && perl process-call-results.pl'", True),
+        ("* * * * * if [ -e /opt/on ]; then perl /opt/process-call-results.pl; fi", True),
+        ("* * * * * (cd /opt; ./process-call-results.pl)", True),
+        ("* * * * * echo '#'; perl process-call-results.pl", True),
+        (f"* * * * * {JOB}", False),
+        ("#* * * * * perl /opt/process-call-results.pl", False),
+        ("SCRIPT=/opt/process-call-results.pl", False),
+        ("* * * * * perl /opt/process-call-results.pl.bak", False),
+        ("* * * * * perl /opt/process-call-results.plx", False),
+        ("* * * * * perl /opt/my-process-call-results.pl", False),
+    ],
+)
+def test_a_line_that_runs_the_old_script_is_found(line: str, runs: bool) -> None:
+    assert runs == bool(found(line, OLD_SCRIPT))
+    assert runs <= (not found(line, VICISYNC))
+
+
+def test_the_shipped_table_has_one_job() -> None:
+    assert {6: "/usr/local/bin/vicisync"} == Table(Path("/etc/cron.d/vicisync"), shipped("cron").decode()).find(
+        VICISYNC
+    )
+
+
+@given(st.text() | st.text(alphabet="vicisyn run'\"-m*/;&|()#\n"))
+def test_no_table_is_too_odd_to_be_read(text: str) -> None:
+    for job in (OLD_SCRIPT, VICISYNC):
+        assert all(1 <= number <= text.count("\n") + 1 for number in Table(None, text).find(job))
 
 
 @contextmanager

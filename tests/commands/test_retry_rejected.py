@@ -25,8 +25,8 @@ from rehearsal.did_optimizer import (
 from rehearsal.site import Site
 from tests.limits import largest_file
 from vicisync.calls.call import Call, payload
-from vicisync.did_optimizer.delivery import FAILURES_BEFORE_OUTAGE
-from vicisync.state.checkpoint_file import CheckpointFile
+from vicisync.did_optimizer.retries import FAILURES_BEFORE_OUTAGE
+from vicisync.state.lock import Lock
 from vicisync.state.rejected import add_delivered, add_rejected, read_rejected
 
 START = 1729785600
@@ -410,7 +410,7 @@ def test_a_signal_ends_it_when_what_got_through_is_out_of_the_file(
 def test_while_a_run_is_at_work_it_touches_nothing(site: Site, api: DidOptimizer) -> None:
     reject(site, call(1))
     before = site.rejected_file.read_bytes()
-    with CheckpointFile(site.checkpoint_file):
+    with Lock(site.checkpoint_file):
         done = site.vicisync("retry-rejected")
     assert 75 == done.returncode
     assert said(done)[-1].startswith("❌ Another run is at work (process ")

@@ -15,7 +15,7 @@ import pytest
 from rehearsal.dialer import Dialer, fill, never_ends, new_call
 from rehearsal.did_optimizer import SUCCESS_FALSE, DidOptimizer
 from rehearsal.site import Site
-from vicisync.state.checkpoint_file import lock_holder
+from vicisync.state.lock import lock_holder
 
 
 def with_calls(site: Site, calls: int = 3, ago: int = 120) -> None:
@@ -61,7 +61,7 @@ def test_before_the_first_run_it_says_that_there_was_none(site: Site) -> None:
     assert [
         f"⚠ No checkpoint yet in {site.checkpoint_file}: the first run makes it",
         "✅ Rejected: none",
-        "⚠ Last run: no word of one",
+        "⚠ Last run: none is known",
     ] == lines(site)
 
 
@@ -95,7 +95,7 @@ def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimize
     with_calls(site)
     api.fault_for = lambda _: SUCCESS_FALSE
     site.vicisync("run")
-    assert f"⚠ Rejected: 3 calls; mend what {site.rejected_file} says, then: vicisync retry-rejected" in lines(site)
+    assert f"⚠ Rejected: 3 calls; fix what {site.rejected_file} says, then: vicisync retry-rejected" in lines(site)
 
 
 def test_without_the_database_it_tells_what_the_files_say(site: Site) -> None:

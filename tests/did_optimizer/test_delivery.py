@@ -1,4 +1,4 @@
-"""Delivery: who is sent when, how often, and what ends a run. The API is scripted; ledger and files are real."""
+"""Delivery: who is sent when, how often, and what ends a run. The API is scripted; store and files are real."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ import pytest
 
 from tests.conftest import make_settings
 from vicisync.calls.call import Call, payload, row_of
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched
 from vicisync.did_optimizer import delivery as module
+from vicisync.did_optimizer import retries
 from vicisync.did_optimizer.answer import Answer, Meaning
-from vicisync.did_optimizer.delivery import FAILED_RUNS_TO_REJECT, FAILURES_BEFORE_OUTAGE, Delivery, StopSignal, backoff
+from vicisync.did_optimizer.delivery import Delivery, StopSignal
+from vicisync.did_optimizer.retries import FAILURES_BEFORE_OUTAGE, Attempt, backoff
 from vicisync.errors import ApiError, CheckpointError, Stopped
 from vicisync.report import Report, Tally
-from vicisync.state.checkpoint import FAILED, TO_SEND, Watched, starting_at
-from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint
-from vicisync.state.ledger import Ledger
+from vicisync.state.checkpoint import starting_at
+from vicisync.state.load import read_checkpoint
+from vicisync.state.lock import Lock
+from vicisync.state.store import Store
+from vicisync.sync.run import FAILED_RUNS_TO_REJECT, record, reject_poison, report_answer
 
 START = 1729785600
 
@@ -117,8 +122,8 @@ class Outcome:
     error: BaseException | None
     tally: Tally
     watching: dict[int, Watched]
-    offered: int
-    """Calls that were taken."""
+    taken: int
+    """Calls that were asked for."""
     lines: list[str]
     rejected: list[dict[str, object]]
 
@@ -140,7 +145,7 @@ Deliver = Callable[..., Outcome]
 
 @pytest.fixture(autouse=True)
 def _tiny_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "backoff", lambda _: 0.001)
+    monkeypatch.setattr(retries, "backoff", lambda _: 0.001)
 
 
 @pytest.fixture
@@ -168,27 +173,34 @@ def deliver(tmp_path: Path) -> Deliver:
         checkpoint = starting_at(START - 1, 0)
         for number, poisoned in failed_runs.items():
             checkpoint.watching[call(number).uniqueid] = Watched(number, START, FAILED, poisoned)
-        tally, stream, offered = Tally(), io.StringIO(), 0
-        with CheckpointFile(settings.checkpoint_file) as file:
-            ledger = Ledger(checkpoint, file, settings.rejected_file)
-            ledger.about_to_send([row_of(one, START) for one in everything])
-            delivery = Delivery(
-                settings, api.open_session, ledger, Report(stream), tally, stop or StopSignal(), deadline
-            )
-            with delivery:
-                while offered < calls and delivery.offer(everything[offered]):
-                    offered += 1
-                last()
-            watching = {watched.lead_id: watched for watched in ledger.watching().values()}
+        tally, stream, taken = Tally(), io.StringIO(), count()
+        report = Report(stream)
+
+        def attempts() -> Iterator[Attempt]:
+            for one in everything:
+                next(taken)
+                yield Attempt(one)
+            last()
+
+        path = settings.checkpoint_file
+        with Lock(path), Store(checkpoint, path, settings.rejected_file) as store:
+            store.about_to_send([row_of(one, START) for one in everything])
+            delivery = Delivery(settings, api.open_session, stop or StopSignal(), deadline, report.note)
+            for one, answer in delivery.answers(attempts()):
+                with delivery.stopped_by_errors():
+                    record(settings, store, one, answer)
+                    report_answer(report, tally, one, answer)
+            reject_poison(settings, delivery, store, report, tally)
+            watching = {watched.lead_id: watched for watched in checkpoint.watching.values()}
             # What was delivered or rejected is on the disk already, should the process be killed now.
-            saved = read_checkpoint(settings.checkpoint_file, 0)
+            saved = read_checkpoint(path, 0)
             assert saved is not None
-            handled = {handled_call.lead_id for handled_call in [*saved.delivered.values(), *saved.rejected.values()]}
+            handled = {past.lead_id for past in [*saved.delivered.values(), *saved.rejected.values()]}
             assert handled == set(range(calls)) - set(watching)
         rejected = settings.rejected_file
         entries = [json.loads(line) for line in rejected.read_text().splitlines()] if rejected.exists() else []
         lines = [line.split(" ", 3)[3] for line in stream.getvalue().splitlines()]
-        return Outcome(delivery.error, tally, watching, offered, lines, entries)
+        return Outcome(delivery.error, tally, watching, next(taken), lines, entries)
 
     return deliver
 
@@ -266,26 +278,21 @@ def test_without_a_call_no_connection_is_opened(deliver: Deliver) -> None:
     assert api.opened == 0
 
 
-def test_no_more_calls_are_taken_than_can_soon_be_sent(deliver: Deliver) -> None:
-    """What waits in memory is bounded, so that a backlog is read from the database as it goes."""
-    go_on = threading.Event()
+def test_no_more_calls_are_unrecorded_than_concurrency_says(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a kill repeats no more than these, and a backlog is read from the database as it goes."""
+    delivered, recorded, most = Store.delivered, count(1), [0]
 
-    def reply(*_: int) -> Answer:
-        go_on.wait(30)
-        return OK
+    def slow_disk(store: Store, uniqueid: str, end_epoch: int) -> None:
+        time.sleep(0.002)
+        most.append(len(api.posts) - next(recorded) + 1)
+        delivered(store, uniqueid, end_epoch)
 
-    api = Api(reply)
-    done: list[Outcome] = []
-    offering = threading.Thread(target=lambda: done.append(deliver(api, 1000)))
-    offering.start()
-    wait_for(lambda: bool(api.posts))
-    time.sleep(0.1)
-    begun = len(api.posts)
-    go_on.set()
-    offering.join()
+    monkeypatch.setattr(Store, "delivered", slow_disk)
+    api = Api(always(OK))
+    done = deliver(api, 100)
 
-    assert begun == 1
-    assert done[0].tally.delivered == 1000
+    assert done.tally.delivered == 100
+    assert max(most) == 4
 
 
 # A call that fails
@@ -293,7 +300,7 @@ def test_no_more_calls_are_taken_than_can_soon_be_sent(deliver: Deliver) -> None
 
 def test_a_failing_call_holds_up_nobody(deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its retry is due in 100 s, and the clock stands still until all others have been sent."""
-    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
+    monkeypatch.setattr(retries, "backoff", lambda _: 100.0)
 
     def reply(number: int, _: int) -> Answer:
         if number == 29:
@@ -345,7 +352,7 @@ def test_a_call_that_can_never_be_stored_is_rejected_and_the_rest_goes_on(delive
 def test_a_retry_that_would_come_too_late_is_left_to_the_next_run(
     deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
+    monkeypatch.setattr(retries, "backoff", lambda _: 100.0)
     api = Api(only(1, ERROR))
 
     done = deliver(api, 3, deadline=clock.now + 50)
@@ -375,7 +382,7 @@ def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver
     assert str(done.error).startswith(f"{ADDRESSED} is down: 5 calls in a row failed, {answer.words}. Nothing is lost")
     assert api.posts == [number for number in range(FAILURES_BEFORE_OUTAGE) for _ in range(3)]
     assert api.max_in_flight == 1
-    assert done.offered < 1000
+    assert done.taken < 10
     assert set(done.watching) == set(range(1000))
     assert all(watched.failed_runs == 0 for watched in done.watching.values())
     assert [done.watching[number].reason for number in (0, 4, 5, 49)] == [FAILED, FAILED, TO_SEND, TO_SEND]
@@ -384,7 +391,7 @@ def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver
 def test_a_long_wait_that_the_api_asks_for_is_told_once_and_a_short_one_is_not(
     deliver: Deliver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LONGEST_BACKOFF", 0.1)
+    monkeypatch.setattr(retries, "LONGEST_BACKOFF", 0.1)
     waits = {1: 0.05, 2: 0.4}
     api = Api(lambda number, tries: too_many(waits[tries]) if number == 0 and tries in waits else OK)
     done = deliver(api, 3)
@@ -417,7 +424,7 @@ def test_many_calls_that_fail_while_others_pass_are_no_outage(
     deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Their retries come when all others are through, and so fail one after the other."""
-    monkeypatch.setattr(module, "backoff", lambda _: 100.0)
+    monkeypatch.setattr(retries, "backoff", lambda _: 100.0)
 
     def reply(number: int, _: int) -> Answer:
         if number == 59:
@@ -513,7 +520,7 @@ def test_a_refusal_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
             together.wait(timeout=30)
             if number == 2:
                 return REFUSED
-            wait_for(lambda: api.closed > 0)  # its worker has gone home
+            time.sleep(0.1)  # the refusal comes first
             if number == 3:
                 return Answer(Meaning.REFUSED, "403 Forbidden")
         return OK
@@ -528,7 +535,7 @@ def test_a_refusal_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
     assert len(api.posts) == 5
 
 
-# Strikes
+# Poison
 
 ALMOST = FAILED_RUNS_TO_REJECT - 1
 
@@ -543,7 +550,7 @@ def refusal_after(passing: int) -> Reply:
     )
 
 
-STRIKES = [
+POISON = [
     pytest.param(only(2, ERROR), 10, 0, 1, id="the first while others pass"),
     pytest.param(only(2, ERROR), 10, ALMOST - 1, ALMOST, id="the ninth"),
     pytest.param(lambda number, _: ERROR if number == 2 else UNSTORABLE, 10, 0, 1, id="one while others are rejected"),
@@ -557,8 +564,8 @@ STRIKES = [
 ]
 
 
-@pytest.mark.parametrize(("reply", "calls", "before", "after"), STRIKES)
-def test_strikes_count_the_runs_in_which_a_call_failed_while_others_passed(
+@pytest.mark.parametrize(("reply", "calls", "before", "after"), POISON)
+def test_failed_runs_count_the_runs_in_which_a_call_failed_while_others_passed(
     deliver: Deliver, reply: Reply, calls: int, before: int, after: int | None
 ) -> None:
     """Call 2 comes with ``before`` and leaves with ``after`` failed_runs, or is watched no longer."""
@@ -569,7 +576,7 @@ def test_strikes_count_the_runs_in_which_a_call_failed_while_others_passed(
         assert (done.tally.rejected, done.rejected) == (0, [])
 
 
-def test_the_tenth_strike_puts_a_call_into_the_rejected_file(deliver: Deliver) -> None:
+def test_the_tenth_failed_run_puts_a_call_into_the_rejected_file(deliver: Deliver) -> None:
     done = deliver(Api(only(2, ERROR)), 10, failed_runs={2: ALMOST})
 
     assert done.error is None
@@ -602,7 +609,7 @@ def test_no_post_begins_after_the_deadline(deliver: Deliver, clock: Clock) -> No
 def test_retries_that_wait_when_time_is_up_are_left_as_failed(
     deliver: Deliver, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "backoff", lambda _: 40.0)
+    monkeypatch.setattr(retries, "backoff", lambda _: 40.0)
     deadline = clock.now + 50
 
     def reply(number: int, _: int) -> Answer:
@@ -648,14 +655,14 @@ def test_an_answer_that_comes_after_it_was_abandoned_changes_nothing(
     deliver: Deliver, hang: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next run may be at work by then."""
-    append = CheckpointFile.append
-    appended: list[str] = []
+    delivered = Store.delivered
+    recorded: list[str] = []
 
-    def noting(file: CheckpointFile, line: str) -> None:
-        appended.append(line)
-        append(file, line)
+    def noting(store: Store, uniqueid: str, end_epoch: int) -> None:
+        recorded.append(uniqueid)
+        delivered(store, uniqueid, end_epoch)
 
-    monkeypatch.setattr(CheckpointFile, "append", noting)
+    monkeypatch.setattr(Store, "delivered", noting)
 
     def reply(number: int, _: int) -> Answer:
         if number == 3:
@@ -668,7 +675,7 @@ def test_an_answer_that_comes_after_it_was_abandoned_changes_nothing(
     hang.set()
     wait_for(lambda: api.closed == api.opened)
 
-    assert len(appended) == 9
+    assert len(recorded) == 9
     assert (done.tally, done.lines) == (tally, lines)
     assert done.error is None
 
@@ -752,14 +759,14 @@ def test_a_session_that_cannot_be_opened_surfaces(deliver: Deliver) -> None:
 
 
 def test_a_disk_that_is_full_stops_the_sending(deliver: Deliver, monkeypatch: pytest.MonkeyPatch) -> None:
-    append, numbers = CheckpointFile.append, count()
+    delivered, numbers = Store.delivered, count()
 
-    def fills_up(file: CheckpointFile, line: str) -> None:
-        append(file, line)
+    def fills_up(store: Store, uniqueid: str, end_epoch: int) -> None:
+        delivered(store, uniqueid, end_epoch)
         if next(numbers) == 4:
             raise CheckpointError("No room for the checkpoint")
 
-    monkeypatch.setattr(CheckpointFile, "append", fills_up)
+    monkeypatch.setattr(Store, "delivered", fills_up)
     api = Api(always(OK))
     done = deliver(api, 100, concurrency="1")
 
@@ -768,7 +775,7 @@ def test_a_disk_that_is_full_stops_the_sending(deliver: Deliver, monkeypatch: py
     assert set(done.watching) == set(range(5, 100))
 
 
-def test_an_error_of_the_look_stops_the_sending_and_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
+def test_an_error_of_the_poll_stops_the_sending_and_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
     """The database went away while calls were being sent."""
     in_flight = threading.Event()
 
@@ -782,8 +789,8 @@ def test_an_error_of_the_look_stops_the_sending_and_lets_what_is_in_flight_finis
         raise LookupError
 
     api = Api(reply)
-    with pytest.raises(LookupError):
-        deliver(api, 4, last=database_gone)
+    done = deliver(api, 1, last=database_gone)
 
-    assert api.posts == [0]
+    assert isinstance(done.error, LookupError)
+    assert (done.tally.delivered, done.watching) == (1, {})
     assert (api.in_flight, api.closed) == (0, api.opened)

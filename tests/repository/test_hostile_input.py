@@ -29,14 +29,15 @@ from rehearsal.ports import listening
 from rehearsal.site import PASSWORD, Site
 from tests.conftest import make_settings
 from vicisync.calls.call import Call
+from vicisync.calls.readiness import Watched
 from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
 from vicisync.did_optimizer.delivery import StopSignal
 from vicisync.did_optimizer.session import ApiSession
 from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import Report, Verbosity
 from vicisync.settings.settings import load_settings
-from vicisync.state.checkpoint import Checkpoint, Handled, Watched, render
-from vicisync.state.checkpoint_file import read_checkpoint, read_old_checkpoint
+from vicisync.state.checkpoint import Checkpoint, Handled, render
+from vicisync.state.load import read_checkpoint, read_old_checkpoint
 from vicisync.state.rejected import read_rejected
 from vicisync.sync import run as sync
 from vicisync.vicidial.call_log import CallLog

@@ -17,7 +17,6 @@ from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from release.dist import KEPT_WHEELS
 from tests.machine import CRON_D, machine, needs_root
-from vicisync.commands.crontab import jobs
 
 pytestmark = pytest.mark.slow
 
@@ -98,8 +97,8 @@ def test_every_command_of_the_readme_does_what_it_says(
             elif line == "vicisync install --replace-old":
                 ran("echo '* * * * * /usr/bin/perl /home/na/didapi/process-call-results.pl' | crontab -")
                 said[line] = ran(line) + ran("crontab -l")
-                (job,) = jobs(server.path(CRON_D).read_text(), with_user=True)
-                ran(job.command)
+                (job,) = re.findall(r"^\* \* \* \* \* root (.*)$", server.path(CRON_D).read_text(), re.MULTILINE)
+                ran(job)
             elif line.startswith("tail -f"):
                 said[line] = ran(f"timeout 1 {line} || test $? = 124")
             elif line.startswith("grep") and "Summary" not in line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from rehearsal.site import Site
 from release.dist import KEPT_WHEELS
 from tests.machine import CRON_D, LOG, machine, needs_root
 from vicisync import __version__
-from vicisync.commands.crontab import jobs
 
 pytestmark = pytest.mark.slow
 
@@ -66,11 +66,14 @@ def test_what_is_released_leaves_a_machine_as_it_was(
 
         before = there()
         ran(*commands[kind], "install")
-        (job,) = jobs(server.path(CRON_D).read_text(), with_user=True)
+        (job,) = re.findall(r"^\* \* \* \* \* root (.*)$", server.path(CRON_D).read_text(), re.MULTILINE)
         ran(*commands[kind], "check")
-        ran("/bin/sh", "-c", job.command, environment={"PATH": "/usr/bin:/bin"})
+        ran("/bin/sh", "-c", job, environment={"PATH": "/usr/bin:/bin"})
         assert 3 == len(api.records)
         assert "✅ Sync completed successfully\n" in server.path(LOG).read_text()
         ran(*commands[kind], "status")
-        ran(*commands[kind], "install", "--uninstall")
+        uninstalled = ran(*commands[kind], "install", "--uninstall")
+        for cure in re.findall("; to remove it: (.*)", uninstalled):
+            ran("/bin/sh", "-c", cure)
+        site.checkpoint_file.parent.rmdir()
         assert before == there()

@@ -9,19 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vicisync.calls.readiness import Readiness
-from vicisync.state.checkpoint import (
-    FAILED,
-    TO_SEND,
-    Checkpoint,
-    Damaged,
-    Handled,
-    Watched,
-    handled_line,
-    parse,
-    render,
-    starting_at,
-)
+from vicisync.calls.readiness import FAILED, TO_SEND, Readiness, Watched
+from vicisync.state.checkpoint import Checkpoint, Damaged, Handled, handled_line, parse, render, starting_at
 
 GIVE_UP_AFTER = 28800
 HEADER = "end_epoch\t1729771200\t2024-10-24 12:00:00\nended_after\t1729767600\nlooked_until\t1729771260\n"

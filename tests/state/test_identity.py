@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicisync.calls.call import CallRow, stem
-from vicisync.calls.readiness import Readiness, Rules
-from vicisync.state.checkpoint import Checkpoint, Handled, Watched
-from vicisync.state.identity import Followed, NewCalls, follow, new_calls, sort_out
+from vicisync.calls.readiness import Watched
+from vicisync.state.checkpoint import Checkpoint, Handled
+from vicisync.state.identity import Followed, NewCalls, follow, new_calls
 
 LEAD = 7
 START = 1000
@@ -34,32 +34,6 @@ def knowing(
     )
 
 
-# What is to be done with each row
-
-
-def test_rows_are_sorted_by_fate_in_the_order_read() -> None:
-    rules = Rules({"INCALL"}, wait_for_disposition=900, give_up_after=28800, ended_after=START)
-    now = START + 100
-    rows = [
-        ready := row("1.1", end=now - 1, status="SALE"),
-        talking := row("1.2", status="INCALL"),
-        wrapping := row("1.3", end=now - 1, status="INCALL"),
-        lost := row("1.4", start=now - 28800),
-        playing := row("1.5", end=now, status="AA"),
-        earlier := row("1.6", end=START, status="SALE"),
-        also_ready := row("1.7", end=now, status="NA"),
-    ]
-    result = sort_out(rows, now, rules)
-    assert [ready, also_ready] == result.ready
-    assert [lost] == result.never_ended
-    assert [earlier] == result.not_ours
-    assert [
-        (talking, Readiness.NOT_ENDED),
-        (wrapping, Readiness.NO_DISPOSITION),
-        (playing, Readiness.MESSAGE_PLAYING),
-    ] == result.waiting
-
-
 # What a page brings
 
 
@@ -71,7 +45,7 @@ def brought_by(rows: list[CallRow], checkpoint: Checkpoint, *unread: str) -> New
 @pytest.mark.parametrize(
     ("is_new", "seen"),
     [
-        pytest.param(True, row("1.1"), id="a stranger"),
+        pytest.param(True, row("1.1"), id="an unseen row"),
         pytest.param(True, row("1.1", start=START), id="it started at the bound"),
         pytest.param(False, row("1.1", start=START - 1), id="it started a second before the bound"),
         pytest.param(False, row("2.1"), id="watched"),
@@ -79,7 +53,7 @@ def brought_by(rows: list[CallRow], checkpoint: Checkpoint, *unread: str) -> New
         pytest.param(False, row("2.3"), id="rejected"),
     ],
 )
-def test_a_newcomer_started_in_time_and_is_not_known(is_new: bool, seen: CallRow) -> None:
+def test_a_new_call_started_in_time_and_is_not_known(is_new: bool, seen: CallRow) -> None:
     checkpoint = knowing(watching={"2.1": watched()}, delivered=("2.2",), rejected=("2.3",))
     assert NewCalls([seen] if is_new else [], {}) == brought_by([seen], checkpoint)
 
@@ -134,7 +108,7 @@ def test_a_vanished_call_excuses_one_row_and_no_twin_of_it(handled: str) -> None
     assert NewCalls([row("5.3")], {"5.1": row("5.2")}) == brought_by(page, checkpoint)
 
 
-def test_a_call_that_is_watched_and_rewritten_comes_as_a_newcomer() -> None:
+def test_a_call_that_is_watched_and_rewritten_comes_as_a_new_call() -> None:
     """Following the watched calls comes first, and takes it before discovery sees it."""
     assert NewCalls([row("5.2")], {}) == brought_by([row("5.2")], knowing(watching={"5.1": watched()}))
 
@@ -144,15 +118,13 @@ def test_a_call_that_is_watched_and_rewritten_comes_as_a_newcomer() -> None:
 
 def test_a_watched_call_is_found_by_its_id() -> None:
     checkpoint = knowing(watching={"5.1": watched()})
-    found = follow(checkpoint.watching, [row("5.1", status="SALE")], [row("5.2")], checkpoint)
+    found = follow([row("5.1", status="SALE")], [row("5.2")], checkpoint)
     assert Followed({"5.1": row("5.1", status="SALE")}, []) == found
 
 
 def test_a_watched_call_is_found_by_its_id_under_another_lead() -> None:
     checkpoint = knowing(watching={"5.1": watched()})
-    assert Followed({"5.1": row("5.1", lead=8)}, []) == follow(
-        checkpoint.watching, [row("5.1", lead=8)], [], checkpoint
-    )
+    assert Followed({"5.1": row("5.1", lead=8)}, []) == follow([row("5.1", lead=8)], [], checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -167,47 +139,47 @@ def test_a_watched_call_is_found_by_its_id_under_another_lead() -> None:
         pytest.param(False, row("5.9"), id="another call of the lead, rejected"),
     ],
 )
-def test_a_watched_call_whose_row_is_gone_is_looked_for_among_strangers_of_its_lead(
+def test_a_watched_call_whose_row_is_gone_is_looked_for_among_unseen_rows_of_its_lead(
     is_it: bool, relative: CallRow
 ) -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.7": watched()}, delivered=("5.8",), rejected=("5.9",))
-    found = follow({"5.1": watched()}, [], [relative], checkpoint)
-    assert (Followed({"5.1": relative}, []) if is_it else Followed({}, ["5.1"])) == found
+    found = follow([row("5.7")], [relative], checkpoint).found
+    assert {"5.7": row("5.7"), **({"5.1": relative} if is_it else {})} == found
 
 
 def test_a_call_delivered_and_then_rewritten_is_not_taken_for_a_watched_one_that_is_gone() -> None:
     checkpoint = knowing(watching={"5.1": watched(start=START - 1)}, delivered=("5.2",))
-    assert Followed({}, ["5.1"]) == follow(checkpoint.watching, [], [row("5.9")], checkpoint)
+    assert Followed({}, ["5.1"]) == follow([], [row("5.9")], checkpoint)
 
 
 def test_of_a_watched_and_a_delivered_call_alike_in_everything_the_watched_one_was_rewritten() -> None:
     """One of the two is gone, nobody can tell which: better sent twice than lost."""
     checkpoint = knowing(watching={"5.1": watched()}, delivered=("5.2",))
-    assert Followed({"5.1": row("5.9")}, []) == follow(checkpoint.watching, [], [row("5.9")], checkpoint)
+    assert Followed({"5.1": row("5.9")}, []) == follow([], [row("5.9")], checkpoint)
 
 
 def test_two_watched_calls_that_were_both_rewritten_take_a_row_each() -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.2": watched()})
     same_lead_rows = [row("5.8"), row("5.9")]
-    found = follow(checkpoint.watching, [], same_lead_rows, checkpoint)
+    found = follow([], same_lead_rows, checkpoint)
     assert {"5.1", "5.2"} == found.found.keys()
     assert same_lead_rows == sorted(found.found.values())
 
 
 def test_two_watched_calls_never_take_the_same_row() -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.2": watched()})
-    assert Followed({"5.1": row("5.9")}, ["5.2"]) == follow(checkpoint.watching, [], [row("5.9")], checkpoint)
+    assert Followed({"5.1": row("5.9")}, ["5.2"]) == follow([], [row("5.9")], checkpoint)
 
 
 def test_of_several_rewritten_rows_the_nearest_start_wins() -> None:
     checkpoint = knowing(watching={"5.1": watched()})
     near, far = row("5.9", start=START + 2), row("5.2", start=START - 3)
-    assert Followed({"5.1": near}, []) == follow(checkpoint.watching, [], [far, near], checkpoint)
+    assert Followed({"5.1": near}, []) == follow([], [far, near], checkpoint)
 
 
 def test_a_watched_call_without_a_row_is_gone() -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.2": watched()})
-    assert Followed({"5.2": row("5.2")}, ["5.1"]) == follow(checkpoint.watching, [row("5.2")], [], checkpoint)
+    assert Followed({"5.2": row("5.2")}, ["5.1"]) == follow([row("5.2")], [], checkpoint)
 
 
 IDS = st.builds("{}.{}".format, st.integers(1, 2), st.integers(1, 4))
@@ -248,7 +220,7 @@ def test_a_rewritten_row_has_a_former_id_that_was_handled_and_is_gone(
 @given(table=ROWS, checkpoint=CHECKPOINTS)
 def test_each_watched_call_is_found_or_gone_and_no_row_serves_two(table: list[CallRow], checkpoint: Checkpoint) -> None:
     by_id = [seen for seen in table if seen.uniqueid in checkpoint.watching]
-    found, gone = follow(checkpoint.watching, by_id, table, checkpoint)
+    found, gone = follow(by_id, table, checkpoint)
     assert sorted(checkpoint.watching) == sorted([*found, *gone])
     assert len(found) == len({seen.uniqueid for seen in found.values()})
     assert all(seen.uniqueid == uniqueid or not checkpoint.knows(seen.uniqueid) for uniqueid, seen in found.items())

@@ -1,7 +1,7 @@
 """The promises, attacked: hypothesis looks for a history of calls, failures and kills that breaks one.
 
-Table, API and clock are models here, because a kill has to fall between two given instructions; decisions, delivery,
-ledger and checkpoint file are the real ones.
+Table, API and clock are models here, because a kill has to fall between two given instructions; decisions, delivery and
+store are the real ones.
 """
 
 from __future__ import annotations
@@ -24,12 +24,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.conftest import make_settings
 from vicisync.calls.call import Call, CallRow, stem
 from vicisync.did_optimizer.answer import Answer, Meaning
-from vicisync.did_optimizer.delivery import FAILED_RUNS_TO_REJECT, StopSignal
+from vicisync.did_optimizer.delivery import StopSignal
 from vicisync.errors import VicisyncError
 from vicisync.report import Report
-from vicisync.state.checkpoint import Checkpoint, starting_at
-from vicisync.state.checkpoint_file import CheckpointFile
+from vicisync.state.checkpoint import starting_at
+from vicisync.state.lock import Lock
+from vicisync.state.store import Store
 from vicisync.sync import run as sync
+from vicisync.sync.run import FAILED_RUNS_TO_REJECT
 from vicisync.vicidial.call_log import CallLog, Page
 
 START = 1_800_000_000
@@ -180,17 +182,17 @@ class ModelSession:
         pass
 
 
-class ModelFile(CheckpointFile):
-    """The real file, killed before, after and in the middle of what it does."""
+class ModelStore(Store):
+    """The real store, killed before, after and in the middle of what it does."""
 
     world: World
 
-    def save(self, checkpoint: Checkpoint) -> None:
+    def save(self) -> None:
         self.world.step()
-        super().save(checkpoint)
+        super().save()
         self.world.step()
 
-    def append(self, line: str) -> None:
+    def _append(self, path: Path, line: str) -> None:
         self.world.step()
         try:
             self.world.step()
@@ -199,7 +201,7 @@ class ModelFile(CheckpointFile):
 
             os.write(self._fd, line[: len(line) // 2].encode())
             raise
-        super().append(line)
+        super()._append(path, line)
         self.world.step()
 
 
@@ -217,10 +219,14 @@ class History(RuleBasedStateMachine):
         self.excused: set[int] = set()
         self.ended_after = START - 1
         self.counter = 0
-        CheckpointFile(self.settings.checkpoint_file)
         self.settings.checkpoint_file.parent.mkdir(exist_ok=True)
-        with CheckpointFile(self.settings.checkpoint_file) as file:
-            file.save(starting_at(START - 1, self.settings.give_up_after))
+        self._start_at(START - 1)
+
+    def _start_at(self, epoch: int) -> None:
+        path = self.settings.checkpoint_file
+        checkpoint = starting_at(epoch, self.settings.give_up_after)
+        with Lock(path), Store(checkpoint, path, self.settings.rejected_file) as store:
+            store.save()
 
     def teardown(self) -> None:
         if hasattr(self, "folder"):
@@ -390,8 +396,7 @@ class History(RuleBasedStateMachine):
     @rule(back=st.sampled_from([0, 60, 600, 3600]))
     def reset(self, back: int) -> None:
         to = self.world.now - back
-        with CheckpointFile(self.settings.checkpoint_file) as file:
-            file.save(starting_at(to, self.settings.give_up_after))
+        self._start_at(to)
         self.ended_after = to
         # A hot key's call that was delivered can still be rewritten, with an end after the reset.
         still_to_end = self.hung_up_by_hot_key()
@@ -402,15 +407,15 @@ class History(RuleBasedStateMachine):
     def _run(self, answers: list[str], steps: int | None) -> None:
         world = self.world
         world.answers, world.steps_to_live, world.posts = answers, steps, 0
-        ModelCallLog.world = ModelFile.world = world
+        ModelCallLog.world = ModelStore.world = world
         stored_before = len(world.stored)
         output = io.StringIO()
         with (
             patch.object(sync, "CallLog", ModelCallLog),
-            patch.object(sync, "CheckpointFile", ModelFile),
-            patch("vicisync.did_optimizer.delivery.backoff", lambda _: 0.0),
+            patch.object(sync, "Store", ModelStore),
+            patch("vicisync.did_optimizer.retries.backoff", lambda _: 0.0),
             patch("vicisync.did_optimizer.delivery.POLL_INTERVAL", 0.001),
-            patch("vicisync.state.ledger.add_rejected", self._add_rejected),
+            patch("vicisync.state.store.add_rejected", self._add_rejected),
         ):
             try:
                 sync.run(self.settings, Report(output), StopSignal(), lambda: ModelSession(world))

@@ -33,7 +33,9 @@ from rehearsal.site import Site
 from tests.call_rows import NOON, insert, row
 from tests.conftest import run_here
 from vicisync.state.checkpoint import starting_at
-from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint
+from vicisync.state.load import read_checkpoint
+from vicisync.state.lock import Lock
+from vicisync.state.store import Store
 from vicisync.vicidial.call_log import PAGE
 
 
@@ -203,8 +205,9 @@ def test_a_clock_set_back_by_some_seconds_sends_nothing_again(site: Site, dialer
 def test_a_reset_while_calls_are_watched_finds_them_again(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
     life = dialer.begin(agent_call(new_call(NOON), talk=600, rewritten=True))
     at(site, dialer, NOON + 120)
-    with CheckpointFile(site.checkpoint_file) as file:
-        file.save(starting_at(NOON + 130, 28800))
+    path = site.checkpoint_file
+    with Lock(path), Store(starting_at(NOON + 130, 28800), path, site.rejected_file) as store:
+        store.save()
     for epoch in range(NOON + 180, NOON + 900, 60):
         at(site, dialer, epoch)
     assert life.final is not None

@@ -27,7 +27,7 @@ from tests.certificates import UNTRUSTED, Offered, valid
 from tests.conftest import make_settings, run_here
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint_file import read_checkpoint
+from vicisync.state.load import read_checkpoint
 from vicisync.vicidial import statements
 from vicisync.vicidial.call_log import CallLog
 
@@ -296,7 +296,10 @@ def test_a_server_that_is_not_to_be_trusted_is_not_read(
         pytest.param(_no_ca, ["db_ssl_ca where it wants TLS"], id="no CA set"),
         pytest.param(
             _login_needs_another_package,
-            ["PyMySQL lacks a part for the way user cron logs in; let it", "'pynacl' package is required"],
+            [
+                "PyMySQL cannot log cron in as the account asks; use mysql_native_password",
+                "'pynacl' package is required",
+            ],
             id="login that needs another package",
         ),
     ],

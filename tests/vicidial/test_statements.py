@@ -13,7 +13,8 @@ from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from tests.call_rows import NOON, insert, row
 from tests.conftest import run_here
-from vicisync.state.checkpoint import Checkpoint, Handled, Watched, render
+from vicisync.calls.readiness import Watched
+from vicisync.state.checkpoint import Checkpoint, Handled, render
 from vicisync.vicidial import statements
 from vicisync.vicidial.call_log import SECONDS
 

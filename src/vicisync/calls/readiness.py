@@ -5,7 +5,7 @@ The facts about rows come from VICIdial 2.14's own scripts.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import NamedTuple
 
@@ -30,7 +30,25 @@ class Readiness(Enum):
 
 
 WAITING = frozenset({Readiness.NOT_ENDED, Readiness.NO_DISPOSITION, Readiness.MESSAGE_PLAYING})
-"""The fates of calls that are watched until they can go."""
+"""Why a call is watched until it can go."""
+
+
+TO_SEND = "to_send"
+"""Reason of a watched call that could go and whose turn did not come, or was cut short."""
+
+FAILED = "failed"
+"""Reason of a watched call that could go and did not get through; the file adds in how many runs others did."""
+
+
+class Watched(NamedTuple):
+    """A call that was seen and is not handled yet."""
+
+    lead_id: int
+    start_epoch: int
+    reason: str
+    """The value of a `Readiness`, or `TO_SEND`, or `FAILED`."""
+    failed_runs: int = 0
+    """Runs in which this call failed while others passed."""
 
 
 class Rules(NamedTuple):
@@ -43,7 +61,7 @@ class Rules(NamedTuple):
 
 
 def readiness(row: CallRow, now: int, rules: Rules) -> Readiness:
-    """Decide what is to be done with a row at ``now``, the database's epoch.
+    """Return what is to be done with a row at ``now``, the database's epoch.
 
     A call can go once it has ended with a disposition that no agent, message or
     transfer will change, or once the wait for that is over.
@@ -67,3 +85,36 @@ def _awaits_disposition(row: CallRow, waiting_statuses: Collection[str]) -> bool
     if row.status == "XFER" and row.comments == "REMOTE":
         return False  # a remote agent has no screen to change it on
     return not row.status or row.status in waiting_statuses
+
+
+def lag(now: int, could_go_since: Iterable[int]) -> int:
+    """Return for how many seconds, at the epoch ``now``, the oldest deliverable call has been waiting.
+
+    ``could_go_since`` has an epoch for each: its end, or for one that had to wait, when that was over.
+    """
+    return max(0, now - min(could_go_since, default=now))
+
+
+class Sorted(NamedTuple):
+    """Rows by what is to be done with them."""
+
+    ready: list[CallRow]
+    waiting: list[tuple[CallRow, Readiness]]
+    never_ended: list[CallRow]
+    not_ours: list[CallRow]
+
+
+def sort_by_readiness(rows: Iterable[CallRow], now: int, rules: Rules) -> Sorted:
+    """Return the rows by their readiness at ``now``, the database's epoch."""
+    result = Sorted([], [], [], [])
+    for row in rows:
+        decided = readiness(row, now, rules)
+        if decided in WAITING:
+            result.waiting.append((row, decided))
+        elif decided is Readiness.READY:
+            result.ready.append(row)
+        elif decided is Readiness.NEVER_ENDED:
+            result.never_ended.append(row)
+        else:
+            result.not_ours.append(row)
+    return result

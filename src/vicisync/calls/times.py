@@ -20,7 +20,7 @@ _FORMS = {10: "%Y-%m-%d", 16: "%Y-%m-%d %H:%M", 19: LOCAL}
 
 
 def local(epoch: float) -> str:
-    """Show an epoch as local wall time, the form in which the seed's operators read and write checkpoints."""
+    """Show an epoch as local wall time, the form that operators of the old Perl script know."""
     return time.strftime(LOCAL, time.localtime(epoch))
 
 

@@ -17,11 +17,12 @@ import click
 
 from vicisync import __version__
 from vicisync.calls.times import local, parse_when
-from vicisync.commands.retry_rejected import resend_rejected
+from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Session, StopSignal
 from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
-from vicisync.report import ProgressBar, Report, Verbosity, counted, printable, send_to_nowhere
+from vicisync.output import ProgressBar, printable, send_to_nowhere
+from vicisync.report import Report, Verbosity, counted
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.sync.run import run as run_once
@@ -173,16 +174,16 @@ def _stop_on_signals() -> StopSignal:
     return stop
 
 
-@commands.command(short_help="Look whether all is set up; change nothing.")
+@commands.command(short_help="Check that all is set up; change nothing.")
 @_conf_options
 def check(dids_conf: Path | None, astguiclient_conf: Path | None) -> int:
-    """Look whether all that a run needs is there, and say what mends what is not. Changes nothing.
+    """Check that all a run needs is there, and say what fixes what is not. Changes nothing.
 
-    One line a finding: ✓ is well, ⚠ deserves a look, ❌ keeps a run from its work.
+    One line a finding: ✓ is well, ⚠ deserves attention, ❌ keeps a run from its work.
     """
-    from vicisync.commands.check import check as look
+    from vicisync.commands.check import check as check_everything
 
-    return look(astguiclient_conf, dids_conf, os.environ, _tell)
+    return check_everything(astguiclient_conf, dids_conf, os.environ, _tell)
 
 
 @commands.command(short_help="Show how things stand.")
@@ -207,9 +208,11 @@ def status(dids_conf: Path | None, astguiclient_conf: Path | None, as_json: bool
 @commands.command("install", short_help="Have cron run it every minute; or take that back.")
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
-@click.option("--uninstall", "take_back", is_flag=True, help="Remove what install made, unless calls wait in it.")
+@click.option(
+    "--uninstall", "take_back", is_flag=True, help="Remove the cron job and the rotation; keep state and log."
+)
 @click.option("--replace-old", is_flag=True, help="Comment out the cron line of the old script.")
-@click.option("--force", is_flag=True, help="Overwrite or remove files that were changed, too.")
+@click.option("--force", is_flag=True, help="Overwrite a cron job or a rotation that differs.")
 def install(
     dids_conf: Path | None,
     astguiclient_conf: Path | None,
@@ -222,6 +225,9 @@ def install(
 
     What is there already stays as it is. The job runs the vicisync that was called for this.
     """
+    from vicisync.commands.install import command_of, uninstall
+    from vicisync.commands.install import install as install_here
+
     if take_back and replace_old:
         raise click.UsageError("--uninstall and --replace-old exclude each other")
     named = _named_files(astguiclient_conf, dids_conf)
@@ -232,20 +238,14 @@ def install(
     # Cron has nothing of our environment, so what stands there does not count.
     files = named.get("--astguiclient-conf"), named.get("--dids-conf")
     if take_back:
-        from vicisync.commands.install.uninstall import STANDARD_STATE, State, uninstall
-
+        settings = None
         try:
-            state = State.of(load_settings(*files, {}))
+            settings = load_settings(*files, {})
         except ConfigError as error:
             for mistake in error.mistakes:
                 tell(f"⚠ {mistake}")
-            state = STANDARD_STATE
-            tell(f"⚠ What install made is looked for in {state.checkpoint_file.parent}")
-        uninstall(state, tell, dry_run=dry_run, force=force)
+        uninstall(settings, tell, dry_run=dry_run)
         return 0
-    from vicisync.commands.install import install as install_here
-    from vicisync.commands.install.shipped import command_of
-
     checkpoint_file = load_settings(*files, {}).checkpoint_file
     command = command_of(sys.argv[0], sys.executable)
     install_here(checkpoint_file, command, named, tell, dry_run=dry_run, force=force, replace_old=replace_old)
@@ -271,7 +271,7 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
     report = Report(
         sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, after_failure="stays rejected"
     )
-    remaining = resend_rejected(settings, report, _stop_on_signals(), _session_of(settings))
+    remaining = resend(settings, report, _stop_on_signals(), _session_of(settings))
     return SOME_REJECTED if remaining else 0
 
 
@@ -288,7 +288,9 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
 def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str | None, yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
     from vicisync.state.checkpoint import Damaged, starting_at
-    from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint
+    from vicisync.state.load import read_checkpoint
+    from vicisync.state.lock import Lock
+    from vicisync.state.store import Store
 
     now = time.time()
     try:
@@ -298,7 +300,7 @@ def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to:
     if epoch > now:
         raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
     settings = load_settings(astguiclient_conf, dids_conf, os.environ)
-    with CheckpointFile(settings.checkpoint_file) as file:
+    with Lock(settings.checkpoint_file):
         old = None
         try:
             old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
@@ -318,7 +320,7 @@ def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to:
             _tell(f"⚠ {warning}")
         if asks and not _is_confirmed():
             return 130
-        file.save(starting_at(epoch, settings.give_up_after))
+        Store(starting_at(epoch, settings.give_up_after), settings.checkpoint_file, settings.rejected_file).save()
     _tell(f"💾 Saved checkpoint: {local(epoch)}")
     return 0
 

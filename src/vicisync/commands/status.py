@@ -8,15 +8,17 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from vicisync.calls.readiness import FAILED, TO_SEND
 from vicisync.calls.times import ago, local
 from vicisync.errors import DatabaseError
 from vicisync.report import REASONS, counted
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import FAILED, TO_SEND, Checkpoint
-from vicisync.state.checkpoint_file import lock_holder, read_checkpoint
+from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
+from vicisync.state.load import read_checkpoint
+from vicisync.state.lock import lock_holder
 from vicisync.state.rejected import read_rejected
-from vicisync.sync.backlog import Backlog, backlog
+from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
 
 
@@ -43,7 +45,7 @@ class Status:
     def lag(self) -> int | None:
         """Seconds by which the oldest call that could go is late; None before the first run.
 
-        Without the database, an estimate from the checkpoint: what was not looked at counts from the last look.
+        Without the database, an estimate from the checkpoint: what was not polled counts from the last poll.
         """
         if self.backlog:
             return self.backlog.lag
@@ -74,7 +76,7 @@ def status_of(settings: Settings) -> Status:
     if checkpoint:
         try:
             with CallLog(settings) as call_log:
-                found = backlog(call_log, checkpoint, settings)
+                found = backlog(settings, call_log, checkpoint)
         except DatabaseError as error:
             database_error = str(error)
     return Status(
@@ -135,7 +137,7 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         yield f"⏳ Waiting: {', '.join(waiting) or 'none'}"
     if status.rejected:
         yield (
-            f"⚠ Rejected: {counted(status.rejected, 'call')}; mend what {status.rejected_file} says,"
+            f"⚠ Rejected: {counted(status.rejected, 'call')}; fix what {status.rejected_file} says,"
             " then: vicisync retry-rejected"
         )
     else:
@@ -147,7 +149,7 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
 
 def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
     if last is None:
-        yield "⚠ Last run: no word of one"
+        yield "⚠ Last run: none is known"
         return
     yield (
         f"{'✅' if last.exit_code == 0 else '❌'} Last run: {local(last.ended)}, {ago(now - last.ended)} ago:"

@@ -21,23 +21,8 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from vicisync.calls.call import stem
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched, lag
 from vicisync.calls.times import LATEST, local, parse_timestamp
-
-TO_SEND = "to_send"
-"""Reason of a watched call that could go and whose turn did not come, or was cut short."""
-
-FAILED = "failed"
-"""Reason of a watched call that could go and did not get through; the file adds in how many runs others did."""
-
-
-class Watched(NamedTuple):
-    """A call that was seen and is not handled yet."""
-
-    lead_id: int
-    start_epoch: int
-    reason: str
-    failed_runs: int = 0
-    """Runs in which this call failed while others passed."""
 
 
 class Handled(NamedTuple):
@@ -64,7 +49,7 @@ class Checkpoint:
         return uniqueid in self.watching or self.was_handled(uniqueid)
 
     def knows_all(self, uniqueids: Iterable[str]) -> bool:
-        """Say so of several rows."""
+        """Return whether all rows with these ids have been seen."""
         return all(map(self.knows, uniqueids))
 
     def was_handled(self, uniqueid: str) -> bool:
@@ -72,17 +57,18 @@ class Checkpoint:
         return uniqueid in self.delivered or uniqueid in self.rejected
 
     def lag(self, now: int) -> int:
-        """Return the seconds by which the oldest call that could go has not gone by the epoch ``now``.
+        """Return the lag at the epoch ``now`` as far as the file alone tells, in seconds: at most so much.
 
-        Calls are dated by their start here, and what was not looked at counts from the last look.
+        Calls are dated by their start, and what no poll has seen counts from ``looked_until``.
         """
-        could_go = [call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED)]
-        return max(0, now - min([self.looked_until, *could_go]))
+        return lag(now, [self.looked_until, *self._deliverable_starts()])
+
+    def _deliverable_starts(self) -> Iterator[int]:
+        return (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED))
 
     def first_left_out_by(self, epoch: int) -> int | None:
         """Return the start of the first call that waits to be sent and that a reset to ``epoch`` may leave out."""
-        could_go = (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED))
-        return min((start for start in could_go if start <= epoch), default=None)
+        return min((start for start in self._deliverable_starts() if start <= epoch), default=None)
 
     def forget_before(self, since: int) -> None:
         """Forget handled calls that no later poll can meet again.
@@ -103,7 +89,7 @@ class Checkpoint:
 def starting_at(epoch: int, give_up_after: int) -> Checkpoint:
     """Return the checkpoint under which what ended after ``epoch`` is delivered.
 
-    The look begins ``give_up_after`` seconds earlier, for calls that had begun by then.
+    The first poll begins ``give_up_after`` seconds earlier, for calls that had begun by then.
     """
     return Checkpoint(end_epoch=epoch, ended_after=epoch, looked_until=max(0, epoch - give_up_after))
 
@@ -113,7 +99,7 @@ class Damaged(ValueError):
 
 
 def parse(text: str, give_up_after: int) -> Checkpoint:
-    """Read a checkpoint, or the single line that the seed's operators write by hand.
+    """Read a checkpoint, or the single line that operators of the old Perl script write by hand.
 
     A last line without its newline was torn by a kill and is ignored. Raises Damaged for anything else
     that is not exactly what was written: a guess could skip calls.

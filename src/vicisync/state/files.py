@@ -23,7 +23,7 @@ def check_folder(folder: Path) -> None:
     if not _is_ours(status):
         raise OSError(errno.EPERM, f"its folder belongs to another account; chown {_us()} {place}")
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        # Of /tmp, which every program needs as it is, no mode is mended.
+        # Of /tmp, which every program needs as it is, no mode is changed.
         cure = "name another in dids.conf" if status.st_mode & stat.S_ISVTX else f"chmod go-w {place}"
         raise OSError(errno.EPERM, f"others can write to its folder {folder}, and put anything in its place; {cure}")
 
@@ -87,15 +87,20 @@ def write_whole(fd: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def replace_file(path: Path, data: bytes, mode: int = 0o600) -> int:
-    """Replace a file in one step and give the new one's descriptor, for appending; raise OSError.
+def replace_file(
+    path: Path, data: bytes, mode: int = 0o600, *, beside: str = "{}.new", owner: tuple[int, int] | None = None
+) -> int:
+    """Replace a file in one step and return the new one's descriptor, for appending; raise OSError.
 
-    Written beside, synced, renamed over, folder synced: at any moment there is the whole old file or the whole new.
+    Written ``beside``, synced, renamed over, folder synced: at any moment there is the whole old file or the whole new.
+    ``owner`` is its user and group id; without it, the file is ours.
     """
-    new = path.with_name(path.name + ".new")
+    new = path.with_name(beside.format(path.name))
     fd = create(new)
     try:
         write_whole(fd, data)
+        if owner:
+            os.fchown(fd, *owner)
         if mode != 0o600:
             os.fchmod(fd, mode)
         os.fsync(fd)

@@ -1,38 +1,16 @@
-"""Whom to watch, whom to send: decisions over what a poll has read. Pure."""
+"""The identity of calls: the same call before and after VICIdial has rewritten its uniqueid. Pure.
+
+At hang-up VICIdial may rewrite the part of a uniqueid behind the dot; lead, start and the part before the dot stay.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, stem
-from vicisync.calls.readiness import WAITING, Readiness, Rules, readiness
-from vicisync.state.checkpoint import Checkpoint, Watched
-
-
-class Sorted(NamedTuple):
-    """Rows by what is to be done with them."""
-
-    ready: list[CallRow]
-    waiting: list[tuple[CallRow, Readiness]]
-    never_ended: list[CallRow]
-    not_ours: list[CallRow]
-
-
-def sort_out(rows: Iterable[CallRow], now: int, rules: Rules) -> Sorted:
-    """Decide each row's readiness at ``now``, the database's epoch."""
-    result = Sorted([], [], [], [])
-    for row in rows:
-        decided = readiness(row, now, rules)
-        if decided in WAITING:
-            result.waiting.append((row, decided))
-        elif decided is Readiness.READY:
-            result.ready.append(row)
-        elif decided is Readiness.NEVER_ENDED:
-            result.never_ended.append(row)
-        else:
-            result.not_ours.append(row)
-    return result
+from vicisync.calls.readiness import Watched
+from vicisync.state.checkpoint import Checkpoint
 
 
 class NewCalls(NamedTuple):
@@ -40,11 +18,11 @@ class NewCalls(NamedTuple):
 
     unknown: list[CallRow]
     rewritten: dict[str, CallRow]
-    """Calls that were handled before VICIdial rewrote their id, by that former id."""
+    """Rows of calls that were handled before VICIdial rewrote their id, by that former id."""
 
 
 def new_calls(rows: Iterable[CallRow], present: Collection[str], checkpoint: Checkpoint, since: int) -> NewCalls:
-    """Pick the rows of a page that started at or after the epoch ``since`` and have not been seen before.
+    """Return the rows of a page that started at or after the epoch ``since`` and have not been seen before.
 
     ``present`` are the ids of all that the page has. With a hot key the disposition can be final before the hang-up
     rewrites the uniqueid: such a call went out under its former id, whose row is gone, and must not go twice.
@@ -58,9 +36,9 @@ def new_calls(rows: Iterable[CallRow], present: Collection[str], checkpoint: Che
 def _rewritten_after_handled(
     unknown: Collection[CallRow], present: Collection[str], checkpoint: Checkpoint
 ) -> dict[str, CallRow]:
-    """Find the unknown rows whose calls were handled under an id that is not ``present`` any more; by that id.
+    """Return the unknown rows whose calls were handled under an id that is not ``present`` any more, by that id.
 
-    A vanished call excuses one row, of the same stem, lead and start.
+    A vanished call explains one row, of the same stem, lead and start.
     """
     if not unknown:
         return {}
@@ -85,13 +63,11 @@ class Followed(NamedTuple):
     gone: list[str]
 
 
-def follow(
-    watching: Mapping[str, Watched], rows: Iterable[CallRow], same_lead_rows: Iterable[CallRow], checkpoint: Checkpoint
-) -> Followed:
-    """Find each watched call again: by its id in ``rows``, or rewritten among the rows of the same leads.
+def follow(rows: Iterable[CallRow], same_lead_rows: Iterable[CallRow], checkpoint: Checkpoint) -> Followed:
+    """Return where each watched call is now: in ``rows`` by its id, or rewritten among the rows of the same leads.
 
-    VICIdial rewrites a uniqueid behind the dot only. A relative that is known already is another call; so is one that
-    was known under a former id, unless it started in the very second of the watched call: better twice than lost.
+    A row of the same lead that is known already is another call; so is one that was known under a former id, unless it
+    started in the very second of the watched call: better twice than lost.
     """
     present = {row.uniqueid: row for row in rows}
     same_lead_rows = list(same_lead_rows)
@@ -99,7 +75,7 @@ def follow(
     here = {row.uniqueid for row in same_lead_rows}
     known_formerly = set(_rewritten_after_handled(unseen_rows, here, checkpoint).values())
     result = Followed({}, [])
-    for uniqueid, watched in watching.items():
+    for uniqueid, watched in checkpoint.watching.items():
         row = present.get(uniqueid) or _rewritten(uniqueid, watched, unseen_rows, known_formerly)
         if row is None:
             result.gone.append(uniqueid)

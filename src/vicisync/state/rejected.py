@@ -1,4 +1,4 @@
-"""The rejected file: calls that can never be stored, one JSON line each, kept for a person to look at and mend.
+"""The rejected file: calls that can never be stored, one JSON line each, kept for a person to look at and fix.
 
 ``{"when": …, "why": …, "payload": {…}}`` is a rejected call; ``{"when": …, "delivered": "<uniqueid>"}`` says that it
 got through later. What a crash leaves behind: whole lines, each on the disk before its call counts as handled, and

@@ -1,37 +1,37 @@
-"""The run: look, wait or send, remember."""
+"""The run: ask what can go, send it, record what came of it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 
-from vicisync.calls.call import CallRow, row_of
+from vicisync.calls.call import Call, payload
 from vicisync.calls.times import local
+from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
 from vicisync.errors import CheckpointError
 from vicisync.report import Report, Tally
-from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import FAILED, Checkpoint, starting_at
-from vicisync.state.checkpoint_file import CheckpointFile, read_checkpoint, read_old_checkpoint
-from vicisync.state.identity import sort_out
-from vicisync.state.ledger import Ledger
+from vicisync.state.checkpoint import Checkpoint, starting_at
+from vicisync.state.load import read_checkpoint, read_old_checkpoint
+from vicisync.state.lock import Lock
+from vicisync.state.store import Store
 from vicisync.sync.monitoring import Monitoring
-from vicisync.vicidial.call_log import CallLog, Page
+from vicisync.sync.poll import Poll
+from vicisync.vicidial.call_log import CallLog
 
 FIRST_RUN_LOOKS_BACK = 3600
 """Seconds before now after which calls of the very first run must have ended."""
 
-CLOCK_TOLERANCE = 60
-"""Seconds that the database's clock may step back unnoticed; VICIdial itself tolerates 8."""
+FAILED_RUNS_TO_REJECT = 10
+"""Runs in which a call may fail while others pass; the API answers 500 also for rows that it can never store."""
 
 
 def run(
     settings: Settings,
     report: Report,
-    stop: StopSignal,
+    stop_signal: StopSignal,
     open_session: Callable[[], Session],
     *,
     dry_run: bool = False,
@@ -43,50 +43,86 @@ def run(
     where the run could not do all, after saving what it did.
     """
     began = time.monotonic()
+    deadline = began + (settings.max_runtime or float("inf"))
     tally = Tally()
     with ExitStack() as stack:
-        file = None
         if not dry_run:
-            file = stack.enter_context(CheckpointFile(settings.checkpoint_file))
+            stack.enter_context(Lock(settings.checkpoint_file))
             stack.enter_context(Monitoring(settings, report, tally))
         checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
         if checkpoint:
             tally.lag = checkpoint.lag(int(time.time()))  # the database's clock may be out of reach
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
-        ledger = Ledger(checkpoint or _first_checkpoint(settings, now, report), file, settings.rejected_file)
-        deadline = began + (settings.max_runtime or float("inf"))
-        delivery = Delivery(settings, open_session, ledger, report, tally, stop, deadline)
-        ended_by: BaseException | None = None
-        looked_at_all = False
-        try:
-            with delivery:
-                looked_at_all = _Look(settings, call_log, ledger, report, tally, delivery, now, limit).look_and_send()
-        except Exception as error:  # noqa: BLE001 -- raised below, when what was done has been saved and told
-            ended_by = error
-        ended_by = ended_by or delivery.error
-        if not isinstance(ended_by, CheckpointError):
-            ledger.save()
-        watching = ledger.watching()
-        tally.waiting = len(watching)
-        tally.lag = ledger.lag(now)
+        checkpoint = checkpoint or _first_checkpoint(settings, now, report)
+        path = None if dry_run else settings.checkpoint_file
+        store = stack.enter_context(Store(checkpoint, path, settings.rejected_file))
+        delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)
+        poll = Poll(settings, call_log, store, report, tally, now, delivery.is_over)
+
+        for call, answer in delivery.answers(poll.calls(limit)):
+            with delivery.stopped_by_errors():
+                record(settings, store, call, answer)
+                report_answer(report, tally, call, answer)
+        error = delivery.error
+        if not isinstance(error, CheckpointError):
+            reject_poison(settings, delivery, store, report, tally)
+            store.save()
+
+        tally.waiting = len(checkpoint.watching)
+        tally.lag = store.lag(now, looked_at_all=poll.looked_at_all)
         tally.poll_seconds = call_log.seconds
-        report.waiting(watching)
         report.end(
-            ledger.end_epoch,
-            watching,
+            checkpoint.end_epoch,
+            checkpoint.watching,
             tally,
             time.monotonic() - began,
-            ended_well=ended_by is None,
-            looked_at_all=looked_at_all and not delivery.has_left_any,
+            ended_well=error is None,
+            looked_at_all=poll.looked_at_all,
             rejected_file=settings.rejected_file,
         )
-        if ended_by:
-            raise ended_by
+        if error:
+            raise error
     return tally
 
 
+def record(settings: Settings, store: Store, call: Call, answer: Answer) -> None:
+    """Write down what became of a call; raises CheckpointError."""
+    if answer.meaning is Meaning.DELIVERED:
+        store.delivered(call.uniqueid, call.end_epoch or 0)
+    elif answer.meaning is Meaning.REJECTED:
+        store.rejected(call.uniqueid, answer.words, payload(call, settings.dispositions))
+    else:
+        store.failed(call.uniqueid)
+
+
+def report_answer(report: Report, tally: Tally, call: Call, answer: Answer) -> None:
+    """Count what became of a call, and tell it."""
+    if answer.meaning is Meaning.DELIVERED:
+        tally.delivered += 1
+        tally.duplicates += answer.duplicate
+        report.delivered(call, duplicate=answer.duplicate)
+        return
+    tally.failed += 1
+    if answer.meaning is Meaning.REJECTED:
+        tally.rejected += 1
+        report.rejected(call, answer.words)
+    else:
+        report.failed(call, answer.words)
+
+
+def reject_poison(settings: Settings, delivery: Delivery, store: Store, report: Report, tally: Tally) -> None:
+    """Reject what keeps failing while others pass; an API that is down or refuses us counts against no call."""
+    for call, answer in delivery.failed_while_others_passed:
+        if store.count_failed_run(call.uniqueid) >= FAILED_RUNS_TO_REJECT:
+            why = f"failed in {FAILED_RUNS_TO_REJECT} runs while others passed; last: {answer.words}"
+            store.rejected(call.uniqueid, why, payload(call, settings.dispositions))
+            tally.rejected += 1
+            report.rejected(call, why)
+
+
 def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoint:
+    """Return where the very first run begins: where the old Perl script stopped, or an hour ago."""
     old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
     if old:
         report.note(
@@ -97,114 +133,3 @@ def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoin
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
     report.note(f"📅 First run: delivering what ended after {local(first.ended_after)}, an hour ago")
     return first
-
-
-@dataclass
-class _Look:
-    """One look through the table, and what it works with."""
-
-    settings: Settings
-    call_log: CallLog
-    ledger: Ledger
-    report: Report
-    tally: Tally
-    delivery: Delivery
-    now: int
-    left: int | None
-    """How many calls may still be sent; None is no limit."""
-
-    def look_and_send(self) -> bool:
-        """Go through the watched calls, then page by page through what is new, sending as it goes.
-
-        False where the run is over before all has been looked at.
-        """
-        since = self._begin_at()
-        ready, failed, poisoned = self._watched()
-        announced = False
-        for page in self.call_log.pages(since, self.ledger.knows_all):
-            if self.delivery.is_over():
-                return False
-            ready += self._sorted(self.ledger.new_calls(page.rows, page.present, since))
-            if not announced and (ready or failed):
-                behind = self.call_log.count_after(page.last_second) if page.last_second else 0
-                self.report.opening(self.ledger.end_epoch, len(ready) + len(failed) + len(poisoned), behind)
-                for security_warning in security_warnings(self.settings):
-                    self.report.warning(security_warning)
-                announced = True
-            if not self._send(ready):
-                return False
-            self._looked_through(page)
-            ready = []
-        # What failed before comes last and holds up nobody. What failed while others passed is tried in company only:
-        # alone, it could not be told from an outage.
-        if not self._send(failed, failed_before=True):
-            return False
-        if poisoned and self.delivery.has_passed_any() and not self._send(poisoned, failed_before=True):
-            return False
-        return not self.delivery.is_over()
-
-    def _begin_at(self) -> int:
-        back = self.ledger.looked_until - self.now
-        if back > CLOCK_TOLERANCE:
-            self.report.warning(
-                f"The database's clock went back by {back} s; calls since {local(self.now - self.settings.overlap)}"
-                " are looked at again, and some may be sent twice"
-            )
-            self.ledger.looked(self.now, self.settings.overlap)
-        return self.ledger.looked_until - self.settings.overlap
-
-    def _looked_through(self, page: Page) -> None:
-        until = self.now
-        if page.last_second:
-            until = min(until, self.call_log.epoch_of(page.last_second))
-            if until > self.ledger.looked_until:
-                until -= self.call_log.ahead(page)
-        self.ledger.looked(max(until, self.ledger.looked_until), self.settings.overlap)
-
-    def _watched(self) -> tuple[list[CallRow], list[CallRow], list[CallRow]]:
-        """Find the watched calls again; give those that can go.
-
-        Apart from them, those that have failed before, and those that did so while others passed.
-        """
-        watching = self.ledger.watching()
-        found, gone = self.ledger.follow(watching, *self.call_log.again(watching))
-        for uniqueid in gone:
-            self.tally.gone += 1
-            self.report.gone(uniqueid, watching[uniqueid])
-            self.ledger.drop(uniqueid)
-        before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
-        ready: list[CallRow] = []
-        failed: list[CallRow] = []
-        poisoned: list[CallRow] = []
-        for row in self._sorted(found.values()):
-            watched = before[row.uniqueid]
-            (poisoned if watched.failed_runs else failed if watched.reason == FAILED else ready).append(row)
-        return ready, failed, poisoned
-
-    def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
-        """Watch what has to wait and drop what needs nothing more; give what can go."""
-        ready, waiting, never_ended, not_ours = sort_out(rows, self.now, self.settings.rules(self.ledger.ended_after))
-        for row, reason in waiting:
-            self.ledger.watch(row, reason)
-        for row in never_ended:
-            self.tally.never_ended += 1
-            self.report.never_ended(row)
-        for row in never_ended + not_ours:
-            self.ledger.drop(row.uniqueid)
-        return ready
-
-    def _send(self, ready: list[CallRow], *, failed_before: bool = False) -> bool:
-        """Hand over what can go, in batches; False when no more are taken."""
-        wanted = ready if self.left is None else ready[: self.left]
-        for start in range(0, len(wanted), self.settings.batch_size):
-            batch = {row.uniqueid: row for row in wanted[start : start + self.settings.batch_size]}
-            # From here on they are watched: one that is rewritten before it is read whole will be followed.
-            self.ledger.about_to_send(batch.values())
-            for call in self.call_log.whole(list(batch)):
-                row = row_of(call, batch[call.uniqueid].start_epoch)
-                # Read whole, a call may turn out to have changed since the poll.
-                if self._sorted([row]) and not self.delivery.offer(call, failed_before=failed_before):
-                    return False
-        if self.left is not None:
-            self.left -= len(wanted)
-        return len(wanted) == len(ready)

@@ -18,7 +18,6 @@ from pymysql.constants import ER
 from vicisync.calls.call import Call, CallRow
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import Watched
 from vicisync.vicidial import statements
 from vicisync.vicidial.errors import explained
 
@@ -29,7 +28,7 @@ SECONDS = 120
 """Seconds, of those with calls in them, that one statement reads: of a busy dialer 1,000 calls, 2 ms of table lock."""
 
 AT_ONCE = 500
-"""Ids that one look-up names."""
+"""Ids that one statement names."""
 
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
@@ -173,12 +172,11 @@ class CallLog:
         """Read all rows of these leads."""
         return _call_rows(self._read_in_parts(statements.BY_LEAD, lead_ids, AT_ONCE))
 
-    def again(self, watching: Mapping[str, Watched]) -> tuple[list[CallRow], list[CallRow]]:
-        """Read watched calls again: their rows, and of those whose id is gone all rows of their leads."""
-        rows = self.by_uniqueid(list(watching))
+    def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
+        """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads."""
+        rows = self.by_uniqueid(list(leads))
         here = {row.uniqueid for row in rows}
-        leads = {watched.lead_id for uniqueid, watched in watching.items() if uniqueid not in here}
-        return rows, self.by_lead(sorted(leads))
+        return rows, self.by_lead(sorted({lead for uniqueid, lead in leads.items() if uniqueid not in here}))
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""

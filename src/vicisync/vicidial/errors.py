@@ -23,7 +23,7 @@ _ADVICE = (
     ([CR.CR_CONN_HOST_ERROR], "Cannot reach the database at {place}; is it running (systemctl status mariadb)?"),
     ([CR.CR_SERVER_HANDSHAKE_ERR], "What listens at {place} is no MariaDB; check VARDB_server and VARDB_port"),
     ([CR.CR_SSL_CONNECTION_ERROR], "No TLS with the database at {place}; check db_ssl_ca and its certificate"),
-    ([CR.CR_AUTH_PLUGIN_ERR], "PyMySQL lacks a part for the way user {user} logs in; let it log in by mere password"),
+    ([CR.CR_AUTH_PLUGIN_ERR], "PyMySQL cannot log {user} in as the account asks; use mysql_native_password"),
     (_NO_LOGIN, "The database at {place} refuses user {user}; check VARDB_pass, or db_ssl_ca where it wants TLS"),
     (_NO_GRANT, "As the database's root: GRANT SELECT ON {table} TO '{user}'@'…'; or correct VARDB_database"),
     (_NO_TABLE, "There is no {table} such as VICIdial makes; check VARDB_database"),

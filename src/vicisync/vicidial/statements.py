@@ -15,7 +15,7 @@ SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(c
        CAST(COALESCE(end_epoch, 0) AS UNSIGNED), COALESCE(status, ''), COALESCE(comments, '')
   FROM vicidial_log"""
 
-# Nearly all rows of a look are known: 600 lists of ids cost vicisync a tenth of what 5,000 rows do. Number and length
+# Nearly all rows of a poll are known: 600 lists of ids cost vicisync a tenth of what 5,000 rows do. Number and length
 # tell whether a list is whole: the server cuts a long one short (group_concat_max_len), and an id may hold a comma.
 _SECONDS = """
 SELECT CAST(call_date AS CHAR), COUNT(*), CAST(SUM(CHAR_LENGTH(uniqueid)) AS UNSIGNED), GROUP_CONCAT(uniqueid)

@@ -42,7 +42,7 @@ def zones(seconds_apart: Sequence[int | None], zone: str, overlap: int) -> Itera
         if -min(behind) <= overlap:
             yield warning(f"{hours}; the overlap of {overlap} s finds them, and each run reads that much more", cure)
         else:
-            # Of what a run has looked for, it reads what is newer than the last look by call_date, less the overlap.
+            # Of what a run has looked for, it reads what is newer than the last poll by call_date, less the overlap.
             until_then = f"until then, in [vicisync]: overlap={min(86400, 600 - min(behind))}"
             yield broken(DatabaseError.exit_code, f"{hours}; runs do not find such calls", f"{cure}; {until_then}")
     if ahead:

@@ -20,35 +20,34 @@ _SECRET = ("db_password", "api_key")
 
 
 def files(astguiclient_conf: Path | None, dids_conf: Path | None, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Look at both files: whether they are there, and who else may read or write them.
+    """Check both files: whether they are there, and who else may read or write them.
 
     One that cannot be read, or is named and does not exist, is told by `mistakes`.
     """
     vicidial = Path(astguiclient_conf or environ.get("VICISYNC_ASTGUICLIENT_CONF") or ASTGUICLIENT_CONF)
-    if status := _status(vicidial):
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o022:  # being read by all is VICIdial's own way: its web pages log in with this file
-            yield warning(f"{vicidial} can be written to by others (mode {mode:04o})", f"chmod go-w {vicidial}")
-        else:
-            yield fine(f"{vicidial} is there, mode {mode:04o}")
-    elif vicidial == ASTGUICLIENT_CONF:
-        yield fine(f"{vicidial} does not exist: db_* of dids.conf count, or their defaults")
+    if (mode := _mode(vicidial)) is None:
+        if vicidial == ASTGUICLIENT_CONF:
+            yield fine(f"{vicidial} does not exist: db_* of dids.conf count, or their defaults")
+    elif mode & 0o022:  # being read by all is VICIdial's own way: its web pages log in with this file
+        yield warning(f"{vicidial} can be written to by others (mode {mode:04o})", f"chmod go-w {vicidial}")
+    else:
+        yield fine(f"{vicidial} is there, mode {mode:04o}")
 
     dids = Path(dids_conf or environ.get("VICISYNC_DIDS_CONF") or DIDS_CONF)
-    if status := _status(dids):
-        mode = stat.S_IMODE(status.st_mode)
-        if mode & 0o027:
-            what = "read" if mode & 0o007 else "written to"
-            yield warning(f"{dids} holds the key, and can be {what} by others (mode {mode:04o})", f"chmod 600 {dids}")
-        else:
-            yield fine(f"{dids} is there, mode {mode:04o}")
-    elif dids == DIDS_CONF:
-        yield warning(f"{dids} does not exist", f"install -m 600 /dev/null {dids}, and write api_key=YOUR_KEY into it")
+    if (mode := _mode(dids)) is None:
+        if dids == DIDS_CONF:
+            cure = f"install -m 600 /dev/null {dids}, and write api_key=YOUR_KEY into it"
+            yield warning(f"{dids} does not exist", cure)
+    elif mode & 0o027:
+        what = "read" if mode & 0o007 else "written to"
+        yield warning(f"{dids} holds the key, and can be {what} by others (mode {mode:04o})", f"chmod 600 {dids}")
+    else:
+        yield fine(f"{dids} is there, mode {mode:04o}")
 
 
-def _status(path: Path) -> os.stat_result | None:
+def _mode(path: Path) -> int | None:
     try:
-        return path.stat()
+        return stat.S_IMODE(path.stat().st_mode)
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
 

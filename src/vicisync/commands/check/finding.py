@@ -1,4 +1,4 @@
-"""What a check finds: one line each, with what mends it."""
+"""What a check finds: one line each, with what fixes it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import NamedTuple
 
-from vicisync.report import printable
+from vicisync.output import printable
 
 
 class Severity(Enum):
@@ -18,7 +18,7 @@ class Severity(Enum):
 
 
 class Finding(NamedTuple):
-    """One thing that was looked at."""
+    """One thing that was checked."""
 
     severity: Severity
     text: str
@@ -26,6 +26,11 @@ class Finding(NamedTuple):
     """The command to run or the line to write; empty where the text says it, or nothing is to be done."""
     exit_code: int = 0
     """What a run would exit with; 0 where it could go on."""
+
+    def __str__(self) -> str:
+        """Return its line: ``❌ what is wrong → what fixes it``."""
+        cure = f" → {self.cure}" if self.cure else ""
+        return printable(f"{self.severity.value} {self.text}{cure}")
 
 
 def fine(text: str) -> Finding:
@@ -41,12 +46,6 @@ def warning(text: str, cure: str = "") -> Finding:
 def broken(exit_code: int, text: str, cure: str = "") -> Finding:
     """Return a finding that no run can live with, and the exit code that it would end with."""
     return Finding(Severity.BROKEN, text, cure, exit_code)
-
-
-def line_of(finding: Finding) -> str:
-    """Return a finding's line: ``❌ what is wrong → what mends it``."""
-    cure = f" → {finding.cure}" if finding.cure else ""
-    return printable(f"{finding.severity.value} {finding.text}{cure}")
 
 
 def worst(findings: Iterable[Finding]) -> int:

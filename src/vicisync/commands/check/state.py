@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +13,18 @@ from vicisync.errors import CheckpointError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
-from vicisync.state.checkpoint_file import RESERVE, lock_file, lock_holder, read_checkpoint, read_old_checkpoint
 from vicisync.state.files import check_folder
+from vicisync.state.load import read_checkpoint, read_old_checkpoint
+from vicisync.state.lock import lock_file, lock_holder
 from vicisync.state.rejected import read_rejected
+from vicisync.state.store import RESERVE
 
-FORGOTTEN = tuple(Path(name) for name in ("/tmp", "/run", "/var/run", "/dev/shm"))  # noqa: S108 -- to warn of them
+_FORGOTTEN = ("/tmp", "/run", "/var/run", "/dev/shm")  # noqa: S108 -- to warn of them
 """Folders that a reboot empties."""
-
-_MOUNTS = Path("/proc/self/mounts")
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
-    """Look at the folders, and at what lies in those that can be used."""
+    """Check the folders, and what lies in those that can be used."""
     usable = {}
     for folder in dict.fromkeys((settings.checkpoint_file.parent, settings.rejected_file.parent)):
         found = _folder(folder)
@@ -51,12 +50,14 @@ def _folder(folder: Path) -> Finding:
         return _told(f"{folder} cannot be used: {error.strerror}", folder)
     if not _may_write(folder) or not folder.is_dir():
         return _unusable(f"{folder} cannot be written to", f"as root: chmod 700 {place}, and run vicisync as root")
-    if (free := _free(folder)) < RESERVE:
+    disk = os.statvfs(folder)
+    if (free := disk.f_bavail * disk.f_frsize) < RESERVE:
         return _unusable(f"The disk of {folder} is full: {free} bytes are left", f"make room: df -h {place}")
-    if why := _is_forgotten(folder):
+    real = folder.resolve()
+    if emptied := [name for name in _FORGOTTEN if Path(name) in (real, *real.parents)]:
         cure = "in [vicisync]: checkpoint_file=/var/lib/vicisync/checkpoint, and rejected_file beside it"
-        return warning(f"{folder} does not survive a reboot: {why}", cure)
-    return fine(f"{folder} can be written to, and survives a reboot")
+        return warning(f"{folder} does not survive a reboot: it lies under {emptied[0]}", cure)
+    return fine(f"{folder} can be written to")
 
 
 def _unusable(text: str, cure: str) -> Finding:
@@ -64,38 +65,13 @@ def _unusable(text: str, cure: str) -> Finding:
 
 
 def _told(message: str, path: Path) -> Finding:
-    """Take the cure from behind the last semicolon of a message, as they all have it but the system's own."""
+    """Take the cure from behind the last semicolon of a message; only the system's own have none."""
     text, _, cure = message.rpartition("; ")
     return _unusable(text, cure) if text else _unusable(message, f"to look at it: ls -ld {shlex.quote(str(path))}")
 
 
 def _may_write(folder: Path) -> bool:
     return os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
-
-
-def _free(folder: Path) -> int:
-    disk = os.statvfs(folder)
-    return disk.f_bavail * disk.f_frsize
-
-
-def _is_forgotten(folder: Path) -> str:
-    real = folder.resolve()
-    if of := next((above for above in FORGOTTEN if above in (real, *real.parents)), None):
-        return f"it lies under {of}"
-    kind = kind_of_disk(real, _MOUNTS.read_text("utf-8", "surrogateescape"))
-    return f"its disk is a {kind}, which lies in memory" if kind in ("tmpfs", "ramfs") else ""
-
-
-def kind_of_disk(folder: Path, mounts: str) -> str:
-    """Return the type of the file system that holds a folder, by the lines of /proc/self/mounts; '' where none does."""
-    found, kind = Path(), ""
-    for line in mounts.splitlines():
-        point, its_kind = line.split(" ")[1:3]
-        place = Path(re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point))
-        # The last one mounted in a place hides those before.
-        if place in (folder, *folder.parents) and len(place.parts) >= len(found.parts):
-            found, kind = place, its_kind
-    return kind
 
 
 def _checkpoint(settings: Settings) -> Finding:

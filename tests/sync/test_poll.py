@@ -12,8 +12,8 @@ from rehearsal.site import Site
 from tests.call_rows import NOON
 from tests.conftest import run_here
 from vicisync.settings.settings import load_settings
-from vicisync.state.checkpoint_file import read_checkpoint
-from vicisync.sync.backlog import Backlog, backlog
+from vicisync.state.load import read_checkpoint
+from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import PAGE, CallLog
 
 
@@ -34,7 +34,7 @@ def at(site: Site, epoch: int) -> Backlog:
     checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
     assert checkpoint
     with CallLog(settings) as call_log:
-        return backlog(call_log, checkpoint, settings)
+        return backlog(settings, call_log, checkpoint)
 
 
 def test_where_all_has_gone_there_is_none(site: Site, dialer: Dialer) -> None:
@@ -57,7 +57,7 @@ def test_a_call_that_is_not_final_is_not_late(site: Site, dialer: Dialer) -> Non
     assert Backlog(0, 0, 0) == at(site, NOON + 200)
 
 
-def test_a_call_that_waited_in_vain_is_late_only_since_the_last_look(site: Site, dialer: Dialer) -> None:
+def test_a_call_that_waited_in_vain_is_late_only_since_the_last_poll(site: Site, dialer: Dialer) -> None:
     """It could not go before, though it ended a quarter of an hour ago."""
     dialer.begin(browser_closed(new_call(NOON + 10), talk=30))
     dialer.play(NOON + 900)

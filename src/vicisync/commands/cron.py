@@ -1,0 +1,130 @@
+"""The tables of this machine's cron: what in them runs vicisync, and what still runs the script that it replaces."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from vicisync.errors import InstallError
+from vicisync.state.files import replace_file
+
+# A line that cron runs begins with a digit, a star or the like; comments and settings do not.
+_JOB = r"""[ \t]*[^\s#A-Za-z_"'].*?"""
+
+# A job that only watches the old script is found, too: better to ask a person than to send each call twice.
+OLD_SCRIPT = re.compile(_JOB + r"(?<![\w.-])process-call-results\.(?:pl|js)(?![\w.-])")
+"""A line that runs the script which vicisync replaces, in Perl or for Node.js."""
+
+VICISYNC = re.compile(
+    _JOB
+    + r"""(?: (?<!\S) (?P<python>\S+) [ \t]+ -m [ \t]+ vicisync
+    | '(?P<quoted>(?:[^']*/)?vicisync[\w.-]*)'
+    | (?<![^\s'"();&|]) (?P<plain>(?:[^\s'"();&|]*/)?vicisync[\w.-]*) ) [ \t]+ run\b""",
+    re.VERBOSE,
+)
+"""A line that runs ``vicisync run``; the last group is the program, which is Python for ``python -m vicisync``."""
+
+
+class Table(NamedTuple):
+    """One of cron's tables."""
+
+    path: Path | None
+    """None is root's crontab, which is the program crontab's to read and write."""
+    text: str
+    """Bytes that are no UTF-8 are lone surrogates (PEP 383)."""
+    unread: str = ""
+    """Why it could not be read; '' where it was."""
+    ignored: str = ""
+    """What to do for cron to read it; '' where cron does."""
+
+    @property
+    def name(self) -> str:
+        """What to call it."""
+        return str(self.path or "root's crontab")
+
+    def find(self, job: re.Pattern[str]) -> dict[int, str]:
+        """Return the numbers of the lines that match, from 1, each with what the pattern's last group holds."""
+        matches = {number: job.match(line) for number, line in enumerate(self.text.split("\n"), 1)}
+        return {number: match[match.lastgroup or 0] for number, match in matches.items() if match}
+
+    def comment_out(self, numbers: Collection[int]) -> None:
+        """Make comments of these lines, saying why, and write the table back; raise OSError or InstallError."""
+        lines = self.text.split("\n")
+        for number in numbers:
+            lines[number - 1] = f"# Commented out by vicisync install, which took over:\n#{lines[number - 1]}"
+        data = "\n".join(lines).encode("utf-8", "surrogateescape")
+        if self.path:
+            status = self.path.stat()
+            write_file(self.path, data, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid))
+        else:
+            _crontab("-", data)
+
+
+Lines = tuple[Table, dict[int, str]]
+"""What `Table.find` found, with its table."""
+
+
+def lines_that_run(job: re.Pattern[str], found: Iterable[Table]) -> list[Lines]:
+    """Return the lines by which cron runs something, table by table."""
+    return [(table, lines) for table in found if not table.ignored and (lines := table.find(job))]
+
+
+def tables(root: Path = Path("/")) -> Iterator[Table]:
+    """Read the tables in which root's jobs stand: root's crontab, and the files of cron below ``root``."""
+    try:
+        yield Table(None, _decoded(_crontab("-l")))
+    except InstallError as error:
+        yield Table(None, "", unread=str(error))
+    folder = root / "etc/cron.d"
+    for path in [root / "etc/crontab", *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
+        if path.is_file():
+            yield _table(path)
+
+
+def _table(path: Path) -> Table:
+    try:
+        return Table(path, _decoded(path.read_bytes()), ignored=_ignored(path))
+    except OSError as error:
+        return Table(path, "", unread=str(error.strerror))
+
+
+def _ignored(path: Path) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", path.name):
+        return f"mv {path} {path.with_name('vicisync')}"
+    status = path.stat()
+    if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"chown root {path}; chmod go-w {path}"
+    return ""
+
+
+def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
+    """Put a file of cron's or logrotate's in place in one step; both ignore its name until then. Raises OSError."""
+    os.close(replace_file(path, data, mode, beside=".{}.new~", owner=owner))
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _crontab(argument: str, data: bytes = b"") -> bytes:
+    """Call the program crontab; no crontab of root's is an empty one, and no cron is none. Raises InstallError."""
+    if os.geteuid() != 0:  # it would show that of whoever asks
+        raise InstallError("only root can list it")
+    try:
+        done = subprocess.run(  # noqa: S603 -- of two arguments of ours
+            ["crontab", argument],  # noqa: S607 -- where it lies differs, and the PATH is root's own
+            input=data,
+            capture_output=True,
+            env={**os.environ, "LC_ALL": "C"},
+            check=False,
+        )
+    except FileNotFoundError:
+        return b""
+    if done.returncode and b"no crontab for" not in done.stderr:
+        raise InstallError(f"crontab {argument} failed: {_decoded(done.stderr).strip()}")
+    return done.stdout

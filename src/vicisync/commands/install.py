@@ -1,0 +1,222 @@
+"""``vicisync install``: the cron job, the rotation of its log, the log and the state folder; and ``--uninstall``."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from typing import Callable
+
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Lines, Table, lines_that_run, tables, write_file
+from vicisync.errors import InstallError
+from vicisync.settings.settings import Settings
+from vicisync.state.files import NO_FOLLOW, open_regular
+
+CRON_JOB = Path("/etc/cron.d/vicisync")
+ROTATION = Path("/etc/logrotate.d/vicisync")
+LOG = Path("/var/log/did-optimizer-sync.log")
+LOG_MODE = 0o640
+
+Tell = Callable[[str], None]
+Do = Callable[[str, object, Callable[[], object]], None]
+
+
+def install(
+    checkpoint_file: Path,
+    command: Sequence[str],
+    configuration_files: Mapping[str, Path],
+    tell: Tell,
+    *,
+    dry_run: bool = False,
+    force: bool = False,
+    replace_old: bool = False,
+) -> None:
+    """Have cron call ``command`` every minute, with these options for its files; tell what is done, line by line.
+
+    Files that are there already stay, unless ``force`` writes them anew. Lines of cron that run the script which
+    vicisync replaces become comments with ``replace_old``. Raises InstallError: before anything is changed where
+    something is known to be in the way, and where cron does not run vicisync in the end.
+    """
+    contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
+    state = checkpoint_file.parent
+    found = list(tables())
+    old = lines_that_run(OLD_SCRIPT, found)
+    _check_machine(state, found, tell, dry_run=dry_run)
+    _check_old_script(old, replace_old=replace_old)
+    do: Do = partial(_do, tell, dry_run)
+    for table, lines in old:
+        do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
+    if state.is_dir():
+        tell(f"✓ {state} is there")
+    else:
+        do("make", f"{state}, mode 0700", partial(_make_folder, state))
+    _prepare_log(do, tell)
+    kept = [path for path, text in contents.items() if not _put(path, text, do, tell, force=force, show=dry_run)]
+    if others := [(table, lines) for table, lines in lines_that_run(VICISYNC, found) if table.path != CRON_JOB]:
+        tell(f"⚠ {_places(others)} runs vicisync too: remove it, one is enough")
+    if dry_run:
+        tell("🔍 Dry run: nothing was changed")
+    elif CRON_JOB in kept and not lines_that_run(VICISYNC, tables()):
+        raise InstallError(f"No job of cron runs vicisync, since {CRON_JOB} was kept; --force writes it anew")
+    else:
+        tell(f"✅ Cron runs vicisync; to watch it: tail -f {LOG}")
+
+
+def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -> None:
+    """Remove the cron job and the rotation, but name state and log, which stay; settings that are wrong are None.
+
+    Raises InstallError where something cannot be removed, and where cron runs vicisync all the same.
+    """
+    there = [path for path in (CRON_JOB, ROTATION) if os.path.lexists(path)]
+    for path in there:
+        _do(tell, dry_run, "remove", path, path.unlink)
+    if not there:
+        tell("✅ Nothing was installed")
+    if settings is None:
+        tell("✓ Kept the state, which lies where dids.conf says, by default in /var/lib/vicisync")
+    elif state := [path for path in (settings.checkpoint_file, settings.rejected_file) if path.exists()]:
+        names = " ".join(f"{name} {name}.*" for name in map(shlex.quote, map(str, state)))
+        tell(f"✓ Kept the state, with the calls that wait or were rejected; to remove it: rm -f {names}")
+    if os.path.lexists(LOG):
+        tell(f"✓ Kept the log; to remove it: rm -f {LOG}*")
+    if dry_run:
+        tell("🔍 Dry run: nothing was changed")
+    elif left := lines_that_run(VICISYNC, tables()):
+        raise InstallError(f"Cron still runs vicisync: remove {_places(left)}")
+
+
+def _do(tell: Tell, dry_run: bool, verb: str, what: object, act: Callable[[], object]) -> None:
+    """Do one thing to the machine and tell so, or tell what would be done; raise InstallError."""
+    if dry_run:
+        tell(f"→ would {verb} {what}")
+        return
+    try:
+        act()
+    except OSError as error:
+        cure = "Do it as root, by sudo" if isinstance(error, PermissionError) else "Fix that, then try again"
+        raise InstallError(f"Cannot {verb} {what}: {error.strerror or error}. {cure}") from error
+    past = {"comment out": "commented out", "make": "made", "remove": "removed", "set": "set", "write": "wrote"}
+    tell(f"✓ {past[verb]} {what}")
+
+
+def _check_machine(state: Path, found: Iterable[Table], tell: Tell, *, dry_run: bool) -> None:
+    """Raise InstallError where not all could be read and written, since half an installation helps nobody."""
+    for path, package in ((CRON_JOB, "cron"), (ROTATION, "logrotate")):
+        if not path.parent.is_dir():
+            raise InstallError(f"{path.parent} is missing: install {package} (apt-get install {package}) first")
+    above = next(path for path in (state, *state.parents) if os.path.exists(path))  # noqa: PTH110 -- raises nothing
+    folders = [CRON_JOB.parent, ROTATION.parent, LOG.parent, above]
+    in_the_way = [f"Cannot read {table.name}: {table.unread}" for table in found if table.unread]
+    in_the_way += [f"Cannot write to {folder}" for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
+    if in_the_way and not dry_run:
+        cure = "Try as root: sudo vicisync install" if os.geteuid() else "Fix that, then try again"
+        raise InstallError(f"{in_the_way[0]}; nothing was installed. {cure}")
+    for line in in_the_way:
+        tell(f"⚠ {line}")
+
+
+def _check_old_script(old: Sequence[Lines], *, replace_old: bool) -> None:
+    links = [table.name for table, _ in old if table.path and table.path.is_symlink()]
+    cure = "To comment that out and go on: vicisync install --replace-old"
+    if links:
+        cure = f"{links[0]} is a symbolic link, which install does not follow: remove that line by hand"
+    if links or (old and not replace_old):
+        why = "Both would send every call twice, so nothing was installed"
+        raise InstallError(f"The old script still runs: {_places(old)}. {why}. {cure}")
+
+
+def _places(found: Iterable[Lines]) -> str:
+    return "; ".join(f"{table.name} line {', '.join(map(str, lines))}" for table, lines in found)
+
+
+def _make_folder(folder: Path) -> None:
+    for above in reversed(folder.parents):
+        above.mkdir(0o755, exist_ok=True)
+    folder.mkdir(0o700)
+
+
+def _prepare_log(do: Do, tell: Tell) -> None:
+    """Make the log, or take the rights of others away: it holds phone numbers."""
+    mode = LOG.lstat().st_mode if os.path.lexists(LOG) else None
+    if mode is None:
+        do("make", f"{LOG}, mode {LOG_MODE:04o}", partial(_set_log_mode, LOG_MODE))
+    elif not stat.S_ISREG(mode):
+        tell(f"⚠ {LOG} is no plain file, and was left as it is; it should not be readable by all")
+    elif stat.S_IMODE(mode) & ~LOG_MODE:
+        what = f"the mode of {LOG} from {stat.S_IMODE(mode):04o} to {mode & LOG_MODE:04o}: it holds phone numbers"
+        do("set", what, partial(_set_log_mode, mode & LOG_MODE))
+    else:
+        tell(f"✓ {LOG} is there")
+
+
+def _set_log_mode(mode: int) -> None:
+    with os.fdopen(os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600), "ab") as log:
+        os.fchmod(log.fileno(), mode)  # whatever the umask
+
+
+def _put(path: Path, content: bytes, do: Do, tell: Tell, *, force: bool, show: bool) -> bool:
+    """Write a file, but over another only by ``force``; ``show`` what stands in it. Return False where one is kept."""
+    is_there = os.path.lexists(path)
+    if is_there and _holds(path, content):
+        tell(f"✓ {path} is as it should be")
+        return True
+    if force or not is_there:
+        do("write", path, partial(write_file, path, content))
+    else:
+        tell(f"⚠ {path} is another than vicisync would write, and is kept; --force writes it anew")
+    for line in content.decode().splitlines() if show else ():
+        tell(f"    {line}")
+    return force or not is_there
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        file, status = open_regular(path)
+    except OSError:  # a link, a folder, or somebody else's
+        return False
+    with file:  # cron and logrotate ignore one that others can write to
+        return file.read() == content and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def shipped(name: str) -> bytes:
+    """Return the file ``vicisync`` of a folder of ``deploy/``: from the package (in a zip, too) or the checkout."""
+    folder = files("vicisync") / "deploy"
+    if not folder.is_dir():  # a checkout, which an editable installation runs from
+        folder = Path(__file__).parents[3] / "deploy"
+    return (folder / name / "vicisync").read_bytes()
+
+
+def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) -> bytes:
+    """Return ``deploy/cron/vicisync`` with this command in place of its own, and these options behind ``run``.
+
+    Raises InstallError for a path that cannot stand there.
+    """
+    words = [*command, "run", *(word for option, path in configuration_files.items() for word in (option, str(path)))]
+    if not "".join(words).isprintable() or set("%'") & set("".join(words)):
+        raise InstallError(
+            f"Cron cannot run {' '.join(words)!r}: it takes a percent sign for the end of the command, and no path may"
+            " hold an apostrophe or control characters. Give the folder or file another name, or call it by a link"
+        )
+    return shipped("cron").replace(b"/usr/local/bin/vicisync run ", f"{shlex.join(words)} ".encode())
+
+
+def command_of(called: str, python: str) -> list[str]:
+    """Return the words by which cron can call what was called as ``called`` (``sys.argv[0]``), run by ``python``.
+
+    Symbolic links stay as they are: one such as /usr/local/bin/vicisync is there to outlive what it points to. Raises
+    InstallError where there is no such file.
+    """
+    path = os.path.abspath(called)  # noqa: PTH100 -- Path.resolve would follow the links
+    if not os.path.isfile(path):  # noqa: PTH113
+        raise InstallError(f"There is no file {path} that cron could run: call vicisync by its absolute path")
+    if os.path.basename(path) == "__main__.py":  # noqa: PTH119
+        return [python, "-m", "vicisync"]
+    # Of what a .pyz names as its interpreter, env python3, cron may find another one, or none.
+    if zipfile.is_zipfile(path) or not os.access(path, os.X_OK):
+        return [python, path]
+    return [path]

@@ -1,0 +1,77 @@
+"""What a failure of the network means: the answer of an API that gave none."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+from collections.abc import Iterator
+
+import requests
+from urllib3.exceptions import DecodeError, HTTPError, ProxyError, ReadTimeoutError
+
+from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
+
+CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+"""What comes of a connection that the other side has closed."""
+
+NO_ANSWER = "no answer within {timeout:g} s"
+
+_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((ProxyError,), "the proxy that the environment names does not let us through"),
+    ((ReadTimeoutError,), NO_ANSWER),
+    ((socket.timeout,), "no connection within {timeout:g} s"),
+    ((socket.gaierror,), "the name in api_base_url cannot be resolved"),
+    ((ConnectionRefusedError,), "connection refused"),
+    ((DecodeError,), "the answer cannot be decompressed"),
+    (CUT, "the connection was cut without an answer"),
+    ((http.client.HTTPException,), "the answer is not HTTP"),
+)
+"""What an operator reads of a failure that may pass: the first that fits."""
+
+_CURES = {
+    9: "set this machine's clock",
+    10: "have it renewed, or set this machine's clock",
+    62: "write the name it is for in api_base_url",
+    64: "write the name it is for in api_base_url",
+}
+"""What helps against a certificate that is not valid yet, has expired, or is another's, by OpenSSL's numbers."""
+
+_OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
+
+
+def answer_of_failure(error: Exception, timeout: float) -> Answer:
+    """Return what a failure of the network means; TLS that is set up wrongly needs a person, all else may pass.
+
+    ``timeout`` is the one that was set, in seconds.
+    """
+    if not isinstance(error, (requests.RequestException, HTTPError)):
+        return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            cure = _CURES.get(cause.verify_code, _OWN_CA)
+            return Answer(Meaning.REFUSED, f"its certificate is not to be trusted ({cause.verify_message}); {cure}")
+    if is_due_to(error, ssl.SSLError) and not is_due_to(error, *CUT):
+        return Answer(Meaning.REFUSED, "the server does not speak TLS as we do; check https:// in api_base_url")
+    for kinds, words in _WORDS:
+        if is_due_to(error, *kinds):
+            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout))
+    system = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
+    return Answer(Meaning.TRY_AGAIN, (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS])
+
+
+def is_due_to(error: Exception, *kinds: type[BaseException]) -> bool:
+    """Return whether an error, or one that it was made from, is of one of these kinds."""
+    return any(isinstance(cause, kinds) for cause in _causes(error))
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """Return an error and all that it was made from; requests and urllib3 wrap up to four deep, in three ways."""
+    pending, seen = [error], set()
+    while pending:
+        cause = pending.pop(0)
+        if not isinstance(cause, BaseException) or id(cause) in seen:
+            continue
+        seen.add(id(cause))
+        yield cause
+        pending += [getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__]

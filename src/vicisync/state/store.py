@@ -1,0 +1,211 @@
+"""What became of each call, in memory and on disk in step: the checkpoint's file and the rejected file.
+
+What a method has returned from is written; what is not written yet, the next run looks at again. A crash leaves, at any
+instruction, either the old checkpoint or the new one, plus whole appended lines and perhaps one torn last line, which
+the reader ignores. Nothing here ever starts over from a file that cannot be read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from vicisync.calls.call import CallRow
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched, lag
+from vicisync.errors import CheckpointError
+from vicisync.state.checkpoint import Checkpoint, Handled, handled_line, render
+from vicisync.state.files import create, replace_file, write_whole
+from vicisync.state.rejected import add_rejected
+
+RESERVE = 64 * 1024
+"""Bytes of disk held back while calls are in flight, so that their answers can be recorded on a full disk."""
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Store:
+    """The checkpoint of the run at work; its methods raise CheckpointError.
+
+    Where ``path`` is None (a dry run, `vicisync status`), it remembers and writes nothing. Whoever gives a path holds
+    the lock.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, path: Path | None, rejected_file: Path) -> None:
+        self.checkpoint = checkpoint
+        """As it stands now; it is changed here alone."""
+        self._path = path
+        self._rejected_file = rejected_file
+        self.could_go_since: dict[str, int] = {}
+        """Of the calls that can go and have not gone, as this run has seen them."""
+        self._fd = -1
+        self._size = 0
+        self._saved = b""
+        self._has_reserve = False
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._release_reserve()
+        if self._fd >= 0:
+            os.close(self._fd)
+
+    def lag(self, now: int, *, looked_at_all: bool) -> int:
+        """Return for how many seconds, at the epoch ``now``, the oldest deliverable call has been waiting."""
+        unseen = [] if looked_at_all else [self.checkpoint.looked_until]
+        return lag(now, [*unseen, *self.could_go_since.values()])
+
+    def rewritten(self, former: str, uniqueid: str) -> None:
+        """Know a call by the id that VICIdial has given it since."""
+        checkpoint = self.checkpoint
+        for calls in (checkpoint.watching, checkpoint.delivered, checkpoint.rejected):
+            if former in calls:
+                calls[uniqueid] = calls.pop(former)  # type: ignore[assignment]
+
+    def watch(self, row: CallRow, reason: str) -> None:
+        """Keep looking a call up that cannot go yet."""
+        self.could_go_since.pop(row.uniqueid, None)
+        self._watch(row, reason)
+
+    def _watch(self, row: CallRow, reason: str) -> None:
+        before = self.checkpoint.watching.get(row.uniqueid)
+        failed_runs = before.failed_runs if before else 0
+        self.checkpoint.watching[row.uniqueid] = Watched(row.lead_id, row.start_epoch, reason, failed_runs)
+
+    def drop(self, uniqueid: str) -> None:
+        """Watch a call no longer: it is gone, not ours, or never ends."""
+        self.could_go_since.pop(uniqueid, None)
+        self.checkpoint.watching.pop(uniqueid, None)
+
+    def could_go(self, row: CallRow, was_polled: int) -> None:
+        """Note that a call can go, and since when: its end, or if it had to wait, the last poll (an epoch)."""
+        before = self.checkpoint.watching.get(row.uniqueid)
+        waited = before is not None and before.reason not in (TO_SEND, FAILED)
+        self.could_go_since[row.uniqueid] = max(row.end_epoch, was_polled) if waited else row.end_epoch
+
+    def about_to_send(self, rows: Iterable[CallRow]) -> None:
+        """Note that the turn of these calls has come, so that they stay watched until they are handled.
+
+        The first time, make sure that the disk has room to record what becomes of them.
+        """
+        self._begin()
+        for row in rows:
+            before = self.checkpoint.watching.get(row.uniqueid)
+            self._watch(row, FAILED if before and before.reason == FAILED else TO_SEND)
+
+    def delivered(self, uniqueid: str, end_epoch: int) -> None:
+        """Record that the API has stored a call."""
+        self._handled("delivered", uniqueid, self.checkpoint.delivered)
+        self.checkpoint.end_epoch = max(self.checkpoint.end_epoch, end_epoch)
+
+    def rejected(self, uniqueid: str, why: str, payload: Mapping[str, object]) -> None:
+        """Put a call into the rejected file, then record that."""
+        if self._path:
+            add_rejected(self._rejected_file, why, payload)
+        self._handled("rejected", uniqueid, self.checkpoint.rejected)
+
+    def _handled(self, word: str, uniqueid: str, calls: dict[str, Handled]) -> None:
+        """Record it in the file first: memory outlives no kill."""
+        watched = self.checkpoint.watching[uniqueid]
+        handled = Handled(watched.start_epoch, watched.lead_id)
+        try:
+            if self._path:
+                self._append(self._path, handled_line(word, uniqueid, handled))
+        finally:
+            calls[uniqueid] = handled
+            del self.checkpoint.watching[uniqueid]
+            self.could_go_since.pop(uniqueid, None)
+
+    def failed(self, uniqueid: str) -> None:
+        """Note that a call did not get through; in later runs it comes last."""
+        watched = self.checkpoint.watching.pop(uniqueid)
+        self.checkpoint.watching[uniqueid] = watched._replace(reason=FAILED)
+
+    def count_failed_run(self, uniqueid: str) -> int:
+        """Count a run in which a call failed while others passed; return how many such runs there have been."""
+        watched = self.checkpoint.watching[uniqueid]
+        self.checkpoint.watching[uniqueid] = watched._replace(failed_runs=watched.failed_runs + 1)
+        return watched.failed_runs + 1
+
+    def looked(self, until: int, overlap: int) -> None:
+        """Note that every call that started before the epoch ``until`` has been seen, and save.
+
+        Where that is nothing new, neither is there anything to save: a later run would look at the same rows again.
+        """
+        if until != self.checkpoint.looked_until:
+            self.checkpoint.looked_until = until
+            self.checkpoint.forget_before(until - overlap)
+            self.save()
+
+    def save(self) -> None:
+        """Replace the file by the whole checkpoint in one step, safe against a loss of power."""
+        if not self._path:
+            return
+        text = render(self.checkpoint).encode("ascii")
+        if text == self._saved and self._size == len(text):
+            return  # an idle run has nothing to add to what it saved after its poll
+        try:
+            fd = replace_file(self._path, text)
+        except OSError as error:
+            raise CheckpointError(
+                f"Cannot save the checkpoint {self._path}: {error.strerror}."
+                " What was delivered stays recorded in it as it was appended"
+            ) from error
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._size, self._saved = fd, len(text), text
+
+    def _begin(self) -> None:
+        """Make ready for appending, before the first call is sent; a disk without room for answers is found here."""
+        if self._has_reserve or not self._path:
+            return
+        self.save()
+        try:
+            fd = create(_reserve(self._path))
+            try:
+                os.posix_fallocate(fd, 0, RESERVE)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            self._release_reserve()
+            raise CheckpointError(
+                f"No room beside the checkpoint {self._path}: {error.strerror}. Nothing was sent,"
+                " since what is sent could not be recorded"
+            ) from error
+        self._has_reserve = True
+
+    def _append(self, path: Path, line: str) -> None:
+        """Add one line, at once. On a full disk the reserve makes room for it, and CheckpointError ends the run."""
+        data = f"{line}\n".encode("ascii")
+        try:
+            write_whole(self._fd, data)
+            self._size += len(data)
+        except OSError as error:
+            if error.errno not in _DISK_FULL:
+                raise CheckpointError(f"Cannot write the checkpoint {path}: {error.strerror}") from error
+            os.ftruncate(self._fd, self._size)
+            self._release_reserve()
+            try:
+                write_whole(self._fd, data)
+                self._size += len(data)
+            except OSError:  # no room even now: this one call will be sent again
+                os.ftruncate(self._fd, self._size)
+            raise CheckpointError(
+                f"No room for the checkpoint {path}: {error.strerror}. The calls in flight were recorded,"
+                " no more were sent; make room, and the next run goes on"
+            ) from error
+
+    def _release_reserve(self) -> None:
+        if self._path:
+            with suppress(OSError):  # one that stays behind does no harm: the next run makes its own
+                _reserve(self._path).unlink()
+
+
+def _reserve(path: Path) -> Path:
+    return path.with_name(path.name + ".reserve")

@@ -1,0 +1,199 @@
+"""The poll: which calls can go now, in the order of their turn; all others are watched, or are none of our business."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from io import StringIO
+from typing import NamedTuple
+
+from vicisync.calls.call import CallRow, row_of
+from vicisync.calls.readiness import FAILED, lag, sort_by_readiness
+from vicisync.calls.times import local
+from vicisync.did_optimizer.retries import Attempt
+from vicisync.report import Report, Tally
+from vicisync.settings.security import security_warnings
+from vicisync.settings.settings import Settings
+from vicisync.state.checkpoint import Checkpoint
+from vicisync.state.identity import follow, new_calls
+from vicisync.state.store import Store
+from vicisync.vicidial.call_log import CallLog, Page
+
+CLOCK_TOLERANCE = 60
+"""Seconds that the database's clock may step back unnoticed; VICIdial itself tolerates 8."""
+
+
+class Turn(NamedTuple):
+    """Calls whose turn it is."""
+
+    rows: list[CallRow]
+    last_second: str | None = None
+    """Of the page that brought them; None where no page comes after it."""
+    failed_before: bool = False
+    """They failed in an earlier run."""
+    in_company: bool = False
+    """They failed while others passed: alone, that could not be told from an outage."""
+
+
+@dataclass
+class Poll:
+    """One poll of the table: what it finds goes into the ``store``, what an operator wants to know to the ``report``.
+
+    Its methods raise DatabaseError and CheckpointError.
+    """
+
+    settings: Settings
+    call_log: CallLog
+    store: Store
+    report: Report
+    tally: Tally
+    now: int
+    """The database's epoch."""
+    is_over: Callable[[], bool] = lambda: False
+    """Whether the run is over, and no further page is read."""
+    looked_at_all: bool = False
+    failed_before: int = 0
+    """Calls that failed in earlier runs and can go now."""
+
+    def __post_init__(self) -> None:
+        self._polled_before = self.store.checkpoint.looked_until
+
+    def calls(self, limit: int | None) -> Iterator[Attempt]:
+        """Yield the calls that can go, whole, at most ``limit``; from then on each is watched until it is handled."""
+        left = limit
+        announced = False
+        for turn in self.turns():
+            if turn.rows and not announced and not turn.in_company:
+                self._announce(turn)
+                announced = True
+            wanted = turn.rows[:left]
+            for start in range(0, len(wanted), self.settings.batch_size):
+                yield from self._whole(wanted[start : start + self.settings.batch_size], turn)
+            if left is not None:
+                left -= len(wanted)
+            if len(wanted) < len(turn.rows):
+                return
+        self.looked_at_all = True
+
+    def turns(self) -> Iterator[Turn]:
+        """Yield the watched calls that can go and, page by page, the new ones; then those that have failed before."""
+        since = self._begin_at()
+        ready, failed, poisoned = self._watched()
+        self.failed_before = len(failed) + len(poisoned)
+        for page in self.call_log.pages(since, self.store.checkpoint.knows_all):
+            if self.is_over():
+                return
+            ready += self._sorted(self._new(page, since))
+            yield Turn(ready, page.last_second)
+            self._looked_through(page)
+            ready = []
+        yield Turn(failed, failed_before=True)
+        yield Turn(poisoned, failed_before=True, in_company=True)
+
+    def _begin_at(self) -> int:
+        """Return the epoch since which calls may have started that are not known."""
+        looked_until = self.store.checkpoint.looked_until
+        if looked_until - self.now > CLOCK_TOLERANCE:
+            self.report.warning(
+                f"The database's clock went back by {looked_until - self.now} s; calls since"
+                f" {local(self.now - self.settings.overlap)} are looked at again, and some may be sent twice"
+            )
+            self.store.looked(self.now, self.settings.overlap)
+        return self.store.checkpoint.looked_until - self.settings.overlap
+
+    def _watched(self) -> tuple[list[CallRow], list[CallRow], list[CallRow]]:
+        """Find the watched calls again; return those that can go.
+
+        Apart from them, those that have failed before, and those that did so while others passed.
+        """
+        watching = dict(self.store.checkpoint.watching)
+        leads = {uniqueid: watched.lead_id for uniqueid, watched in watching.items()}
+        found, gone = follow(*self.call_log.again(leads), self.store.checkpoint)
+        for uniqueid in gone:
+            self.tally.gone += 1
+            self.report.gone(uniqueid, watching[uniqueid])
+            self.store.drop(uniqueid)
+        for uniqueid, row in found.items():
+            if row.uniqueid != uniqueid:
+                self.store.rewritten(uniqueid, row.uniqueid)
+        before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
+        ready: list[CallRow] = []
+        failed: list[CallRow] = []
+        poisoned: list[CallRow] = []
+        for row in self._sorted(found.values()):
+            watched = before[row.uniqueid]
+            (poisoned if watched.failed_runs else failed if watched.reason == FAILED else ready).append(row)
+        return ready, failed, poisoned
+
+    def _new(self, page: Page, since: int) -> list[CallRow]:
+        unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
+        for former, row in rewritten.items():
+            self.store.rewritten(former, row.uniqueid)
+        return unknown
+
+    def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
+        """Watch what has to wait and drop what needs nothing more; return what can go."""
+        rules = self.settings.rules(self.store.checkpoint.ended_after)
+        ready, waiting, never_ended, not_ours = sort_by_readiness(rows, self.now, rules)
+        for row in ready:
+            self.store.could_go(row, self._polled_before)
+        for row, reason in waiting:
+            self.store.watch(row, reason.value)
+        for row in never_ended:
+            self.tally.never_ended += 1
+            self.report.never_ended(row)
+        for row in never_ended + not_ours:
+            self.store.drop(row.uniqueid)
+        return ready
+
+    def _announce(self, turn: Turn) -> None:
+        found = self.failed_before + (0 if turn.failed_before else len(turn.rows))
+        behind = self.call_log.count_after(turn.last_second) if turn.last_second else 0
+        self.report.opening(self.store.checkpoint.end_epoch, found, behind)
+        for security_warning in security_warnings(self.settings):
+            self.report.warning(security_warning)
+
+    def _whole(self, rows: list[CallRow], turn: Turn) -> Iterator[Attempt]:
+        """Read a batch whole, and yield what can still go: since the poll, a call may have changed."""
+        batch = {row.uniqueid: row for row in rows}
+        # From here on they are watched: one that is rewritten before it is read whole will be followed.
+        self.store.about_to_send(rows)
+        calls = self.call_log.whole(list(batch))
+        ready = {row.uniqueid for row in self._sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)}
+        for call in calls:
+            if call.uniqueid in ready:
+                yield Attempt(call, 0 if turn.failed_before else None, in_company=turn.in_company)
+
+    def _looked_through(self, page: Page) -> None:
+        """Note how far the table has been read."""
+        looked_until = self.store.checkpoint.looked_until
+        until = self.now
+        if page.last_second:
+            until = min(until, self.call_log.epoch_of(page.last_second))
+            if until > looked_until:
+                until -= self.call_log.ahead(page)
+        self.store.looked(max(until, looked_until), self.settings.overlap)
+
+
+class Backlog(NamedTuple):
+    """The calls that could go: watched ones, and new ones as far as the first page of the table that has any."""
+
+    calls: int
+    rows_behind: int
+    """Rows after that page, not looked at yet."""
+    lag: int
+    """Seconds that the oldest of these calls has been waiting."""
+
+
+def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint) -> Backlog:
+    """Return what a run would send now: a poll that changes nothing. Raises DatabaseError."""
+    with StringIO() as nowhere:
+        store = Store(deepcopy(checkpoint), None, settings.rejected_file)
+        poll = Poll(settings, call_log, store, Report(nowhere), Tally(), call_log.now())
+        turn = next((turn for turn in poll.turns() if turn.rows), Turn([]))
+    return Backlog(
+        calls=len(store.could_go_since),
+        rows_behind=call_log.count_after(turn.last_second) if turn.last_second else 0,
+        lag=lag(poll.now, store.could_go_since.values()),
+    )

@@ -1,0 +1,491 @@
+"""The store: what it has returned from is on the disk, and a dry run's store writes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from pathlib import Path
+
+import pytest
+
+from tests.limits import fill, largest_file, small_disk, umask
+from vicisync.calls.call import CallRow
+from vicisync.calls.readiness import FAILED, TO_SEND, Watched
+from vicisync.errors import CheckpointError
+from vicisync.state.checkpoint import Checkpoint, Handled, render, starting_at
+from vicisync.state.identity import new_calls
+from vicisync.state.load import read_checkpoint
+from vicisync.state.lock import Lock
+from vicisync.state.store import RESERVE, Store
+
+START = 1000
+CHECKPOINT = Checkpoint(
+    1729771200,
+    1729767600,
+    1729771260,
+    watching={"5.1": Watched(7, 5, "to_send"), "5.2": Watched(8, 5, "failed", 3)},
+    delivered={"4.1": Handled(4, 9)},
+    rejected={"3.1": Handled(3, 10)},
+)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoint"
+
+
+@pytest.fixture
+def rejected_file(tmp_path: Path) -> Path:
+    return tmp_path / "rejected.jsonl"
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[Store]:
+    with opened(path, Checkpoint(START, START, START)) as store:
+        yield store
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 256 KiB."""
+    with small_disk(tmp_path) as disk:
+        yield disk
+
+
+@contextmanager
+def opened(path: Path, checkpoint: Checkpoint = CHECKPOINT) -> Iterator[Store]:
+    with Lock(path), Store(deepcopy(checkpoint), path, path.with_name("rejected.jsonl")) as store:
+        yield store
+
+
+@contextmanager
+def refused(said: str) -> Iterator[None]:
+    with pytest.raises(CheckpointError) as error:
+        yield
+    assert said == str(error.value)
+
+
+def on_disk(path: Path) -> Checkpoint:
+    """What a run would find that starts after a kill right now."""
+    checkpoint = read_checkpoint(path, 28800)
+    assert checkpoint is not None
+    return checkpoint
+
+
+def row(uniqueid: str, *, lead: int = 7, start: int = START, end: int = START + 60) -> CallRow:
+    return CallRow(uniqueid, lead, start, end, "SALE", "")
+
+
+def deliver(store: Store, uniqueid: str) -> None:
+    store.about_to_send([row(uniqueid)])
+    store.delivered(uniqueid, START + 60)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+# The file
+
+
+def test_what_is_saved_is_read_back(path: Path) -> None:
+    with opened(path) as store:
+        store.save()
+        assert on_disk(path) == CHECKPOINT
+    assert path.read_text() == render(CHECKPOINT)
+
+
+def test_lines_are_appended_to_the_file_last_saved(path: Path) -> None:
+    with opened(path) as store:
+        deliver(store, "6.1")
+        store.save()
+        saved = path.read_text()
+        deliver(store, "6.2")
+    assert "6.1" in saved
+    assert path.read_text() == saved + "delivered\t6.2\t1000\t7\n"
+
+
+def test_a_save_that_would_change_nothing_leaves_the_disk_alone(path: Path) -> None:
+    with opened(path) as store:
+        store.save()
+        before = path.stat()
+        store.save()
+        assert path.stat() == before
+
+
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
+def test_only_the_owner_may_read_the_file_and_enter_a_folder_made_for_it(tmp_path: Path, mask: int) -> None:
+    path = tmp_path / "vicisync" / "checkpoint"
+    with umask(mask), opened(path) as store:
+        store.about_to_send([])
+        modes = {name.name: mode(name) for name in path.parent.iterdir()}
+    assert mode(path.parent) == 0o700
+    assert modes == dict.fromkeys(["checkpoint", "checkpoint.lock", "checkpoint.reserve"], 0o600)
+
+
+def test_a_file_that_others_could_read_is_closed_to_them_by_the_next_save(path: Path) -> None:
+    path.write_text("1729771200\n")
+    path.chmod(0o644)
+    with opened(path) as store:
+        store.save()
+    assert mode(path) == 0o600
+
+
+def test_a_run_leaves_nothing_but_the_file_and_its_lock(path: Path) -> None:
+    with opened(path) as store:
+        store.about_to_send([])
+        assert path.with_name("checkpoint.reserve").stat().st_blocks * 512 >= RESERVE
+    assert sorted(name.name for name in path.parent.iterdir()) == ["checkpoint", "checkpoint.lock"]
+
+
+@pytest.mark.parametrize("leftover", ["checkpoint.new", "checkpoint.reserve"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_what_a_crash_left_behind_or_others_planted_is_replaced(path: Path, leftover: str, kind: str) -> None:
+    target = path.with_name("target")
+    target.write_text("precious")
+    if kind == "file":
+        path.with_name(leftover).write_text("half a check")
+    else:
+        path.with_name(leftover).symlink_to(target)
+    with opened(path) as store:
+        store.about_to_send([])
+    assert on_disk(path) == CHECKPOINT
+    assert target.read_text() == "precious"
+    assert not path.with_name(leftover).exists()
+
+
+def test_a_save_that_is_cut_short_leaves_the_old_file_whole(path: Path) -> None:
+    with opened(path) as store:
+        store.save()
+        store.checkpoint.delivered.update({f"9.{number}": Handled(5, 7) for number in range(1000)})
+        said = f"^Cannot save the checkpoint {re.escape(str(path))}: "
+        with largest_file(500), pytest.raises(CheckpointError, match=said):
+            store.save()
+        assert on_disk(path) == CHECKPOINT
+        store.delivered("5.1", START)
+    assert path.read_text() == render(CHECKPOINT) + "delivered\t5.1\t5\t7\n"
+    assert sorted(name.name for name in path.parent.iterdir()) == ["checkpoint", "checkpoint.lock"]
+
+
+def test_the_file_is_on_the_disk_before_it_takes_the_name_and_the_name_after(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No power is cut here; what is asked of the disk, and in which order, is looked at instead."""
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def watched_fsync(fd: int) -> None:
+        steps.append(f"fsync {Path(f'/proc/self/fd/{fd}').readlink()}")
+        fsync(fd)
+
+    def watched_rename(self: Path, target: Path) -> Path:
+        steps.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", watched_fsync)
+    monkeypatch.setattr(Path, "rename", watched_rename)
+    with opened(path) as store:
+        store.save()
+    assert steps == [f"fsync {path}.new", "rename", f"fsync {path.parent}"]
+
+
+# What becomes of calls
+
+
+def test_before_anything_is_sent_the_file_says_what_is_about_to_be(store: Store, path: Path) -> None:
+    store.watch(row("1.1"), "not_ended")
+    store.about_to_send([])
+    assert on_disk(path).watching == {"1.1": Watched(7, START, "not_ended")}
+    assert path.with_name("checkpoint.reserve").exists()
+
+
+def test_only_the_first_batch_has_to_make_ready(store: Store, path: Path) -> None:
+    deliver(store, "1.1")
+    before = path.stat()
+    store.about_to_send([row("1.2")])
+    assert path.stat() == before
+
+
+def test_a_call_about_to_be_sent_stays_watched_until_it_is_handled(store: Store, path: Path) -> None:
+    store.about_to_send([row("1.1"), row("1.2", lead=8)])
+    assert store.checkpoint.watching == {"1.1": Watched(7, START, TO_SEND), "1.2": Watched(8, START, TO_SEND)}
+    store.save()
+    assert on_disk(path).watching == store.checkpoint.watching
+
+
+@pytest.mark.parametrize("word", ["delivered", "rejected"])
+def test_a_handled_call_is_in_the_file_at_once(store: Store, path: Path, word: str) -> None:
+    store.about_to_send([row("1.1"), row("1.2")])
+    if word == "delivered":
+        store.delivered("1.1", START)
+    else:
+        store.rejected("1.1", "400", {})
+    for _ in range(2):
+        assert getattr(on_disk(path), word) == {"1.1": Handled(START, 7)}
+        assert list(store.checkpoint.watching) == ["1.2"]
+        store.save()
+    assert list(on_disk(path).watching) == ["1.2"]
+
+
+@pytest.mark.parametrize(
+    ("newest", "end"),
+    [
+        pytest.param(START + 60, START + 60, id="newer"),
+        pytest.param(START, START - 60, id="older: it never goes back"),
+        pytest.param(START, 0, id="NULL"),
+    ],
+)
+def test_the_newest_end_delivered_is_kept(store: Store, path: Path, newest: int, end: int) -> None:
+    store.about_to_send([row("1.1"), row("1.2")])
+    store.delivered("1.1", end)
+    store.rejected("1.2", "400", {})
+    store.save()
+    assert newest == on_disk(path).end_epoch
+
+
+def test_a_rejected_call_is_in_the_rejected_file_before_the_checkpoint_says_so(
+    store: Store, path: Path, rejected_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    append = Store._append
+
+    def watched_append(store: Store, path: Path, line: str) -> None:
+        seen.append(json.loads(rejected_file.read_text())["payload"])
+        append(store, path, line)
+
+    monkeypatch.setattr(Store, "_append", watched_append)
+    store.about_to_send([row("1.1")])
+    store.rejected("1.1", "400 Bad Request", {"uniqueid": "1.1"})
+    assert seen == [{"uniqueid": "1.1"}]
+    assert on_disk(path).rejected == {"1.1": Handled(START, 7)}
+    assert json.loads(rejected_file.read_text())["why"] == "400 Bad Request"
+
+
+def test_a_call_that_the_rejected_file_cannot_take_stays_watched(store: Store, path: Path, rejected_file: Path) -> None:
+    rejected_file.mkdir()
+    store.about_to_send([row("1.1")])
+    said = f"^Cannot write the rejected file {re.escape(str(rejected_file))}: Is a directory"
+    with pytest.raises(CheckpointError, match=said):
+        store.rejected("1.1", "400", {})
+    store.save()
+    assert list(on_disk(path).watching) == ["1.1"]
+    assert on_disk(path).rejected == {}
+
+
+def test_a_call_that_failed_comes_last(store: Store, path: Path) -> None:
+    store.about_to_send([row("1.1"), row("1.2"), row("1.3")])
+    store.failed("1.1")
+    assert list(store.checkpoint.watching) == ["1.2", "1.3", "1.1"]
+    store.save()
+    assert list(on_disk(path).watching.items())[-1] == ("1.1", Watched(7, START, FAILED))
+
+
+def test_failed_runs_outlive_the_run_and_every_later_try(store: Store, path: Path, rejected_file: Path) -> None:
+    store.about_to_send([row("1.1")])
+    store.failed("1.1")
+    assert [store.count_failed_run("1.1"), store.count_failed_run("1.1")] == [1, 2]
+    store.save()
+    assert on_disk(path).watching == {"1.1": Watched(7, START, FAILED, failed_runs=2)}
+    later = Store(on_disk(path), None, rejected_file)
+    later.watch(row("1.1"), "no_disposition")
+    later.about_to_send([row("1.1")])
+    later.rewritten("1.1", "1.9")
+    later.failed("1.9")
+    assert later.count_failed_run("1.9") == 3
+
+
+def test_a_dropped_call_is_watched_no_longer(store: Store, path: Path) -> None:
+    store.watch(row("1.1"), "not_ended")
+    store.drop("1.1")
+    store.drop("1.1")
+    store.save()
+    assert on_disk(path).watching == {}
+
+
+@pytest.mark.parametrize("kind", ["watching", "delivered", "rejected"])
+def test_a_rewritten_call_is_known_by_its_new_id(store: Store, path: Path, kind: str) -> None:
+    store.about_to_send([row("1.1")])
+    if kind == "delivered":
+        store.delivered("1.1", START)
+    elif kind == "rejected":
+        store.rejected("1.1", "400", {})
+    before = getattr(store.checkpoint, kind)["1.1"]
+    for former, uniqueid in (("1.1", "1.8"), ("1.8", "1.9")):
+        store.rewritten(former, uniqueid)
+    store.save()
+    assert getattr(on_disk(path), kind) == {"1.9": before}
+
+
+def new(store: Store, *rows: CallRow) -> list[CallRow]:
+    """What a page of these rows brings."""
+    unknown, rewritten = new_calls(rows, {row.uniqueid for row in rows}, store.checkpoint, START)
+    for former, found in rewritten.items():
+        store.rewritten(former, found.uniqueid)
+    return unknown
+
+
+def test_a_second_row_that_appears_after_the_delivered_call_was_rewritten_is_new(store: Store) -> None:
+    """The former id is spent: it explains one row, in this poll or any later one."""
+    deliver(store, "1.1")
+    assert new(store, row("1.9")) == []
+    assert new(store, row("1.9"), row("1.10")) == [row("1.10")]
+
+
+def test_a_kill_before_the_new_id_is_saved_still_knows_the_call(store: Store, path: Path, rejected_file: Path) -> None:
+    deliver(store, "1.1")
+    assert new(store, row("1.9")) == []
+    assert new(Store(on_disk(path), None, rejected_file), row("1.9")) == []
+
+
+def test_how_far_a_poll_has_looked_is_saved_and_what_none_can_meet_again_is_forgotten(store: Store, path: Path) -> None:
+    store.about_to_send([row("1.1", start=START - 1), row("1.2", start=START)])
+    store.delivered("1.1", START)
+    store.delivered("1.2", START)
+    store.looked(START + 600, overlap=600)
+    assert on_disk(path).looked_until == START + 600
+    assert list(on_disk(path).delivered) == ["1.2"]
+
+
+# How late calls are
+
+
+@pytest.mark.parametrize(
+    ("lag", "reason", "looked_at_all"),
+    [
+        pytest.param(40, None, True, id="new: since its end"),
+        pytest.param(40, FAILED, True, id="it failed: since its end"),
+        pytest.param(40, TO_SEND, True, id="its turn had come: since its end"),
+        pytest.param(30, "no_disposition", True, id="it had to wait: since the last poll"),
+        pytest.param(90, None, False, id="others may wait unseen since looked_until"),
+    ],
+)
+def test_the_lag_counts_from_when_the_oldest_call_could_have_gone(
+    store: Store, lag: int, reason: str | None, looked_at_all: bool
+) -> None:
+    now = START + 90
+    if reason:
+        store.watch(row("1.1"), reason)
+    store.could_go(row("1.1", end=now - 40), was_polled=now - 30)
+    assert lag == store.lag(now, looked_at_all=looked_at_all)
+
+
+@pytest.mark.parametrize("then", ["delivered", "rejected", "dropped", "waits again"])
+def test_a_call_that_is_out_of_the_way_makes_no_lag(store: Store, then: str) -> None:
+    store.could_go(row("1.1"), was_polled=START)
+    store.about_to_send([row("1.1")])
+    if then == "delivered":
+        store.delivered("1.1", START)
+    elif then == "rejected":
+        store.rejected("1.1", "400", {})
+    elif then == "dropped":
+        store.drop("1.1")
+    else:
+        store.watch(row("1.1"), "no_disposition")
+    assert store.lag(START + 900, looked_at_all=True) == 0
+
+
+# A full disk
+
+
+def test_a_disk_too_full_to_save_stops_the_run_before_anything_is_sent(disk: Path) -> None:
+    path = disk / "checkpoint"
+    with opened(path) as store:
+        store.save()
+        fill(disk)
+        with refused(
+            f"Cannot save the checkpoint {path}: No space left on device."
+            " What was delivered stays recorded in it as it was appended"
+        ):
+            store.looked(1729771320, overlap=0)
+    assert on_disk(path) == CHECKPOINT
+    assert sorted(name.name for name in disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
+
+
+def test_a_disk_without_room_for_the_answers_stops_the_run_each_time_before_anything_is_sent(disk: Path) -> None:
+    path = disk / "checkpoint"
+    with opened(path) as store:
+        fill(disk, leaving=RESERVE // 2)
+        for _ in range(2):
+            with refused(
+                f"No room beside the checkpoint {path}: No space left on device. Nothing was sent,"
+                " since what is sent could not be recorded"
+            ):
+                store.about_to_send([row("6.1")])
+        assert on_disk(path) == CHECKPOINT == store.checkpoint
+        assert sorted(name.name for name in disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
+
+
+def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_ends(disk: Path) -> None:
+    path = disk / "checkpoint"
+    ids = [f"1729771200.{number}" for number in range(10000)]
+    sent: list[str] = []
+    with opened(path, Checkpoint(1, 1, 1)) as store:
+        store.about_to_send([row(uniqueid) for uniqueid in ids])
+        fill(disk)
+        with refused(
+            f"No room for the checkpoint {path}: No space left on device. The calls in flight were recorded,"
+            " no more were sent; make room, and the next run goes on"
+        ):
+            for uniqueid in ids:
+                sent.append(uniqueid)
+                store.delivered(uniqueid, 0)
+        for uniqueid in ids[len(sent) :][:8]:
+            sent.append(uniqueid)
+            store.delivered(uniqueid, 0)
+    assert sent == list(on_disk(path).delivered)
+
+
+def test_a_line_that_finds_no_room_even_so_leaves_the_lines_before_it(disk: Path) -> None:
+    path = disk / "checkpoint"
+    ids = [f"1729771200.{number}" for number in range(10000)]
+    with opened(path) as store:
+        store.about_to_send([row(uniqueid) for uniqueid in ids])
+        disk.joinpath("checkpoint.reserve").unlink()
+        fill(disk)
+        recorded = list(CHECKPOINT.delivered)
+        with suppress(CheckpointError):
+            for uniqueid in ids:
+                store.delivered(uniqueid, 0)
+                recorded.append(uniqueid)
+    assert len(recorded) < 10000
+    assert list(on_disk(path).delivered) == recorded
+
+
+def test_a_line_torn_for_want_of_room_does_not_spoil_the_next_one(path: Path) -> None:
+    with opened(path) as store:
+        store.about_to_send([row("6.1"), row("6.2")])
+        with largest_file(path.stat().st_size + 10), pytest.raises(CheckpointError, match=r"^No room"):
+            store.delivered("6.1", 0)
+        store.delivered("6.2", 0)
+    assert "6.2" in on_disk(path).delivered
+
+
+def test_an_error_other_than_a_full_disk_is_told_as_it_is_and_the_call_is_not_sent_again(path: Path) -> None:
+    with opened(path) as store:
+        store.about_to_send([row("6.1")])
+        with largest_file(path.stat().st_size), refused(f"Cannot write the checkpoint {path}: File too large"):
+            store.delivered("6.1", 0)
+        assert "6.1" not in store.checkpoint.watching
+    assert on_disk(path) == CHECKPOINT
+
+
+# A dry run
+
+
+def test_a_dry_run_remembers_and_writes_nothing(tmp_path: Path, rejected_file: Path) -> None:
+    store = Store(starting_at(START, 0), None, rejected_file)
+    store.watch(row("1.1"), "not_ended")
+    store.about_to_send([row("1.2"), row("1.3"), row("1.4")])
+    store.delivered("1.2", START)
+    store.rejected("1.4", "400", {})
+    store.failed("1.3")
+    store.count_failed_run("1.3")
+    store.looked(START + 60, overlap=600)
+    store.save()
+    assert new(store, row("1.2"), row("1.4"), row("1.5")) == [row("1.5")]
+    assert set(store.checkpoint.watching) == {"1.1", "1.3"}
+    assert list(tmp_path.iterdir()) == []
