@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import http.server
 import io
@@ -73,6 +74,22 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A private MariaDB for the whole session; each test has a database of its own on it."""
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what ``make dist`` builds, built once for all workers; not to be written to."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # which the workers share
+    dist, unfinished = run / "dist", run / "dist.unfinished"
+    with (run / "dist.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not dist.exists():
+            command = [sys.executable, "-m", "release.dist", "--out", str(unfinished)]
+            subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, timeout=180)
+            unfinished.rename(dist)
+    return dist
 
 
 @pytest.fixture
