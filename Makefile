@@ -50,7 +50,7 @@ dist: $(VENV)/ready
 
 test-dist: dist
 	$(BIN)/python -m venv --clear $(VENV)-wheel
-	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check "$$(echo dist/*.whl)[metrics]"
+	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/$(PYTEST) -m end_to_end
 	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/$(PYTEST) -m "end_to_end and not not_pyz"
 

@@ -1,4 +1,4 @@
-"""``make bench``: measure, print the table, write results.json, and draw the README's picture.
+"""``make bench``: measure, print the table and write results.json.
 
 A missed target is marked ✗ and is no failure: machines differ and are busy with other things. Every figure is a ratio
 to a baseline of the same run where it can be, and the median of several rounds in turns.
@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import drain, idle, memory, picture, poll
+from bench import drain, idle, memory, poll
 from bench.figure import Outcome, table
 from bench.ground import HUGE, TINY, Ground, Scale
 from bench.process import Failed
@@ -55,8 +55,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "results.json").write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", "utf-8")
-    if "poll" in outcomes:
-        (options.out / "poll.svg").write_text(_picture(results["poll"]), "utf-8")
     print(table([figure for outcome in outcomes.values() for figure in outcome.figures]))
     print(f"\n✓ reached · ✗ missed: on a busy or unlike machine that may be. All of it: {options.out / 'results.json'}")
     return 0
@@ -69,11 +67,6 @@ def _say(what: str) -> None:
 def _results(outcomes: dict[str, Outcome]) -> dict[str, Any]:
     figures = {figure.key: figure.as_json() for outcome in outcomes.values() for figure in outcome.figures}
     return {"figures": figures, **{subject: outcome.details for subject, outcome in outcomes.items()}}
-
-
-def _picture(details: dict[str, Any]) -> str:
-    seed, ours = ({one["calls"]: one[who]["database_ms"] for one in details["tables"]} for who in ("seed", "vicisync"))
-    return picture.draw(seed, ours)
 
 
 def _machine(mariadb: MariaDB) -> dict[str, object]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from zipfile import ZipFile, ZipInfo
 
@@ -38,21 +38,16 @@ def main() -> None:
         unpacked = folder / f"vicisync-{__version__}"
         wheel = _hatchling(backend, unpacked, "wheel", out, f"vicisync-{__version__}-py3-none-any.whl")
         pyz = out / "vicisync.pyz"
-        parts = {
-            "": [wheel, *_wheels("pyz", folder)],
-            "python3.9/": _wheels("pyz-3.9", folder),
-            "python3.10/": _wheels("pyz-3.10", folder, python="3.10"),
-        }
-        _write_pyz(pyz, parts)
+        _write_pyz(pyz, [wheel, *_wheels("pyz", folder)])
     print(pyz)  # hatchling has named the others
 
 
-def _wheels(name: str, folder: Path, python: str = "3.9") -> list[Path]:
+def _wheels(name: str, folder: Path) -> list[Path]:
     """Get the wheels of ``name``-requirements.txt, each with the hash that stands there, from what was kept or PyPI."""
     into = folder / name
     arguments = (
-        # Wheels of nothing but Python, for the oldest one that is to run them.
-        "--only-binary=:all:", "--implementation=py", "--abi=none", "--platform=any", f"--python-version={python}",
+        # Wheels of nothing but Python, for the oldest one that a pyz runs on.
+        "--only-binary=:all:", "--implementation=py", "--abi=none", "--platform=any", "--python-version=3.10",
         "--no-deps", "--require-hashes", "--dest", into, "--requirement", ROOT / "release" / f"{name}-requirements.txt",
     )  # fmt: skip
     try:
@@ -77,17 +72,12 @@ def _hatchling(backend: Path, source: Path, target: str, out: Path, name: str) -
     return out / name
 
 
-def _write_pyz(pyz: Path, parts: Mapping[str, Iterable[Path]]) -> None:
-    """Put wheels, by the folder that they are for, into one file that Python runs.
-
-    It is not compressed, since zlib's bytes differ between Pythons.
-    """
+def _write_pyz(pyz: Path, wheels: Iterable[Path]) -> None:
+    """Put wheels into one file that Python runs; it is not compressed, since zlib's bytes differ between Pythons."""
     entries = {"__main__.py": (ROOT / "release" / "pyz_main.py").read_bytes()}
-    for part, wheels in parts.items():
-        for wheel in wheels:
-            with ZipFile(wheel) as archive:
-                names = (name for name in archive.namelist() if not name.endswith("/RECORD"))
-                entries.update({part + name: archive.read(name) for name in names})
+    for wheel in wheels:
+        with ZipFile(wheel) as archive:
+            entries.update({name: archive.read(name) for name in archive.namelist() if not name.endswith("/RECORD")})
     with pyz.open("wb") as file:
         file.write(b"#!/usr/bin/env python3\n")
         with ZipFile(file, "w") as archive:

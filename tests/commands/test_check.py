@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -497,15 +496,6 @@ def test_settings_of_the_shell_are_a_warning_since_cron_does_not_have_them(diale
     text = "⚠ db_host, api_key from the environment of this shell, which cron's jobs do not have"
     line = f"{text} → write them into the configuration file, or unset the variables"
     assert (0, [line]) == dialer.worse(API_KEY=dialer.api.api_key, VICIDIAL_DB_HOST="127.0.0.1")
-
-
-def test_metrics_without_their_library_are_a_warning(dialer: CheckedDialer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    file = dialer.root / "vicisync.prom"
-    dialer.site.configure(metrics_file=str(file))
-    cure = f"{sys.executable} -m pip install 'vicisync[metrics]'"
-    line = f"⚠ {file} cannot be written: prometheus_client is missing → {cure}"
-    assert (0, [line]) == dialer.worse()
 
 
 def test_all_mistakes_of_a_configuration_are_told_and_what_needs_it_is_left_out_saying_so_once(

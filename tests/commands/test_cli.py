@@ -6,147 +6,39 @@ import json
 import os
 import pty
 import re
-import select
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta, timezone
-from importlib.metadata import version
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Callable
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import HTML_200, SUCCESS_FALSE, Answer, DidOptimizer, Fault
-from rehearsal.site import COMMAND, PASSWORD, Site
+from rehearsal.site import COMMAND, Site
+from tests.commands.command import (
+    INDIA,
+    STAMP,
+    arrived,
+    files,
+    finish,
+    in_shell,
+    lines,
+    local,
+    newest_end,
+    on_terminal,
+    rows,
+    vicisync,
+)
+from tests.commands.conftest import Refused
 from vicisync import __version__
-from vicisync.commands.cli import main
-
-STAMP = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d ([+-]\d{4}) ")
-
-INDIA = {"TZ": "Asia/Kolkata"}
-"""A zone that is not UTC, to tell local time from it, and has no change of clocks, to mean the same all year."""
-
-CLICK_KNOWS_WHAT_WAS_MEANT = tuple(map(int, version("click").split(".")[:2])) >= (8, 4)
-"""Older ones, such as Python 3.9 is left with, only say that there is no such command."""
 
 NOT_ACCEPTED = Fault(
     "rejected", answer=Answer(400, {"Content-Type": "application/json"}, b'{"success": false, "error": "Never this"}')
 )
-
-
-def vicisync(
-    site: Site, *arguments: str, code: int = 0, environment: Mapping[str, str] = {}
-) -> subprocess.CompletedProcess[str]:
-    """Run the command, which has to exit with ``code``; whatever happens, it shows neither of its secrets."""
-    done = site.vicisync(*arguments, **environment)
-    check_secrets(site, done.stdout + done.stderr, environment)
-    assert code == done.returncode, f"{done.stdout}{done.stderr}"
-    return done
-
-
-def check_secrets(site: Site, output: str, environment: Mapping[str, str]) -> None:
-    secrets = {site.api_key, PASSWORD, environment.get("API_KEY"), environment.get("VICIDIAL_DB_PASSWORD")}
-    assert [] == [secret for secret in secrets if secret and secret in output]
-
-
-Refused = Callable[..., tuple[str, list[str]]]
-
-
-@pytest.fixture
-def refused(site: Site, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Call the command inside this process, which is many times faster, to see how it ends with 2.
-
-    Gives what it wrote to stderr, whole and by lines; it has to have written nothing else, and sent nothing.
-    """
-
-    def refused(*arguments: str, environment: Mapping[str, str] = {}) -> tuple[str, list[str]]:
-        before = files(site)
-        with monkeypatch.context() as patch:
-            for name, value in site.environment(**environment).items():
-                patch.setenv(name, value)
-            patch.setattr(sys, "argv", ["vicisync", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                main()
-        out, err = capsys.readouterr()
-        check_secrets(site, out + err, environment)
-        assert (2, "") == (ended.value.code, out)
-        assert before == files(site)
-        return err, err.splitlines()
-
-    return refused
-
-
-def lines(output: str) -> list[str]:
-    """The lines without their time stamps, which they all have."""
-    found = output.splitlines()
-    assert [] == [line for line in found if not STAMP.match(line)]
-    return [STAMP.sub("", line, count=1) for line in found]
-
-
-def on_terminal(site: Site, *arguments: str, answer: str = "") -> tuple[int, str]:
-    """Run the command on a terminal of its own, and type ``answer`` where it asks; return exit code and output."""
-    ours, its = pty.openpty()
-    # Whoever runs the tests in the background of a shell has them ignore Ctrl-C, and all that they start.
-    command = ["env", "--default-signal=INT", "setsid", "--ctty", str(COMMAND), *arguments]
-    process = subprocess.Popen(command, env=site.environment(), stdin=its, stdout=its, stderr=its)
-    os.close(its)
-    shown = b""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if not select.select([ours], [], [], 1)[0]:
-            if answer and b"?" in shown:  # a Ctrl-C that comes before readline is ready has no effect: press it again
-                os.write(ours, answer.encode())
-            continue
-        asked = b"?" in shown
-        try:
-            shown += os.read(ours, 4096)
-        except OSError:  # the last one at the other end has gone
-            break
-        if answer and b"?" in shown and not asked:
-            os.write(ours, answer.encode())
-    else:
-        process.kill()
-    os.close(ours)
-    output = shown.decode()
-    check_secrets(site, output, {})
-    return process.wait(60), output.replace("\r\n", "\n")
-
-
-def finish(site: Site, calls: int, ago: float = 200) -> list[str]:
-    """Let calls end, a second apart, the last one ``ago`` seconds ago; return their ids in that order."""
-    first_lead = 1 + max((lead for (lead,) in rows(site, "lead_id")), default=1000)
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, calls, int(time.time() - ago), per_hour=3600, first_lead=first_lead)
-    return [uniqueid for uniqueid, lead in rows(site, "uniqueid, lead_id") if lead >= first_lead]
-
-
-def rows(site: Site, columns: str) -> list[tuple[Any, ...]]:
-    return site.mariadb.execute(f"SELECT {columns} FROM `{site.database}`.vicidial_log ORDER BY end_epoch, lead_id")
-
-
-def newest_end(site: Site) -> int:
-    newest: int = max(end for (end,) in rows(site, "end_epoch"))
-    return newest
-
-
-def local(epoch: float, hours_east: float = 0) -> str:
-    return datetime.fromtimestamp(epoch, timezone(timedelta(hours=hours_east))).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def files(site: Site) -> dict[str, bytes]:
-    """Every file of the site, with what is in it."""
-    return {str(path): path.read_bytes() for path in site.folder.rglob("*") if path.is_file()}
-
-
-def arrived(api: DidOptimizer) -> list[str]:
-    """The ids that were POSTed, in order of arrival."""
-    return [post.payload["uniqueid"] for post in api.posts]
 
 
 def unused_port() -> int:
@@ -274,21 +166,6 @@ NO_LOG = pytest.mark.parametrize(
 )
 
 
-def in_shell(site: Site, line: str, **environment: str) -> tuple[int, str, str]:
-    """Run the command with its streams where the shell's line puts them; return its own exit code, stdout, stderr."""
-    code = site.folder / "exit-code"
-    command = f"{{ {shlex.quote(str(COMMAND))} {line.partition('|')[0]}; echo $? > {shlex.quote(str(code))}; }}"
-    pipe = "".join(line.partition("|")[1:])
-    done = subprocess.run(
-        ["sh", "-c", f"{command} {pipe}"], env=site.environment(**environment), stdin=subprocess.DEVNULL,
-        capture_output=True, encoding="utf-8", timeout=120, check=False,
-    )  # fmt: skip
-    check_secrets(site, done.stdout + done.stderr, environment)
-    exit_code = int(code.read_text())
-    code.unlink()
-    return exit_code, done.stdout, done.stderr
-
-
 @NO_LOG
 def test_a_run_whose_words_nobody_can_read_delivers_everything(streams: str, site: Site, api: DidOptimizer) -> None:
     calls = finish(site, 60)
@@ -333,11 +210,9 @@ def test_a_run_whose_words_nobody_can_read_keeps_its_exit_code(streams: str, sit
 @pytest.mark.parametrize(
     ("code", "command"),
     [
-        pytest.param(0, "status", id="status"),
         pytest.param(1, "status --max-lag 300", id="status, late"),
         pytest.param(0, "status --json", id="status for programs"),
         pytest.param(0, "reset-checkpoint --yes", id="reset"),
-        pytest.param(2, "reset-checkpoint --to never", id="a mistake in a reset"),
         pytest.param(2, "status --max-lag soon", id="a mistake in an option"),
     ],
 )
@@ -500,6 +375,7 @@ def test_a_batch_is_what_is_read_from_the_database_at_once(site: Site, api: DidO
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        pytest.param(("rum",), "No such command 'rum'", id="misspelt command"),
         pytest.param(("--bogus",), "--bogus", id="unknown option"),
         pytest.param(("run", "now"), "now", id="an argument too many"),
         pytest.param(("run", "--dids-conf"), "--dids-conf", id="path forgotten"),
@@ -524,19 +400,8 @@ def test_a_usage_error_names_what_is_wrong_and_does_nothing(
     assert words in error
 
 
-def test_a_misspelt_command_is_named_and_where_click_can_the_one_that_was_meant(refused: Refused) -> None:
-    error = refused("rum")[1][-1]
-    assert "❌ No such command 'rum'." == STAMP.sub("", error).partition(" Did you mean ")[0]
-    assert not CLICK_KNOWS_WHAT_WAS_MEANT or error.endswith(". Did you mean 'run'?")
-
-
-def test_the_command_explains_itself(site: Site) -> None:
-    text = vicisync(site, "--help").stdout
-    assert [] == [name for name in ("run", "reset-checkpoint", "retry-rejected") if f"\n  {name} " not in text]
+def test_without_a_command_the_help_is_pointed_at(site: Site) -> None:
     assert "Try 'vicisync --help' for help." in vicisync(site, code=2).stderr
-    options = ["--dry-run", "--limit", "--batch-size", "--max-runtime", "--quiet", "--verbose"]
-    text = vicisync(site, "run", "-h").stdout
-    assert [] == [name for name in [*options, "--dids-conf", "--astguiclient-conf"] if f" {name} " not in text]
 
 
 def test_command_and_module_are_the_same(site: Site) -> None:
@@ -548,35 +413,18 @@ def test_command_and_module_are_the_same(site: Site) -> None:
 # Failures and their exit codes
 
 
-def append(site: Site, text: str) -> None:
-    with site.dids_conf.open("a") as file:
-        file.write(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "mistakes"),
-    [
-        pytest.param("batchsize=3\n", ["'batchsize' is no setting of [vicisync]. Did you mean batch_size?"], id="key"),
-        pytest.param("concurrency=0\n", ["concurrency must be a whole number from 1 to 64"], id="value"),
-        pytest.param("api_key=x\n", ["api_key belongs under [general]"], id="section"),
-        pytest.param("just words\n", ["a line of [vicisync] must be key=value"], id="line"),
-        pytest.param("[dispositions]\nSALE=sold\n", ["the result of 'SALE' must be one of"], id="result"),
-        pytest.param("[general]\napi_base_url=localhost:5000\n", ["api_base_url must be http://"], id="address"),
-        pytest.param("[general]\nverify_ssl=/no/ca.pem\n", ["verify_ssl must be the path of a readable"], id="CA"),
-        pytest.param(
-            "batchsize=3\noverlap=1\n", ["'batchsize' is no setting", "overlap must be"], id="two mistakes at once"
-        ),
-    ],
-)
-def test_each_mistake_in_dids_conf_is_a_line_that_names_its_place(
-    text: str, mistakes: list[str], site: Site, refused: Refused
-) -> None:
-    append(site, text)
-    for command in ("run", "reset-checkpoint"):
-        shown = lines(refused(command)[0])
-        told = [re.match(rf"❌ {re.escape(str(site.dids_conf))} line \d+: (.*)", line) for line in shown]
-        assert len(mistakes) == len(told)
-        assert [] == [mistake for mistake, line in zip(mistakes, told) if not (line and mistake in line[1])]
+@pytest.mark.parametrize("command", ["run", "reset-checkpoint"])
+def test_each_mistake_in_dids_conf_is_a_line_that_names_its_place(command: str, site: Site, refused: Refused) -> None:
+    text = site.dids_conf.read_text()
+    site.dids_conf.write_text(f"{text}batchsize=3\noverlap=1\njust words\n[dispositions]\nSALE=sold\n")
+    number = len(text.splitlines())
+    where = [re.sub(r"^❌ (.* line \d+: \S+).*", r"\1", line) for line in lines(refused(command)[0])]
+    assert [
+        f"{site.dids_conf} line {number + 3}: a",
+        f"{site.dids_conf} line {number + 1}: 'batchsize'",
+        f"{site.dids_conf} line {number + 5}: the",
+        f"{site.dids_conf} line {number + 2}: overlap",
+    ] == where
 
 
 def test_without_a_key_nothing_runs(site: Site, api: DidOptimizer) -> None:
@@ -591,13 +439,35 @@ def test_without_a_key_nothing_runs(site: Site, api: DidOptimizer) -> None:
     assert [] == api.posts
 
 
-@pytest.mark.parametrize("option", ["--dids-conf", "--astguiclient-conf"])
-def test_a_configuration_file_that_is_named_has_to_be_there(option: str, site: Site, refused: Refused) -> None:
+CONFIGURATION = pytest.mark.parametrize(
+    ("option", "variable"),
+    [
+        pytest.param("--dids-conf", "VICISYNC_DIDS_CONF", id="dids.conf"),
+        pytest.param("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", id="astguiclient.conf"),
+    ],
+)
+
+
+@CONFIGURATION
+def test_a_configuration_file_that_is_named_has_to_be_there(
+    option: str, variable: str, site: Site, refused: Refused
+) -> None:
     missing = str(site.folder / "missing.conf")
-    variable = f"VICISYNC{option[1:].replace('-', '_').upper()}"
     for _, shown in (refused("run", option, missing), refused("run", environment={variable: missing})):
         (error,) = shown
         assert f"❌ {missing} does not exist: " in error
+
+
+@CONFIGURATION
+def test_an_option_wins_over_the_environment_in_naming_a_file(option: str, variable: str, site: Site) -> None:
+    vicisync(site, "run", option, site.environment()[variable], environment={variable: str(site.folder / "missing")})
+
+
+def test_an_empty_variable_names_no_file(site: Site, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    standard = site.folder / "standard.conf"
+    monkeypatch.setattr("vicisync.settings.settings.DIDS_CONF", standard)
+    (error,) = refused("run", environment={"VICISYNC_DIDS_CONF": ""})[1]
+    assert error.endswith(f"api_key is missing: write api_key=YOUR_KEY under [general] of {standard}.")
 
 
 @pytest.mark.parametrize(
@@ -681,15 +551,6 @@ def test_a_damaged_checkpoint_ends_the_run_with_5_and_the_command_that_mends_it(
     assert sorted(calls) == sorted(arrived(api))
 
 
-def test_a_folder_in_the_checkpoint_s_place_stops_a_reset_at_the_reading(site: Site) -> None:
-    site.checkpoint_file.mkdir(parents=True)
-    done = vicisync(site, "reset-checkpoint", "--yes", code=5)
-    (error,) = lines(done.stderr)
-    assert error.startswith(f"❌ Cannot read the checkpoint {site.checkpoint_file}: ")
-    assert "" == done.stdout
-    assert [] == list(site.checkpoint_file.iterdir())
-
-
 def test_rejected_calls_end_the_run_with_6_and_hold_up_nobody(site: Site, api: DidOptimizer) -> None:
     calls = finish(site, 20)
     bad = set(calls[3:5])
@@ -756,142 +617,6 @@ def test_while_a_run_is_at_work_another_command_ends_with_75_and_touches_nothing
     assert re.search(
         rf"Another run is at work \(process {run_at_work.pid} since .+\); this one touched nothing", done.stderr
     )
-
-
-# reset-checkpoint
-
-
-@pytest.mark.parametrize(
-    ("to", "back"),
-    [
-        pytest.param(None, 3600, id="an hour where nothing is said"),
-        pytest.param("1h", 3600, id="1h"),
-        pytest.param("90m", 5400, id="90m"),
-        pytest.param("2d", 172800, id="2d"),
-        pytest.param("1 hour ago", 3600, id="1 hour ago"),
-    ],
-)
-def test_a_checkpoint_is_reset_to_so_long_ago(to: str | None, back: int, site: Site) -> None:
-    began = int(time.time())
-    done = vicisync(site, "reset-checkpoint", *(("--to", to) if to else ()), environment=INDIA)
-    epoch = int(site.checkpoint_file.read_text().split()[1])
-    assert began - back <= epoch <= time.time() - back
-    assert [
-        "Old checkpoint: none yet",
-        f"New checkpoint: {local(epoch, 5.5)}; what ended after that will be sent, or sent again",
-        f"💾 Saved checkpoint: {local(epoch, 5.5)}",
-    ] == done.stdout.splitlines()
-
-
-@pytest.mark.parametrize(
-    ("to", "epoch"),
-    [
-        pytest.param("2024-10-24 12:00:00", 1729751400, id="local time"),
-        pytest.param("2024-10-24 12:00", 1729751400, id="to the minute"),
-        pytest.param("2024-10-24", 1729708200, id="a day, from its midnight on"),
-        pytest.param("1729771200", 1729771200, id="epoch"),
-    ],
-)
-def test_a_checkpoint_is_reset_to_a_point_in_time(to: str, epoch: int, site: Site) -> None:
-    vicisync(site, "reset-checkpoint", "--to", to, environment=INDIA)
-    assert f"end_epoch\t{epoch}\t{local(epoch, 5.5)}\nended_after\t{epoch}\n" in site.checkpoint_file.read_text()
-
-
-@pytest.mark.parametrize(
-    "to", ["tomorrow", "12:00", "2024-10-24T12:00:00", "2024-13-01 00:00:00", "-1h", "1.5h", "9999999999", "2024", ""]
-)
-def test_a_time_that_cannot_be_read_is_refused_with_the_forms_that_can(to: str, refused: Refused) -> None:
-    (error,) = lines(refused("reset-checkpoint", f"--to={to}")[0])
-    assert f"❌ --to: cannot read {to!r} as a time: " in error
-    assert [] == [form for form in ("2024-10-24 12:00:00", "1729771200", "90m", "1h", "2d") if form not in error]
-
-
-@pytest.mark.parametrize("form", ["local", "epoch"])
-def test_a_time_that_lies_ahead_is_refused(form: str, site: Site) -> None:
-    ahead = int(time.time()) + 3600
-    to = local(ahead, 5.5) if form == "local" else str(ahead)
-    (error,) = lines(vicisync(site, "reset-checkpoint", "--to", to, code=2, environment=INDIA).stderr)
-    assert error.startswith(f"❌ --to: {local(ahead, 5.5)} lies ahead")
-    assert not site.checkpoint_file.exists()
-
-
-def test_after_a_reset_the_next_run_delivers_again_what_ended_after_it(site: Site, api: DidOptimizer) -> None:
-    """The watched calls are forgotten with the rest, and found again."""
-    older, newer = finish(site, 3, ago=2000), finish(site, 4, ago=600)
-    site.mariadb.execute(
-        f"UPDATE `{site.database}`.vicidial_log SET status = 'DISPO' WHERE uniqueid = %s", (newer[-1],)
-    )
-    vicisync(site, "run")
-    assert sorted(older + newer[:-1]) == sorted(arrived(api))
-    shown = vicisync(site, "reset-checkpoint", "--to", str(int(time.time() - 1000))).stdout
-    newest = re.search(r"Old checkpoint: (.*), 1 call watched", shown)
-    assert newest
-    vicisync(site, "run")
-    assert sorted(newer[:-1]) == sorted(arrived(api)[6:])
-    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET status = 'SALE' WHERE status = 'DISPO'")
-    vicisync(site, "run")
-    assert [newer[-1]] == arrived(api)[9:]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "answer", "resets"),
-    [
-        pytest.param((), "y\n", True, id="yes"),
-        pytest.param((), "n\n", False, id="no"),
-        pytest.param((), "\n", False, id="return, which means no"),
-        pytest.param((), "\x03", False, id="Ctrl-C"),
-        pytest.param((), "\x04", False, id="Ctrl-D"),
-        pytest.param(("--yes",), "", True, id="not asked"),
-    ],
-)
-def test_on_a_terminal_a_reset_asks_first(arguments: Sequence[str], answer: str, resets: bool, site: Site) -> None:
-    vicisync(site, "run")
-    before = site.checkpoint_file.read_bytes()
-    code, output = on_terminal(site, "reset-checkpoint", "--to", "1729771200", *arguments, answer=answer)
-    assert (not arguments) == ("Reset?" in output)
-    assert "Old checkpoint: " in output
-    assert "New checkpoint: " in output
-    assert resets == ("💾 Saved checkpoint: " in output)
-    assert resets == site.checkpoint_file.read_bytes().startswith(b"end_epoch\t1729771200\t")
-    assert resets == (before != site.checkpoint_file.read_bytes())
-    assert (0 if resets else 130) == code
-    assert resets != ("Aborted; nothing was changed" in output)
-
-
-def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, api: DidOptimizer) -> None:
-    """Those that wait since an outage, longer ago than the hour of the default."""
-    finish(site, 3, ago=10_000)
-    vicisync(site, "reset-checkpoint", "--to", "4h")
-    api.down()
-    vicisync(site, "run", code=4)
-    api.up()
-    before = site.checkpoint_file.read_bytes()
-    error = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stderr
-    assert "never be sent" in error
-    assert before == site.checkpoint_file.read_bytes()
-    cure = re.search(r"to send them: vicisync (reset-checkpoint --to '[^']*'); or", error)
-    assert cure
-    vicisync(site, *shlex.split(cure[1]))
-    vicisync(site, "run")
-    assert 3 == len(arrived(api))
-    finish(site, 1, ago=8000)
-    assert "⚠ Calls that ended before " in vicisync(site, "reset-checkpoint", "--to", "1h", "--yes").stdout
-    vicisync(site, "run")
-    assert 3 == len(arrived(api))
-
-
-def test_a_reset_without_a_time_goes_back_to_the_begin_of_a_long_outage(site: Site, api: DidOptimizer) -> None:
-    finish(site, 1, ago=10_000)
-    vicisync(site, "reset-checkpoint", "--to", "4h")
-    vicisync(site, "run")
-    finish(site, 2, ago=8000)
-    vicisync(site, "reset-checkpoint")
-    vicisync(site, "run")
-    assert 3 == len(arrived(api))
-
-
-def test_a_reset_needs_no_standard_input(site: Site) -> None:
-    assert 0 == in_shell(site, "reset-checkpoint --to 1h <&-")[0]
 
 
 # The first run

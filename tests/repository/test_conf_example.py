@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from vicisync.settings.files import read_dids
-from vicisync.settings.settings import load_settings
-from vicisync.settings.table import SETTINGS, Setting
+from vicisync.settings.settings import SETTINGS, Setting, load_settings
 
 EXAMPLE = Path(__file__).parents[2] / "conf.example"
 

@@ -24,7 +24,7 @@ FLOORS = [
     {"__main__"},
     {"commands"},
     {"sync"},
-    {"did_optimizer", "vicidial", "state", "report"},  # none of these four knows another
+    {"did_optimizer", "vicidial", "state", "report"},  # none of these four knows another; report has output.py, too
     {"settings"},
     {"calls"},
     {"errors"},
@@ -57,7 +57,8 @@ TESTED_ELSEWHERE = {
 
 
 def room(module: str) -> str:
-    return module.partition(".")[2].partition(".")[0]
+    name = module.partition(".")[2].partition(".")[0]
+    return "report" if name == "output" else name
 
 
 def floor(module: str) -> int:

@@ -17,12 +17,12 @@ from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from tests.state.test_last_run import LAST_RUN
-from tests.sync.test_metrics import values
+from tests.sync.test_monitoring import values
 from vicisync import errors
 from vicisync.calls.dispositions import RESULTS
 from vicisync.commands.cli import commands
-from vicisync.settings.table import SETTINGS
-from vicisync.sync.metrics import write_metrics
+from vicisync.settings.settings import SETTINGS
+from vicisync.sync.monitoring import write_metrics
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

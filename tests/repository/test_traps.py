@@ -22,7 +22,7 @@ from tests.limits import umask
 from tests.state.test_last_run import LAST_RUN
 from vicisync.errors import CheckpointError
 from vicisync.state.rejected import read_rejected
-from vicisync.sync.metrics import write_metrics
+from vicisync.sync.monitoring import write_metrics
 
 NOBODY = 65534
 
@@ -159,7 +159,7 @@ def test_metrics_written_into_a_folder_of_another_account_s_follow_no_link_of_it
     for name in ("", ".new", f".{os.getpid()}.{threading.current_thread().ident}"):
         plant(Path(f"{metrics}{name}"), victim)
     write_metrics(metrics, LAST_RUN)
-    assert b"vicisync_last_run_exit_code 0.0" in metrics.read_bytes()
+    assert b"vicisync_last_run_exit_code 0\n" in metrics.read_bytes()
     assert (stat.S_IFREG | 0o644, 1) == (metrics.lstat().st_mode, metrics.lstat().st_nlink)
     assert not victim.with_name("nothing").exists()
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from vicisync.errors import ConfigError
 from vicisync.settings.files import SIZE_LIMIT, Found, read_astguiclient, read_dids
+
+Read = Callable[[Path], object]
 
 
 @pytest.fixture
@@ -148,10 +151,6 @@ def test_a_line_of_ours_that_is_no_setting_is_a_mistake_that_does_not_show_it(
     assert "s3cret" not in mistake
 
 
-def a_fifo(path: Path) -> None:
-    os.mkfifo(path)
-
-
 def a_large_file(path: Path) -> None:
     path.write_bytes(b"#" * (SIZE_LIMIT + 1))
 
@@ -161,17 +160,15 @@ def a_large_file(path: Path) -> None:
     ("make", "sentence"),
     [
         pytest.param(Path.mkdir, "is a directory", id="directory"),
-        pytest.param(a_fifo, "is not a regular file", id="FIFO"),
+        pytest.param(os.mkfifo, "is not a regular file", id="FIFO"),
         pytest.param(a_large_file, "is larger than 1 MiB", id="large"),
         pytest.param(lambda path: path.write_bytes("api_key=k".encode("utf-16")), "holds NUL bytes", id="UTF-16"),
         pytest.param(lambda path: path.symlink_to(path), "Too many levels of symbolic links", id="endless link"),
     ],
 )
 def test_what_is_no_plain_text_file_is_refused_in_a_sentence(
-    conf: Path, read: object, make: object, sentence: str
+    conf: Path, read: Read, make: Callable[[Path], None], sentence: str
 ) -> None:
-    assert callable(read)
-    assert callable(make)
     make(conf)
     with pytest.raises(ConfigError) as refused:
         read(conf)
@@ -202,8 +199,7 @@ def test_a_file_of_exactly_the_limit_is_read(conf: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_astguiclient, read_dids])
-def test_an_absent_file_is_for_the_caller_to_judge(conf: Path, read: object) -> None:
-    assert callable(read)
+def test_an_absent_file_is_for_the_caller_to_judge(conf: Path, read: Read) -> None:
     with pytest.raises(FileNotFoundError):
         read(conf)
 

@@ -1,4 +1,4 @@
-"""The word that a run leaves: read back the same, or not at all."""
+"""The result that a run leaves: read back the same, or not at all."""
 
 from __future__ import annotations
 
@@ -61,6 +61,9 @@ def test_before_the_first_run_there_is_none(tmp_path: Path) -> None:
         pytest.param({"exit_code": True}, id="a truth for a number"),
         pytest.param({"error": 5}, id="a number for a text"),
         pytest.param({"lag": None}, id="nothing where something is needed"),
+        pytest.param({"seconds": float("nan")}, id="no number"),
+        pytest.param({"ended": 10**30}, id="a time beyond all calendars"),
+        pytest.param({"last_success": [1]}, id="a list"),
     ],
 )
 def test_a_file_with_another_value_says_nothing(change: dict[str, object], tmp_path: Path) -> None:
@@ -74,7 +77,7 @@ def test_a_field_of_a_later_version_is_passed_over(tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_no_bytes_are_more_than_no_word(data: bytes) -> None:
+def test_any_bytes_say_nothing(data: bytes) -> None:
     path = Path("/dev/shm") / "vicisync-test-last-run"  # noqa: S108 -- each example writes it anew
     path.write_bytes(data)
     try:

@@ -1,21 +1,29 @@
-"""Each run leaves word of itself; nobody who does not listen keeps a call from going."""
+"""Each run tells its result to those who watch; nobody who does not listen keeps a call from going."""
 
 from __future__ import annotations
 
 import json
 import signal
+import socket
+import stat
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, answer
-from rehearsal.site import COMMAND, Site
+from rehearsal.site import Site
 from tests.conftest import Pings
-from tests.sync.test_metrics import values
+from tests.state.test_last_run import LAST_RUN
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
+from vicisync.sync import monitoring
+from vicisync.sync.monitoring import ping, write_metrics
 
 
 def with_calls(site: Site, calls: int = 3) -> None:
@@ -23,17 +31,20 @@ def with_calls(site: Site, calls: int = 3) -> None:
         fill(connection, calls, int(time.time()) - 120)
 
 
-def word_of(site: Site) -> LastRun:
+def result_of(site: Site) -> LastRun:
     last_run = read_last_run(last_run_file(site.checkpoint_file))
     assert last_run
     return last_run
 
 
-def test_a_run_leaves_word_of_what_it_did(site: Site) -> None:
+# The result of the last run
+
+
+def test_a_run_leaves_its_result(site: Site) -> None:
     with_calls(site)
     before = time.time()
     assert 0 == site.vicisync("run").returncode
-    last = word_of(site)
+    last = result_of(site)
     assert (0, None, 3, 0, 0, 0) == (
         last.exit_code, last.error, last.delivered, last.duplicates, last.failed, last.rejected
     )  # fmt: skip
@@ -48,7 +59,7 @@ def test_the_totals_add_up_over_the_runs(site: Site, api: DidOptimizer) -> None:
     site.vicisync("run")
     site.vicisync("reset-checkpoint", "--yes", "--to", "2h")
     site.vicisync("run")
-    last = word_of(site)
+    last = result_of(site)
     assert (3, 3, 6, 3) == (last.delivered, last.duplicates, last.delivered_total, last.duplicates_total)
     assert 6 == len(api.posts)
 
@@ -65,63 +76,126 @@ def no_such_call(site: Site, api: DidOptimizer) -> None:  # noqa: ARG001
     api.fault_for = lambda _: answer(422, body=b"{}")
 
 
-ENDS = [
-    pytest.param(no_database, 3, "vicidial_log", id="no database"),
-    pytest.param(no_api, 4, "connection refused", id="no API"),
-    pytest.param(no_such_call, 6, None, id="calls rejected"),
-]
-
-
-@pytest.mark.parametrize(("break_it", "exit_code", "why"), ENDS)
-def test_a_run_that_ends_badly_leaves_word_and_the_time_of_the_last_success(
-    break_it: Callable[[Site, DidOptimizer], None], exit_code: int, why: str | None, site: Site, api: DidOptimizer
-) -> None:
+@pytest.mark.parametrize(
+    ("break_it", "exit_code", "why"),
+    [
+        pytest.param(no_database, 3, "vicidial_log", id="no database"),
+        pytest.param(no_api, 4, "connection refused", id="no API"),
+        pytest.param(no_such_call, 6, None, id="calls rejected"),
+    ],
+)
+def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_success(
+    break_it: Callable[[Site, DidOptimizer], None], exit_code: int, why: str | None, site: Site, api: DidOptimizer,
+    pings: Pings,
+) -> None:  # fmt: skip
     site.vicisync("run")
-    well = word_of(site)
+    well = result_of(site)
     with_calls(site)
     break_it(site, api)
+    site.configure(ping_url=pings.url)
     assert exit_code == site.vicisync("run").returncode
-    last = word_of(site)
+    last = result_of(site)
     assert (exit_code, well.last_success) == (last.exit_code, last.last_success)
     assert (why is None and last.error is None) or (why and why in (last.error or ""))
+    assert ["/s3cret-id/start", f"/s3cret-id/{exit_code}"] == pings.paths
 
 
 def test_calls_that_could_not_go_are_late_from_their_start(site: Site, api: DidOptimizer) -> None:
     with_calls(site)
     api.down()
     site.vicisync("run")
-    assert 120 <= word_of(site).lag < 600
+    assert 120 <= result_of(site).lag < 600
 
 
-def test_while_the_database_is_away_the_lag_counts_from_the_last_look(site: Site, api: DidOptimizer) -> None:
+def test_while_the_database_is_away_the_lag_counts_from_the_last_poll(site: Site, api: DidOptimizer) -> None:
     site.vicisync("run")
     text = site.checkpoint_file.read_text()
     looked_until = int(text.split("looked_until\t")[1].split()[0])
     site.checkpoint_file.write_text(text.replace(str(looked_until), str(looked_until - 1000)))
     no_database(site, api)
     assert 3 == site.vicisync("run").returncode
-    assert 1000 <= word_of(site).lag < 1100
+    assert 1000 <= result_of(site).lag < 1100
 
 
-def test_a_dry_run_and_one_that_finds_another_at_work_leave_no_word(site: Site, pings: Pings) -> None:
+def test_a_dry_run_leaves_no_result_and_pings_nobody(site: Site, pings: Pings) -> None:
     site.configure(ping_url=pings.url)
     site.vicisync("run", "--dry-run")
     assert not last_run_file(site.checkpoint_file).exists()
     assert [] == pings.paths
 
 
-def test_word_that_cannot_be_left_is_a_warning_and_the_calls_go(site: Site, api: DidOptimizer) -> None:
+def test_what_cannot_be_told_is_a_warning_and_the_calls_go(site: Site, api: DidOptimizer) -> None:
+    site.configure(metrics_file="/nowhere/vicisync.prom", ping_url="http://127.0.0.1:9/s3cret-id")
     with_calls(site)
     path = last_run_file(site.checkpoint_file)
     path.mkdir(parents=True)
     path.parent.chmod(0o700)
     done = site.vicisync("run")
     assert 0 == done.returncode
-    assert f"⚠ Cannot leave word of this run in {path}: Is a directory" in done.stdout
+    assert f"⚠ Cannot write the result of this run to {path}: Is a directory" in done.stdout
+    assert "⚠ Cannot write metrics_file /nowhere/vicisync.prom: No such file or directory" in done.stdout
+    assert 2 == done.stdout.count("⚠ The service behind ping_url cannot be reached; it was not told of this run")
+    assert "s3cret-id" not in done.stdout + done.stderr
     assert 3 == len(api.records)
 
 
+def test_the_result_does_not_hold_the_ping_s_address(site: Site, api: DidOptimizer) -> None:
+    site.configure(ping_url="http://127.0.0.1:9/s3cret-id")
+    api.down()
+    with_calls(site)
+    site.vicisync("run")
+    assert "s3cret-id" not in json.dumps(result_of(site).__dict__)
+
+
 # Metrics
+
+
+def values(path: Path) -> dict[str, float]:
+    """Every sample of a file, by its name, as Prometheus itself reads it."""
+    families = text_string_to_metric_families(path.read_text())
+    return {sample.name: sample.value for family in families for sample in family.samples}
+
+
+def test_prometheus_reads_each_figure_of_the_last_run(tmp_path: Path) -> None:
+    file = tmp_path / "vicisync.prom"
+    write_metrics(file, LAST_RUN)
+    assert {
+        "vicisync_last_success_timestamp_seconds": 1795402861,
+        "vicisync_last_run_timestamp_seconds": 1795402861,
+        "vicisync_last_run_exit_code": 0,
+        "vicisync_lag_seconds": 3,
+        "vicisync_watched": 8,
+        "vicisync_run_seconds": 1.25,
+        "vicisync_poll_seconds": 0.004,
+        "vicisync_delivered_total": 200,
+        "vicisync_duplicates_total": 2,
+        "vicisync_failed_total": 11,
+        "vicisync_rejected_total": 1,
+    } == values(file)
+
+
+def test_each_metric_says_what_it_is_and_the_totals_are_counters(tmp_path: Path) -> None:
+    file = tmp_path / "vicisync.prom"
+    write_metrics(file, LAST_RUN)
+    families = list(text_string_to_metric_families(file.read_text()))
+    assert [] == [family.name for family in families if not family.documentation]
+    counters = {sample.name for family in families if family.type == "counter" for sample in family.samples}
+    assert counters == {name for name in values(file) if name.endswith("_total")}
+    assert {"gauge", "counter"} == {family.type for family in families}
+
+
+def test_before_the_first_success_its_time_is_0(tmp_path: Path) -> None:
+    file = tmp_path / "vicisync.prom"
+    write_metrics(file, replace(LAST_RUN, last_success=None))
+    assert 0 == values(file)["vicisync_last_success_timestamp_seconds"]
+
+
+def test_node_exporter_may_read_the_file_and_finds_nothing_half_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "vicisync.prom"
+    file.write_text("from before")
+    write_metrics(file, LAST_RUN)
+    assert 0o644 == stat.S_IMODE(file.stat().st_mode)
+    assert [file] == list(tmp_path.iterdir())
 
 
 def test_the_metrics_are_those_of_the_last_run(site: Site, tmp_path: Path) -> None:
@@ -129,7 +203,7 @@ def test_the_metrics_are_those_of_the_last_run(site: Site, tmp_path: Path) -> No
     site.configure(metrics_file=str(file))
     with_calls(site)
     site.vicisync("run")
-    last = word_of(site)
+    last = result_of(site)
     found = values(file)
     assert (3, last.ended, last.seconds, last.lag) == (
         found["vicisync_delivered_total"],
@@ -139,50 +213,72 @@ def test_the_metrics_are_those_of_the_last_run(site: Site, tmp_path: Path) -> No
     )
 
 
-def test_metrics_that_cannot_be_written_are_a_warning_and_the_calls_go(site: Site, api: DidOptimizer) -> None:
-    site.configure(metrics_file="/nowhere/vicisync.prom")
-    with_calls(site)
-    done = site.vicisync("run")
-    assert 0 == done.returncode
-    assert "⚠ Cannot write metrics_file /nowhere/vicisync.prom: No such file or directory" in done.stdout
-    assert 3 == len(api.records)
-
-
-def test_without_the_extra_the_warning_says_how_to_get_it(site: Site, api: DidOptimizer, tmp_path: Path) -> None:
-    (tmp_path / "prometheus_client.py").write_text("raise ModuleNotFoundError(name='prometheus_client')")
-    site.configure(metrics_file=str(tmp_path / "vicisync.prom"))
-    with_calls(site)
-    done = site.vicisync("run", PYTHONPATH=str(tmp_path))
-    assert 0 == done.returncode
-    python = str(COMMAND.with_name("python"))  # beside the command, whatever more its name says
-    assert f"⚠ metrics_file needs prometheus_client: {python}" in done.stdout
-    assert " -m pip install 'vicisync[metrics]'\n" in done.stdout
-    assert 3 == len(api.records)
-
-
 # Pings
+
+
+@pytest.mark.parametrize(
+    ("suffix", "path"),
+    [("start", "/s3cret-id/start"), ("", "/s3cret-id"), ("4", "/s3cret-id/4")],
+    ids=["start", "success", "failure"],
+)
+def test_the_service_is_told_by_the_path(suffix: str, path: str, pings: Pings) -> None:
+    assert ping(pings.url, suffix) is None
+    assert [path] == pings.paths
+
+
+def test_a_query_stays_behind_the_path(pings: Pings) -> None:
+    assert ping(f"{pings.url}/?create=1", "start") is None
+    assert ["/s3cret-id/start?create=1"] == pings.paths
+
+
+@pytest.mark.parametrize("http_status", [302, 404, 500])
+def test_a_service_that_does_not_take_it_fails_the_ping(http_status: int, pings: Pings) -> None:
+    pings.answer = http_status
+    assert f"answered {http_status}" == ping(pings.url)
+    assert 1 == len(pings.paths)
+
+
+def keep_silent(connection: socket.socket, given_up: threading.Event) -> None:  # noqa: ARG001
+    given_up.wait(6)
+
+
+def trickle(connection: socket.socket, given_up: threading.Event) -> None:
+    for _ in range(60):
+        if given_up.wait(0.1):
+            break
+        connection.sendall(b"H")
+
+
+@pytest.mark.parametrize("behaves", [keep_silent, trickle])
+def test_a_service_that_does_not_come_to_an_end_is_left(
+    behaves: Callable[[socket.socket, threading.Event], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 5.0 == monitoring.PING_TIMEOUT
+    monkeypatch.setattr(monitoring, "PING_TIMEOUT", 0.5)
+    given_up = threading.Event()
+
+    def serve() -> None:
+        connection, _ = server.accept()
+        with connection, suppress(OSError):
+            behaves(connection, given_up)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        serving = threading.Thread(target=serve)
+        serving.start()
+        began = time.monotonic()
+        try:
+            failure = ping(f"http://127.0.0.1:{server.getsockname()[1]}/s3cret-id")
+        finally:
+            given_up.set()
+            serving.join()
+    assert "did not answer within 0.5 s" == failure
+    assert time.monotonic() - began < 4
 
 
 def test_a_run_that_succeeds_pings_at_its_start_and_its_end(site: Site, pings: Pings) -> None:
     site.configure(ping_url=pings.url)
     site.vicisync("run")
     assert ["/s3cret-id/start", "/s3cret-id"] == pings.paths
-
-
-@pytest.mark.parametrize(("break_it", "exit_code", "why"), ENDS)
-def test_a_run_that_ends_badly_pings_its_exit_code(
-    break_it: Callable[[Site, DidOptimizer], None],
-    exit_code: int,
-    why: str | None,  # noqa: ARG001
-    site: Site,
-    api: DidOptimizer,
-    pings: Pings,
-) -> None:
-    site.configure(ping_url=pings.url)
-    with_calls(site)
-    break_it(site, api)
-    site.vicisync("run")
-    assert ["/s3cret-id/start", f"/s3cret-id/{exit_code}"] == pings.paths
 
 
 def test_a_run_that_a_signal_ends_pings_that(site: Site, api: DidOptimizer, pings: Pings) -> None:
@@ -195,17 +291,4 @@ def test_a_run_that_a_signal_ends_pings_that(site: Site, api: DidOptimizer, ping
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
     assert ["/s3cret-id/start", "/s3cret-id/143"] == pings.paths
-    assert "Stopped by SIGTERM" == word_of(site).error
-
-
-def test_a_service_that_is_not_there_is_a_warning_without_its_url_and_the_calls_go(
-    site: Site, api: DidOptimizer
-) -> None:
-    site.configure(ping_url="http://127.0.0.1:9/s3cret-id")
-    with_calls(site)
-    done = site.vicisync("run")
-    assert 0 == done.returncode
-    assert 2 == done.stdout.count("⚠ The service behind ping_url cannot be reached; it was not told of this run")
-    assert "s3cret-id" not in done.stdout + done.stderr
-    assert "s3cret-id" not in json.dumps(word_of(site).__dict__)
-    assert 3 == len(api.records)
+    assert "Stopped by SIGTERM" == result_of(site).error

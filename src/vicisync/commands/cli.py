@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import Any, TypeVar
 
 import click
 
 from vicisync import __version__
-from vicisync.calls.times import local, parse_when
 from vicisync.commands.retry_rejected import retry_rejected as resend
-from vicisync.did_optimizer.answer import Answer, Meaning
-from vicisync.did_optimizer.delivery import Session, StopSignal
-from vicisync.errors import BEHIND, SOME_REJECTED, CheckpointError, ConfigError, VicisyncError
-from vicisync.output import ProgressBar, printable, send_to_nowhere
-from vicisync.report import Report, Verbosity, counted
-from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
-from vicisync.state.checkpoint import Checkpoint
+from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
+from vicisync.errors import BEHIND, SOME_REJECTED, ConfigError, VicisyncError
+from vicisync.output import printable, send_to_nowhere
+from vicisync.report import Report, Verbosity
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, load_settings
 from vicisync.sync.run import run as run_once
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,14 +60,13 @@ def _tell(line: str, *, err: bool = False) -> None:
 
 
 def _conf_options(command: F) -> F:
-    for option, standard in (("--dids-conf", DIDS_CONF), ("--astguiclient-conf", ASTGUICLIENT_CONF)):
-        what = f"Read this file, not {standard}; environment: {_variable(option)}."
-        command = click.option(option, callback=_path, metavar="PATH", help=what)(command)
+    for option, variable, standard in (
+        ("--dids-conf", "VICISYNC_DIDS_CONF", DIDS_CONF),
+        ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
+    ):
+        what = f"Read this file, not {standard}; environment: {variable}."
+        command = click.option(option, envvar=variable, callback=_path, metavar="PATH", help=what)(command)
     return command
-
-
-def _variable(option: str) -> str:
-    return f"VICISYNC_{option[2:].replace('-', '_').upper()}"
 
 
 def _path(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:  # noqa: ARG001
@@ -121,57 +114,11 @@ def run(
         verbosity,
         show_phone_numbers=settings.log_phone_numbers,
         dry_run=dry_run,
-        open_bar=None if dry_run else _progress_bar,
+        open_bar=None if dry_run else progress_bar,
     )
-    stop = _stop_on_signals()
-    tally = run_once(
-        settings, report, stop, _Unsent if dry_run else _session_of(settings), dry_run=dry_run, limit=limit
-    )
+    stop = stop_on_signals()
+    tally = run_once(settings, report, stop, Unsent if dry_run else session_of(settings), dry_run=dry_run, limit=limit)
     return SOME_REJECTED if tally.rejected else 0
-
-
-def _session_of(settings: Settings) -> Callable[[], Session]:
-    def open_session() -> Session:
-        from vicisync.did_optimizer.session import ApiSession  # requests takes longer to import than an idle run needs
-
-        return ApiSession(settings)
-
-    return open_session
-
-
-def _progress_bar(calls: int) -> ProgressBar:
-    """Open a bar over a backlog, with calls per second and the time left."""
-    began = time.monotonic()
-
-    def speed(_: object) -> str:
-        return f"{bar.pos / max(time.monotonic() - began, 0.001):.0f} calls/s"
-
-    bar: click._termui_impl.ProgressBar[int] = click.progressbar(
-        length=calls, show_pos=True, item_show_func=speed, file=sys.stdout, update_min_steps=max(1, calls // 500)
-    )
-    bar.render_progress()
-    return bar
-
-
-class _Unsent:
-    """What a dry run sends through: nothing leaves the machine."""
-
-    def post(self, payload: Mapping[str, object]) -> Answer:  # noqa: ARG002 -- a Session's signature
-        return Answer(Meaning.DELIVERED, "dry run")
-
-    def close(self) -> None:
-        """Have nothing to close."""
-
-
-def _stop_on_signals() -> StopSignal:
-    stop = StopSignal()
-
-    def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a handler's signature
-        stop.number = number
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, remember)
-    return stop
 
 
 @commands.command(short_help="Check that all is set up; change nothing.")
@@ -254,11 +201,8 @@ def install(
 
 def _named_files(astguiclient_conf: Path | None, dids_conf: Path | None) -> dict[str, Path]:
     """Return the configuration files that an option or the environment names, absolute, by option."""
-    named = {}
-    for option, given in (("--astguiclient-conf", astguiclient_conf), ("--dids-conf", dids_conf)):
-        if path := given or os.environ.get(_variable(option)):
-            named[option] = Path(path).absolute()
-    return named
+    given = {"--astguiclient-conf": astguiclient_conf, "--dids-conf": dids_conf}
+    return {option: path.absolute() for option, path in given.items() if path}
 
 
 @commands.command("retry-rejected", short_help="Send the rejected calls again.")
@@ -271,7 +215,7 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
     report = Report(
         sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, after_failure="stays rejected"
     )
-    remaining = resend(settings, report, _stop_on_signals(), _session_of(settings))
+    remaining = resend(settings, report, stop_on_signals(), session_of(settings))
     return SOME_REJECTED if remaining else 0
 
 
@@ -287,54 +231,12 @@ def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
 def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str | None, yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
-    from vicisync.state.checkpoint import Damaged, starting_at
-    from vicisync.state.load import read_checkpoint
-    from vicisync.state.lock import Lock
-    from vicisync.state.store import Store
+    from vicisync.commands.reset_checkpoint import reset
 
-    now = time.time()
-    try:
-        epoch = parse_when("1h" if to is None else to, now)
-    except ValueError as error:
-        raise ConfigError([f"--to: {error}"]) from error
-    if epoch > now:
-        raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
+    is_terminal = sys.stdin is not None and sys.stdin.isatty()
+    confirm = (lambda: True) if yes else _is_confirmed if is_terminal else None
     settings = load_settings(astguiclient_conf, dids_conf, os.environ)
-    with Lock(settings.checkpoint_file):
-        old = None
-        try:
-            old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
-            was = f"{local(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
-        except CheckpointError as error:
-            if not isinstance(error.__cause__, Damaged):
-                raise  # no checkpoint stands in the file's place, and none could be put there
-            was = f"damaged: {error.__cause__}"
-        if old and to is None:
-            epoch = min(epoch, old.end_epoch)
-        _tell(f"Old checkpoint: {was}")
-        _tell(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
-        asks = not yes and sys.stdin is not None and sys.stdin.isatty()
-        if old and (warning := _left_out(old, epoch)):
-            if not (yes or asks):
-                raise ConfigError([f"{warning}; or, to leave them out, add --yes"])
-            _tell(f"⚠ {warning}")
-        if asks and not _is_confirmed():
-            return 130
-        Store(starting_at(epoch, settings.give_up_after), settings.checkpoint_file, settings.rejected_file).save()
-    _tell(f"💾 Saved checkpoint: {local(epoch)}")
-    return 0
-
-
-def _left_out(old: Checkpoint, epoch: int) -> str | None:
-    """Return what a reset to ``epoch`` would never send, and what keeps it; None where it goes back only."""
-    first = old.first_left_out_by(epoch)
-    if first is None and epoch <= old.end_epoch:
-        return None
-    keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
-    return (
-        f"Calls that ended before {local(epoch)} and were not delivered would never be sent;"
-        f" to send them: vicisync reset-checkpoint --to '{local(keeps)}'"
-    )
+    return 0 if reset(settings, to, _tell, confirm) else 130
 
 
 def _is_confirmed() -> bool:

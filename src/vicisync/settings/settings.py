@@ -1,112 +1,147 @@
-"""Every setting as one frozen `Settings`: command-line option > environment > files > default."""
+"""Every setting, declared once, as one frozen `Settings`: command-line option > environment > files > default."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, NamedTuple, TypeVar
 
 from vicisync.calls.dispositions import KNOWN_RESULTS
 from vicisync.calls.readiness import Rules
 from vicisync.errors import ConfigError
+from vicisync.settings import parsers
 from vicisync.settings.files import DidsFile, Found, read_astguiclient, read_dids
-from vicisync.settings.table import SETTINGS, Setting, a_status
+from vicisync.settings.parsers import base_url, path, whole_number, word
 
 ASTGUICLIENT_CONF = Path("/etc/astguiclient.conf")
 DIDS_CONF = Path("/etc/asterisk/dids.conf")
+
+
+class Setting(NamedTuple):
+    """What the declaration of a setting says: its default, where it may stand, and what its text may be."""
+
+    name: str
+    """As in `Settings`."""
+    default: str
+    """As it would be written in dids.conf; empty: None, or to be given."""
+    parse: Callable[[str], object]
+    section: str = "vicisync"
+    """Of dids.conf."""
+    variable: str | None = None
+    """In the environment."""
+    vicidial: str | None = None
+    """In astguiclient.conf, which, where it exists, is asked instead of dids.conf."""
+    key: str = ""
+    """In dids.conf: its name, unless another is declared."""
+    shown: bool = True
+    """Whether a mistake or repr may show it: not if it is a secret, or its text could hold one."""
+
+
+def setting(default: str, parse: Callable[[str], object], *more: Any, shown: bool = True) -> Any:
+    """Declare a field of `Settings`: with the arguments of `Setting` from its default on."""
+    return field(repr=shown, metadata={"setting": Setting("", default, parse, *more)._replace(shown=shown)})
 
 
 @dataclass(frozen=True)
 class Settings:
     """What a run needs to know; secrets are not in its repr. ``conf.example`` says why each default is what it is."""
 
-    db_host: str
-    db_port: int
-    db_user: str
-    db_password: str = field(repr=False)
-    """One character, up to U+00FF, for each byte of the password."""
-    db_name: str
-    db_ssl_ca: Path | None
-    db_timeout: int
-    """Seconds, for connecting and for a statement."""
-    api_base_url: str
-    """Without a slash at its end."""
-    api_key: str = field(repr=False)
-    api_timeout: float
-    """Seconds, for a request."""
-    max_retries: int
-    """Further attempts at a call in the same run."""
-    verify_ssl: bool | Path
-    """Whether to verify the API's certificate, or the CA file to verify it with."""
-    batch_size: int
-    """Calls read from the database at once."""
-    concurrency: int
-    """Calls in flight to the API at once."""
-    overlap: int
-    """Seconds to look back before the last look, for rows that appear late."""
-    checkpoint_file: Path
-    rejected_file: Path
-    old_checkpoint_file: Path
-    """The Perl script's checkpoint, which the first run takes over."""
-    wait_for_disposition: int
-    """Seconds after its end that a call waits for its agent's disposition."""
-    waiting_statuses: frozenset[str]
-    """Statuses that are not final; '' and NULL never are, and are not in here."""
-    give_up_after: int
-    """Seconds after its start that a call without an end is watched."""
-    max_runtime: int
-    """Seconds after which a run begins no new call; 0 is no limit."""
-    log_phone_numbers: bool
-    metrics_file: Path | None
-    ping_url: str | None = field(repr=False)  # it holds the secret id of the check
-    dispositions: Mapping[str, str]
-    """VICIdial status to result, over `vicisync.calls.dispositions.RESULTS`."""
     sources: Mapping[str, str] = field(repr=False, compare=False)
     """Where each setting was found, by its name here, such as ``/etc/asterisk/dids.conf line 12``."""
+    dispositions: Mapping[str, str]
+    """VICIdial status to result, over `vicisync.calls.dispositions.RESULTS`."""
+
+    db_host: str = setting("localhost", word, "general", "VICIDIAL_DB_HOST", "VARDB_server")
+    db_port: int = setting("3306", whole_number(1, 65535), "general", "VICIDIAL_DB_PORT", "VARDB_port")
+    db_user: str = setting("cron", word, "general", "VICIDIAL_DB_USER", "VARDB_user")
+    db_password: str = setting(
+        "1234", parsers.password, "general", "VICIDIAL_DB_PASSWORD", "VARDB_pass", "db_pass", shown=False
+    )
+    """One character, up to U+00FF, for each byte of the password."""
+    db_name: str = setting("asterisk", word, "general", "VICIDIAL_DB_NAME", "VARDB_database")
+    api_base_url: str = setting("http://localhost:5000", base_url, "general", "DID_OPTIMIZER_API_URL", shown=False)
+    """Without a slash at its end."""
+    api_key: str = setting("", parsers.api_key, "general", "API_KEY", shown=False)
+    api_timeout: float = setting("10", parsers.seconds, "general")
+    """Seconds, for a request."""
+    max_retries: int = setting("3", whole_number(0, 10), "general")
+    """Further attempts at a call in the same run."""
+    verify_ssl: bool | Path = setting("1", parsers.verification, "general")
+    """Whether to verify the API's certificate, or the CA file to verify it with."""
+    batch_size: int = setting("500", whole_number(1, 10000))
+    """Calls read from the database at once."""
+    concurrency: int = setting("8", whole_number(1, 64))
+    """Calls in flight to the API at once."""
+    overlap: int = setting(
+        "600", whole_number(420, 86400, "seconds")
+    )  # VICIdial's audit adds rows up to 7 minutes late
+    """Seconds before the last poll at which a poll begins, for rows that appear late."""
+    wait_for_disposition: int = setting("900", whole_number(0, 86400, "seconds"))
+    """Seconds after its end that a call waits for its agent's disposition."""
+    waiting_statuses: frozenset[str] = setting("INCALL QUEUE DISPO ALTNUM DONEM XFER", parsers.statuses)
+    """Statuses that are not final; '' and NULL never are, and are not in here."""
+    give_up_after: int = setting("28800", whole_number(3600, 604800, "seconds"))
+    """Seconds after its start that a call without an end is watched."""
+    max_runtime: int = setting("50", whole_number(0, 86400, "seconds"))
+    """Seconds after which a run begins no new call; 0 is no limit."""
+    checkpoint_file: Path = setting("/var/lib/vicisync/checkpoint", path)
+    rejected_file: Path = setting("/var/lib/vicisync/rejected.jsonl", path)
+    old_checkpoint_file: Path = setting("/tmp/did-optimizer-last-check.txt", path)  # noqa: S108 -- only ever read
+    """The Perl script's checkpoint, which the first run takes over."""
+    db_timeout: int = setting("10", whole_number(1, 300, "seconds"))
+    """Seconds, for connecting and for a statement."""
+    db_ssl_ca: Path | None = setting("", parsers.ca_file)
+    log_phone_numbers: bool = setting("yes", parsers.yes_no)
+    metrics_file: Path | None = setting("", path)
+    ping_url: str | None = setting("", parsers.url, shown=False)  # it holds the secret id of the check
 
     def rules(self, ended_after: int) -> Rules:
         """Return what decides about a call, where calls that ended by the epoch ``ended_after`` are not ours."""
         return Rules(self.waiting_statuses, self.wait_for_disposition, self.give_up_after, ended_after)
 
 
+SETTINGS: tuple[Setting, ...] = tuple(
+    declared._replace(name=each.name, key=declared.key or each.name)
+    for each in fields(Settings)
+    for declared in each.metadata.values()
+)
+"""Every setting: reading, the check for misspelt keys and the test of ``conf.example`` follow from it."""
+
+_SECTIONS = {each.key: each.section for each in SETTINGS}
+_OURS = [key for key, section in _SECTIONS.items() if section == "vicisync"]
+
+
 def load_settings(
-    astguiclient_conf: Path | None,
-    dids_conf: Path | None,
-    environ: Mapping[str, str],
-    options: Mapping[str, str] = {},
+    astguiclient_conf: Path | None, dids_conf: Path | None, environ: Mapping[str, str], options: Mapping[str, str] = {}
 ) -> Settings:
     """Find, check and return every setting.
 
-    A path of None means ``VICISYNC_ASTGUICLIENT_CONF`` or ``VICISYNC_DIDS_CONF`` in ``environ``, then the standard
-    path; only there may the file be absent. ``options`` holds the raw text of command-line options by setting name.
-    An empty text is no setting, wherever it stands.
+    A path of None means the standard path; only there may the file be absent. ``options`` holds the raw text of
+    command-line options by setting name. An empty text is no setting, wherever it stands.
 
     Raises ConfigError with every mistake at once; none of them shows a key or password.
     """
     mistakes: list[str] = []
-    named = astguiclient_conf or environ.get("VICISYNC_ASTGUICLIENT_CONF")
-    vicidial = _read(read_astguiclient, named, ASTGUICLIENT_CONF, mistakes)
-    named = dids_conf or environ.get("VICISYNC_DIDS_CONF")
-    dids = _read(read_dids, named, DIDS_CONF, mistakes) or DidsFile({}, {}, {}, [])
+    vicidial = _read(read_astguiclient, astguiclient_conf, ASTGUICLIENT_CONF, mistakes)
+    dids = _read(read_dids, dids_conf, DIDS_CONF, mistakes) or DidsFile({}, {}, {}, [])
     if mistakes:  # without the files, what else seems missing may stand in them
         raise ConfigError(mistakes)
 
     mistakes = [*dids.mistakes, *_misplaced_keys(dids)]
-    found = {setting.name: _find(setting, options, environ, vicidial, dids) for setting in SETTINGS}
     values: dict[str, Any] = {"dispositions": _dispositions(dids, mistakes)}
-    for setting in SETTINGS:
-        text, where = found[setting.name]
+    found = {each.name: _find(each, options, environ, vicidial, dids) for each in SETTINGS}
+    for each in SETTINGS:
+        text, where = found[each.name]
         try:
-            values[setting.name] = setting.parse(text) if text or setting.default else None
+            values[each.name] = each.parse(text) if text or each.default else None
         except ValueError as error:
-            shown = f", not {_quoted(text)}" if setting.shown else ""
-            mistakes.append(f"{where}: {setting.key} {error}{shown}.")
+            mistakes.append(f"{where}: {each.key} {error}{f', not {_quoted(text)}' if each.shown else ''}.")
     if not found["api_key"].value:
-        mistakes.append(f"api_key is missing: write api_key=YOUR_KEY under [general] of {named or DIDS_CONF}.")
+        mistakes.append(f"api_key is missing: write api_key=YOUR_KEY under [general] of {dids_conf or DIDS_CONF}.")
     for one, other in combinations(("checkpoint_file", "rejected_file", "old_checkpoint_file"), 2):
         if os.path.normpath(found[one].value) == os.path.normpath(found[other].value):
             mistakes.append(f"{found[other].where}: {other} must be another file than {one} ({found[one].where}).")
@@ -118,12 +153,10 @@ def load_settings(
 _File = TypeVar("_File")
 
 
-def _read(
-    reader: Callable[[Path], _File], named: Path | str | None, standard: Path, mistakes: list[str]
-) -> _File | None:
+def _read(reader: Callable[[Path], _File], named: Path | None, standard: Path, mistakes: list[str]) -> _File | None:
     """Return the file, or None where there is none; what is wrong goes into ``mistakes``."""
     try:
-        return reader(Path(named or standard))
+        return reader(named or standard)
     except FileNotFoundError:
         if named:
             mistakes.append(f"{named} does not exist: correct the option or environment variable that names it.")
@@ -133,42 +166,36 @@ def _read(
 
 
 def _find(
-    setting: Setting,
+    sought: Setting,
     options: Mapping[str, str],
     environ: Mapping[str, str],
     vicidial: Mapping[str, Found] | None,
     dids: DidsFile,
 ) -> Found:
     """Return the text that counts."""
-    if text := options.get(setting.name):
-        return Found(text, f"option --{setting.name.replace('_', '-')}")
-    if setting.variable and (text := environ.get(setting.variable)):
-        return Found(text, f"environment {setting.variable}")
-    if setting.vicidial and vicidial is not None:
-        found = vicidial.get(setting.vicidial)
-        if found and setting.vicidial == "VARDB_pass":
+    if text := options.get(sought.name):
+        return Found(text, f"option --{sought.name.replace('_', '-')}")
+    if sought.variable and (text := environ.get(sought.variable)):
+        return Found(text, f"environment {sought.variable}")
+    if sought.vicidial and vicidial is not None:
+        found = vicidial.get(sought.vicidial)
+        if found and sought.vicidial == "VARDB_pass":
             return found  # even if empty: VICIdial then logs in without a password
     else:
-        found = (dids.general if setting.section == "general" else dids.vicisync).get(setting.key)
-    return found if found and found.value else Found(setting.default, "default")
+        found = (dids.general if sought.section == "general" else dids.vicisync).get(sought.key)
+    return found if found and found.value else Found(sought.default, "default")
 
 
-_SECTIONS = {setting.key: setting.section for setting in SETTINGS}
-_OURS = [key for key, section in _SECTIONS.items() if section == "vicisync"]
-
-
-def _misplaced_keys(dids: DidsFile) -> list[str]:
+def _misplaced_keys(dids: DidsFile) -> Iterator[str]:
     """Return a mistake for each key of [vicisync] that is none of its settings."""
-    mistakes = []
     for key, (_, where) in dids.vicisync.items():
         if _SECTIONS.get(key.lower()) == "general":
-            mistakes.append(f"{where}: {key.lower()} belongs under [general]: move the line above [vicisync].")
+            yield f"{where}: {key.lower()} belongs under [general]: move the line above [vicisync]."
         elif key not in _OURS:
             meant = _suggestion(key, _OURS)
             # Not shown where it resembles no setting: it may be the first half of a key or password that holds a =.
             shown, cure = (_quoted(key), meant) if meant else ("this", "Its settings are listed in conf.example.")
-            mistakes.append(f"{where}: {shown} is no setting of [vicisync]. {cure}")
-    return mistakes
+            yield f"{where}: {shown} is no setting of [vicisync]. {cure}"
 
 
 def _dispositions(dids: DidsFile, mistakes: list[str]) -> dict[str, str]:
@@ -176,7 +203,7 @@ def _dispositions(dids: DidsFile, mistakes: list[str]) -> dict[str, str]:
     overrides = {}
     for status, (result, where) in dids.dispositions.items():
         try:
-            a_status(status)
+            parsers.status(status)
         except ValueError as error:
             home = _SECTIONS.get(status.lower())
             # What is neither a status nor a setting is not shown: it may be half of a key or password.

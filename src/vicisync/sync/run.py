@@ -72,6 +72,7 @@ def run(
         tally.waiting = len(checkpoint.watching)
         tally.lag = store.lag(now, looked_at_all=poll.looked_at_all)
         tally.poll_seconds = call_log.seconds
+        report.waiting(checkpoint.watching)
         report.end(
             checkpoint.end_epoch,
             checkpoint.watching,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import stat
 from collections.abc import Iterator, Mapping
@@ -12,9 +11,7 @@ from urllib.parse import urlsplit
 from vicisync.commands.check.finding import Finding, broken, fine, warning
 from vicisync.errors import ConfigError
 from vicisync.settings.security import security_warnings
-from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings
-from vicisync.settings.table import SETTINGS
-from vicisync.sync.monitoring import GETS_METRICS
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS, Settings
 
 _SECRET = ("db_password", "api_key")
 
@@ -103,8 +100,6 @@ def _unwise(settings: Settings) -> Iterator[Finding]:
 
 
 def _metrics(file: Path) -> Iterator[Finding]:
-    if importlib.util.find_spec("prometheus_client") is None:
-        yield warning(f"{file} cannot be written: prometheus_client is missing", GETS_METRICS)
     folder = file.parent
     if not folder.is_dir():
         yield warning(f"metrics_file lies in {folder}, which does not exist", f"mkdir -p {folder}")

@@ -1,0 +1,73 @@
+"""``vicisync reset-checkpoint``: move the checkpoint to another time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from vicisync.calls.times import local, parse_when
+from vicisync.errors import CheckpointError, ConfigError
+from vicisync.report import counted
+from vicisync.settings.settings import Settings
+from vicisync.state.checkpoint import Checkpoint, Damaged, starting_at
+from vicisync.state.load import read_checkpoint
+from vicisync.state.lock import Lock
+from vicisync.state.store import Store
+
+
+def reset(settings: Settings, to: str | None, say: Callable[[str], None], confirm: Callable[[], bool] | None) -> bool:
+    """Save a checkpoint from which on the next run delivers what ended after ``to``; return whether that was done.
+
+    ``to`` is a text that `parse_when` reads; None: an hour ago, or the newest end delivered where that is older.
+    ``confirm`` decides, after ``say`` has told what changes. None: nobody can be asked, and a reset that would leave
+    calls out is refused.
+
+    Raises ConfigError for a time that cannot be, CheckpointError for a file that cannot be read or written.
+    """
+    now = time.time()
+    try:
+        epoch = parse_when("1h" if to is None else to, now)
+    except ValueError as error:
+        raise ConfigError([f"--to: {error}"]) from error
+    if epoch > now:
+        raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
+    with Lock(settings.checkpoint_file):
+        old, was = _old(settings)
+        if old and to is None:
+            epoch = min(epoch, old.end_epoch)
+        say(f"Old checkpoint: {was}")
+        say(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
+        if old and (warning := _left_out(old, epoch)):
+            if not confirm:
+                raise ConfigError([f"{warning}; or, to leave them out, add --yes"])
+            say(f"⚠ {warning}")
+        if confirm and not confirm():
+            return False
+        new = starting_at(epoch, settings.give_up_after)
+        with Store(new, settings.checkpoint_file, settings.rejected_file) as store:
+            store.save()
+    say(f"💾 Saved checkpoint: {local(epoch)}")
+    return True
+
+
+def _old(settings: Settings) -> tuple[Checkpoint | None, str]:
+    """Return the checkpoint that will be replaced, None where none can be read, and what it is in words."""
+    try:
+        old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
+    except CheckpointError as error:
+        if not isinstance(error.__cause__, Damaged):
+            raise  # no checkpoint stands in the file's place, and none could be put there
+        return None, f"damaged: {error.__cause__}"
+    return old, f"{local(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
+
+
+def _left_out(old: Checkpoint, epoch: int) -> str | None:
+    """Return what a reset to ``epoch`` would never send, and how to send it; None where it only goes back."""
+    first = old.first_left_out_by(epoch)
+    if first is None and epoch <= old.end_epoch:
+        return None
+    keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
+    return (
+        f"Calls that ended before {local(epoch)} and were not delivered would never be sent;"
+        f" to send them: vicisync reset-checkpoint --to '{local(keeps)}'"
+    )

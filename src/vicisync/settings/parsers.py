@@ -1,0 +1,134 @@
+"""What the text of a setting may be.
+
+A parser returns the value, or raises ValueError with half a sentence, "must be ...". `settings.settings`, which knows
+the place and whether the text is a secret, completes it; so no parser puts the text in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Callable
+from urllib.parse import urlsplit
+
+
+def whole_number(lowest: int, highest: int, unit: str = "") -> Callable[[str], int]:
+    """Make a parser of whole numbers from ``lowest`` to ``highest``; a mistake names the ``unit``."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
+            raise ValueError(f"must be a whole number{unit and f' of {unit}'} from {lowest} to {highest}, digits only")
+        return int(text)
+
+    return parse
+
+
+def matching(pattern: str, what: str) -> Callable[[str], str]:
+    """Make a parser of printable texts that match a regular expression, described by ``what``."""
+
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text) or not text.isprintable():
+            raise ValueError(f"must be {what}")
+        return text
+
+    return parse
+
+
+word = matching("[!-~]+", "printable ASCII without white space")
+"""A host name, a database's name or a user."""
+
+api_key = matching("[!-~]+", "printable ASCII without white space: copy it again from DID Optimizer")
+"""A key, which has to stand in an HTTP header."""
+
+status = matching(r"\S{1,6}", "a VICIdial status, 1 to 6 characters without white space")
+
+
+def statuses(text: str) -> frozenset[str]:
+    """Parse VICIdial statuses separated by spaces, commas or both."""
+    found = frozenset(part for part in re.split(r"[\s,]+", text) if part)
+    try:
+        return frozenset(map(status, found or [""]))
+    except ValueError:
+        raise ValueError("must be VICIdial statuses of 1 to 6 characters, such as INCALL QUEUE DISPO") from None
+
+
+def seconds(text: str) -> float:
+    """Parse a time-out: more than 0 and at most 300 seconds, fractions allowed."""
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", text) or not 0 < float(text) <= 300:
+        raise ValueError("must be a number of seconds above 0 and up to 300, such as 10 or 2.5")
+    return float(text)
+
+
+def yes_no(text: str) -> bool:
+    """Parse yes, true, 1, no, false or 0, in any case."""
+    if text.lower() not in ("1", "yes", "true", "0", "no", "false"):
+        raise ValueError("must be yes or no")
+    return text.lower() in ("1", "yes", "true")
+
+
+def password(text: str) -> str:
+    """Return any database password as PyMySQL wants it, one Latin-1 character for each byte."""
+    return text.encode("utf-8", "surrogateescape").decode("latin-1")
+
+
+def path(text: str) -> Path:
+    """Parse the absolute path of a file, there or not: cron's working directory is no place to rely on."""
+    if not text.startswith("/") or not text.isprintable():
+        raise ValueError("must be an absolute path in printable UTF-8, such as /var/lib/vicisync/checkpoint")
+    return Path(text)
+
+
+def ca_file(text: str) -> Path:
+    """Parse the absolute path of a CA certificate file, which must be readable now."""
+    file = path(text)
+    if not (os.access(file, os.R_OK) and file.is_file()):
+        raise ValueError("must be the path of a readable CA certificate file (PEM)")
+    return file
+
+
+def verification(text: str) -> bool | Path:
+    """Parse whether to verify the API's certificate: yes or no, or the CA file to verify it with."""
+    if text.startswith("/"):
+        return ca_file(text)
+    try:
+        return yes_no(text)
+    except ValueError:
+        raise ValueError("must be 1, 0 or the absolute path of a CA certificate file") from None
+
+
+_LABEL = "[a-z0-9_-]{1,63}"
+_URL = re.compile(
+    rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]+\])"  # a host, but no user:password@ before it
+    r"(?::(?P<port>[0-9]{1,5}))?(?:/[!-~]*)?",
+    re.ASCII | re.IGNORECASE,
+)
+
+
+def url(text: str) -> str:
+    """Parse an http or https URL, query allowed."""
+    if not _is_url(text):
+        raise ValueError("must be an http:// or https:// URL without user and password")
+    return text
+
+
+def base_url(text: str) -> str:
+    """Parse the URL in front of ``/api/v1/call-results``; return it without a slash at its end."""
+    if not _is_url(text) or any(sign in text for sign in "?#@"):  # @ in the path: a password with a / in it
+        raise ValueError(
+            "must be http:// or https:// and a host, without user, password, query or fragment, "
+            "such as http://localhost:5000"
+        )
+    base = text.rstrip("/")
+    if end := re.search(r"/+api/+v1(/.*)?$", base):
+        raise ValueError(f"must end before {end[0]}, which vicisync adds itself: write {base[: end.start()]}")
+    return base
+
+
+def _is_url(text: str) -> bool:
+    match = _URL.fullmatch(text)
+    try:
+        urlsplit(text)
+    except ValueError:  # what stands between the brackets is no IPv6 address
+        return False
+    return match is not None and 1 <= int(match["port"] or 443) <= 65535

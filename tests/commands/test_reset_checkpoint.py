@@ -1,0 +1,158 @@
+"""``vicisync reset-checkpoint``, by the installed command: what it moves, what it refuses, whom it asks."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.site import Site
+from tests.commands.command import INDIA, arrived, finish, in_shell, lines, local, on_terminal, vicisync
+from tests.commands.conftest import Refused
+
+
+@pytest.mark.parametrize(
+    ("to", "back"),
+    [
+        pytest.param(None, 3600, id="an hour where nothing is said"),
+        pytest.param("1h", 3600, id="1h"),
+        pytest.param("90m", 5400, id="90m"),
+        pytest.param("2d", 172800, id="2d"),
+        pytest.param("1 hour ago", 3600, id="1 hour ago"),
+    ],
+)
+def test_a_checkpoint_is_reset_to_so_long_ago(to: str | None, back: int, site: Site) -> None:
+    began = int(time.time())
+    done = vicisync(site, "reset-checkpoint", *(("--to", to) if to else ()), environment=INDIA)
+    epoch = int(site.checkpoint_file.read_text().split()[1])
+    assert began - back <= epoch <= time.time() - back
+    assert [
+        "Old checkpoint: none yet",
+        f"New checkpoint: {local(epoch, 5.5)}; what ended after that will be sent, or sent again",
+        f"💾 Saved checkpoint: {local(epoch, 5.5)}",
+    ] == done.stdout.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("to", "epoch"),
+    [
+        pytest.param("2024-10-24 12:00:00", 1729751400, id="local time"),
+        pytest.param("2024-10-24 12:00", 1729751400, id="to the minute"),
+        pytest.param("2024-10-24", 1729708200, id="a day, from its midnight on"),
+        pytest.param("1729771200", 1729771200, id="epoch"),
+    ],
+)
+def test_a_checkpoint_is_reset_to_a_point_in_time(to: str, epoch: int, site: Site) -> None:
+    vicisync(site, "reset-checkpoint", "--to", to, environment=INDIA)
+    assert f"end_epoch\t{epoch}\t{local(epoch, 5.5)}\nended_after\t{epoch}\n" in site.checkpoint_file.read_text()
+
+
+@pytest.mark.parametrize(
+    "to", ["tomorrow", "12:00", "2024-10-24T12:00:00", "2024-13-01 00:00:00", "-1h", "1.5h", "9999999999", "2024", ""]
+)
+def test_a_time_that_cannot_be_read_is_refused_with_the_forms_that_can(to: str, refused: Refused) -> None:
+    (error,) = lines(refused("reset-checkpoint", f"--to={to}")[0])
+    assert f"❌ --to: cannot read {to!r} as a time: " in error
+    assert [] == [form for form in ("2024-10-24 12:00:00", "1729771200", "90m", "1h", "2d") if form not in error]
+
+
+@pytest.mark.parametrize("form", ["local", "epoch"])
+def test_a_time_that_lies_ahead_is_refused(form: str, site: Site) -> None:
+    ahead = int(time.time()) + 3600
+    to = local(ahead, 5.5) if form == "local" else str(ahead)
+    (error,) = lines(vicisync(site, "reset-checkpoint", "--to", to, code=2, environment=INDIA).stderr)
+    assert error.startswith(f"❌ --to: {local(ahead, 5.5)} lies ahead")
+    assert not site.checkpoint_file.exists()
+
+
+def test_after_a_reset_the_next_run_delivers_again_what_ended_after_it(site: Site, api: DidOptimizer) -> None:
+    """The watched calls are forgotten with the rest, and found again."""
+    older, newer = finish(site, 3, ago=2000), finish(site, 4, ago=600)
+    site.mariadb.execute(
+        f"UPDATE `{site.database}`.vicidial_log SET status = 'DISPO' WHERE uniqueid = %s", (newer[-1],)
+    )
+    vicisync(site, "run")
+    assert sorted(older + newer[:-1]) == sorted(arrived(api))
+    shown = vicisync(site, "reset-checkpoint", "--to", str(int(time.time() - 1000))).stdout
+    newest = re.search(r"Old checkpoint: (.*), 1 call watched", shown)
+    assert newest
+    vicisync(site, "run")
+    assert sorted(newer[:-1]) == sorted(arrived(api)[6:])
+    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET status = 'SALE' WHERE status = 'DISPO'")
+    vicisync(site, "run")
+    assert [newer[-1]] == arrived(api)[9:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "answer", "resets"),
+    [
+        pytest.param((), "y\n", True, id="yes"),
+        pytest.param((), "n\n", False, id="no"),
+        pytest.param((), "\n", False, id="return, which means no"),
+        pytest.param((), "\x03", False, id="Ctrl-C"),
+        pytest.param((), "\x04", False, id="Ctrl-D"),
+        pytest.param(("--yes",), "", True, id="not asked"),
+    ],
+)
+def test_on_a_terminal_a_reset_asks_first(arguments: Sequence[str], answer: str, resets: bool, site: Site) -> None:
+    vicisync(site, "run")
+    before = site.checkpoint_file.read_bytes()
+    code, output = on_terminal(site, "reset-checkpoint", "--to", "1729771200", *arguments, answer=answer)
+    assert (not arguments) == ("Reset?" in output)
+    assert "Old checkpoint: " in output
+    assert "New checkpoint: " in output
+    assert resets == ("💾 Saved checkpoint: " in output)
+    assert resets == site.checkpoint_file.read_bytes().startswith(b"end_epoch\t1729771200\t")
+    assert resets == (before != site.checkpoint_file.read_bytes())
+    assert (0 if resets else 130) == code
+    assert resets != ("Aborted; nothing was changed" in output)
+
+
+def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, api: DidOptimizer) -> None:
+    """Those that wait since an outage, longer ago than the hour of the default."""
+    finish(site, 3, ago=10_000)
+    site.configure(max_retries="0")
+    vicisync(site, "reset-checkpoint", "--to", "4h")
+    api.down()
+    vicisync(site, "run", code=4)
+    api.up()
+    before = site.checkpoint_file.read_bytes()
+    error = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stderr
+    assert "never be sent" in error
+    assert before == site.checkpoint_file.read_bytes()
+    cure = re.search(r"to send them: vicisync (reset-checkpoint --to '[^']*'); or", error)
+    assert cure
+    vicisync(site, *shlex.split(cure[1]))
+    vicisync(site, "run")
+    assert 3 == len(arrived(api))
+    finish(site, 1, ago=8000)
+    assert "⚠ Calls that ended before " in vicisync(site, "reset-checkpoint", "--to", "1h", "--yes").stdout
+    vicisync(site, "run")
+    assert 3 == len(arrived(api))
+
+
+def test_a_reset_without_a_time_goes_back_to_the_begin_of_a_long_outage(site: Site, api: DidOptimizer) -> None:
+    finish(site, 1, ago=10_000)
+    vicisync(site, "reset-checkpoint", "--to", "4h")
+    vicisync(site, "run")
+    finish(site, 2, ago=8000)
+    vicisync(site, "reset-checkpoint")
+    vicisync(site, "run")
+    assert 3 == len(arrived(api))
+
+
+def test_a_reset_needs_no_standard_input(site: Site) -> None:
+    assert 0 == in_shell(site, "reset-checkpoint --to 1h <&-")[0]
+
+
+def test_a_folder_in_the_checkpoint_s_place_stops_a_reset_at_the_reading(site: Site) -> None:
+    site.checkpoint_file.mkdir(parents=True)
+    done = vicisync(site, "reset-checkpoint", "--yes", code=5)
+    (error,) = lines(done.stderr)
+    assert error.startswith(f"❌ Cannot read the checkpoint {site.checkpoint_file}: ")
+    assert "" == done.stdout
+    assert [] == list(site.checkpoint_file.iterdir())
