@@ -51,7 +51,12 @@ HARMLESS = {
 """What a pure module may import beside other pure ones."""
 
 TESTED_ELSEWHERE = {
-    "vicisync.__main__": "tests/commands/test_cli.py starts it with python -m",
+    "vicisync": "is nothing but the version, which test_cli has printed",
+    "vicisync.__main__": "test_cli starts it with python -m",
+    "vicisync.commands.sending": "what run and retry-rejected have in common: test_cli and test_retry_rejected",
+    "vicisync.did_optimizer.failure": "test_session has every failure that a session can meet",
+    "vicisync.did_optimizer.retries": "test_delivery has it at work, as nobody else uses it",
+    "vicisync.settings.parsers": "test_settings has each setting's texts, good and bad",
 }
 """Modules without a test module at their own place, and why."""
 
@@ -145,9 +150,12 @@ def test_a_pure_module_imports_nothing_of_the_world_and_reads_no_clock_and_no_fi
     assert [] == [call for call in calls(module) if is_worldly(*call)]
 
 
-def test_no_module_is_longer_than_240_lines_and_all_are_not_longer_than_4400() -> None:
+def test_all_of_it_is_not_longer_than_4400_lines() -> None:
+    assert 4400 >= sum(map(lines, MODULES))
+
+
+def test_no_module_is_longer_than_240_lines() -> None:
     assert {} == {module: lines(module) for module in MODULES if lines(module) > 240}
-    assert sum(map(lines, MODULES)) <= 4400
 
 
 def test_no_function_is_longer_than_50_lines() -> None:
@@ -160,20 +168,19 @@ def test_no_function_is_longer_than_50_lines() -> None:
 
 
 def test_the_tests_lie_where_what_they_test_lies() -> None:
-    """A package's ``check/api.py`` has ``check/test_api.py`` or ``test_check_api.py``."""
+    """A package within a room may be tested as one: ``commands/check/`` by ``commands/test_check.py``."""
     homeless = set()
     for module in MODULES:
-        _, *rooms, name = module.split(".") if "." in module else ("", "vicisync")
+        *rooms, name = module.split(".")[1:] or ["vicisync"]
         places = [
             TESTS.joinpath(*rooms, f"test_{name}.py"),
-            TESTS.joinpath(*rooms[:1], f"test_{'_'.join([*rooms[1:], name])}.py"),
+            TESTS.joinpath(*rooms[:-1], f"test_{''.join(rooms[-1:])}.py"),
         ]
         if lines(module) and not any(place.exists() for place in places):
             homeless.add(module)
     assert set(TESTED_ELSEWHERE) == homeless
-    assert {path.name for path in TESTS.iterdir() if (path / "__init__.py").exists()} <= set().union(*FLOORS) | {
-        "repository"
-    }
+    folders = {path.parent.name for path in TESTS.glob("*/__init__.py")}
+    assert {"repository"} == folders - set().union(*FLOORS)
 
 
 def test_what_python_3_9_has_no_mended_versions_of_is_not_used() -> None:
