@@ -5,17 +5,15 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-# The files of the suite that start the installed command, for what `make dist` built to go through.
-END_TO_END = $(shell grep -lE 'site\.(vicisync|start)\b|\bCOMMAND\b' tests/test_*.py)
-
-# The cron job of a pyz names its Python as well: what tests say of that is said of the others.
-NOT_THE_PYZ := tests/test_install.py tests/test_check_schedule.py
+# A test takes any free worker. Markers, which pyproject.toml explains, choose: make suite WHICH='not slow'
+PYTEST := python -m pytest -n auto --dist worksteal
+WHICH ?=
 
 .PHONY: help demo test test-all suite chaos bench lint dist test-dist clean
 
 help:
 	@echo "make demo      an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
-	@echo "make test      ruff, mypy and the whole suite with coverage"
+	@echo "make test      ruff, mypy and the whole suite with coverage, in parallel: five minutes on two cores"
 	@echo "make test-all  the suite on every Python that is here, with the lowest and the newest dependencies"
 	@echo "make chaos     a minute of kills, faults and restarts"
 	@echo "make bench     poll cost, throughput, start and memory beside their baselines: some minutes"
@@ -27,13 +25,13 @@ demo: $(VENV)/ready
 	$(BIN)/python -m rehearsal.demo
 
 test: lint
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/$(PYTEST) --cov --cov-report=term
 
 test-all: $(VENV)/ready
 	$(BIN)/nox
 
 suite: $(VENV)/ready
-	$(BIN)/python -m pytest -q
+	$(BIN)/$(PYTEST) -m "$(WHICH)"
 
 chaos: $(VENV)/ready
 	$(BIN)/python -m rehearsal.chaos --seconds 60
@@ -53,8 +51,8 @@ dist: $(VENV)/ready
 test-dist: dist
 	$(BIN)/python -m venv --clear $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
-	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/python -m pytest -q $(END_TO_END)
-	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/python -m pytest -q $(filter-out $(NOT_THE_PYZ),$(END_TO_END))
+	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/$(PYTEST) -m end_to_end
+	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/$(PYTEST) -m "end_to_end and not not_pyz"
 
 $(VENV)/ready: pyproject.toml rehearsal/set-up
 	rehearsal/set-up "$(PYTHON)" "$(VENV)"

@@ -32,4 +32,4 @@ def suite(session: nox.Session, versions: str) -> None:
         "--upgrade", "--upgrade-strategy=eager", "--constraint", str(constraints), "--editable", ".[dev]"
     )  # fmt: skip
     session.run("python", "-m", "pip", "freeze", "--exclude-editable")
-    session.run("python", "-m", "pytest", "-q", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "--dist", "worksteal", *session.posargs)

@@ -37,6 +37,8 @@ from typing import IO, Any, Callable, Optional
 import uvloop
 from aiohttp import web
 
+from rehearsal.ports import hold_port
+
 REQUIRED = ("uniqueid", "phoneNumber", "campaignId")
 HTML = b"<!DOCTYPE html><html><head><title>DID Optimizer</title></head><body><div id=root></div></body></html>\n"
 
@@ -186,6 +188,7 @@ class DidOptimizer:
         self._lock = threading.Lock()
         self._switch = threading.Lock()
         self._tally = _Tally()
+        self._port_holder: socket.socket | None = None
         self._loop = new_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="DID Optimizer", daemon=True)
         self._web: web.Server | None = None
@@ -235,6 +238,8 @@ class DidOptimizer:
             self._tally = _Tally()
 
     def __enter__(self) -> DidOptimizer:
+        self._port_holder = hold_port(self.port)
+        self.port = self._port_holder.getsockname()[1]
         if self._record_path is not None:
             self._record = self._record_path.open("a", encoding="utf-8", buffering=1)
         self._thread.start()
@@ -265,6 +270,8 @@ class DidOptimizer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+        if self._port_holder is not None:
+            self._port_holder.close()
         if self._record is not None:
             self._record.close()
 
@@ -281,7 +288,6 @@ class DidOptimizer:
             accept, "127.0.0.1", self.port, ssl=self._ssl_context, family=socket.AF_INET, backlog=1024
         )
         self._web = server
-        self.port = self._listener.sockets[0].getsockname()[1]
 
     async def _down(self) -> None:
         if self._listener is None or self._web is None:

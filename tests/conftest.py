@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import http.server
 import io
 import itertools
 import os
+import re
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest import mock
 
 import hypothesis
 import pytest
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
-from rehearsal.site import Site
+from rehearsal.ports import hold_port
+from rehearsal.site import COMMAND, Site
 from tests.checked_dialer import CheckedDialer
+from vicisync.commands.cli import main
 from vicisync.did_optimizer.delivery import StopSignal
 from vicisync.did_optimizer.session import ApiSession
 from vicisync.errors import VicisyncError
@@ -27,10 +36,42 @@ from vicisync.settings.settings import Settings, load_settings
 from vicisync.sync import run as sync
 from vicisync.vicidial import call_log
 
-# For a long search by hand: pytest --hypothesis-profile=long tests/test_hostile_input.py
-hypothesis.settings.register_profile("long", max_examples=50_000, deadline=None)
+# On a busy machine an example may take any time. For a long search by hand:
+# pytest --hypothesis-profile=long tests/repository/test_hostile_input.py
+patient = hypothesis.settings(deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.register_profile("patient", patient)
+hypothesis.settings.register_profile("long", patient, max_examples=50_000)
+hypothesis.settings.load_profile("patient")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many workers ``-n auto`` means: one more than processors, as a third of the tests' time is waiting."""
+    return len(os.sched_getaffinity(0)) + 1
+
+
+@functools.cache
+def starts_the_command(file: Path) -> bool:
+    return re.search(r"\bCOMMAND\b|\b(site|guarded)\.(vicisync|start)\(", file.read_text()) is not None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts the installed command, and begin with what takes long, so that no worker waits for it alone."""
+    for item in items:
+        if starts_the_command(item.path):
+            item.add_marker(pytest.mark.end_to_end)
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Path:
+    """Pytest's, in folders that other accounts may go through; in parallel there is one more of them."""
+    for folder in list(tmp_path.parents)[:3]:
+        if folder.name.startswith(("pytest-", "popen-gw")):  # no other is pytest's own
+            folder.chmod(0o755)
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +79,22 @@ def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A private MariaDB for the whole session; each test has a database of its own on it."""
     with MariaDB(tmp_path_factory.mktemp("mariadb")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with what ``make dist`` builds, built once for all workers; not to be written to."""
+    run = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        run = run.parent  # which the workers share
+    dist, unfinished = run / "dist", run / "dist.unfinished"
+    with (run / "dist.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not dist.exists():
+            command = [sys.executable, "-m", "release.dist", "--out", str(unfinished)]
+            subprocess.run(command, cwd=Path(__file__).parents[1], check=True, capture_output=True, timeout=180)
+            unfinished.rename(dist)
+    return dist
 
 
 @pytest.fixture
@@ -53,6 +110,13 @@ def api() -> Iterator[DidOptimizer]:
     """A DID Optimizer, well unless told otherwise."""
     with DidOptimizer() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def closed_port() -> Iterator[int]:
+    """A port of loopback at which nobody listens, nor will."""
+    with hold_port() as holder:
+        yield holder.getsockname()[1]
 
 
 @pytest.fixture
@@ -143,3 +207,25 @@ def run_here(site: Site, *, verbosity: Verbosity = Verbosity.NORMAL) -> Done:
         error = raised
     # Without the time stamp that stands before each line.
     return Done(tally, error, [line.split(" ", 3)[3] for line in output.getvalue().splitlines()])
+
+
+def command_here(site: Site, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a command inside this process, as ``site.vicisync`` does in one of its own.
+
+    For what does not depend on how a process begins and ends, as a start costs a third of a second. The same function
+    reads the same arguments, environment and files, and what it writes and exits with is returned.
+    """
+    written = io.BytesIO(), io.BytesIO()
+    stdout, stderr = (io.TextIOWrapper(buffer, encoding="utf-8", write_through=True) for buffer in written)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    with (
+        Path(os.devnull).open() as stdin,
+        mock.patch.dict(os.environ, site.environment(**environment), clear=True),
+        mock.patch.multiple(sys, argv=[str(COMMAND), *arguments], stdin=stdin, stdout=stdout, stderr=stderr),
+        pytest.raises(SystemExit) as ended,
+    ):
+        main()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    said = [buffer.getvalue().decode() for buffer in written]
+    return subprocess.CompletedProcess([COMMAND, *arguments], int(ended.value.code or 0), *said)

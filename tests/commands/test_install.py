@@ -19,6 +19,8 @@ from vicisync.commands.cron import write_file
 from vicisync.commands.install import command_of, cron_job, install, shipped
 from vicisync.errors import InstallError
 
+pytestmark = pytest.mark.not_pyz
+
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PERL = "cd /home/na/didapi && /usr/bin/perl process-call-results.pl >> /var/log/did-optimizer-sync.log 2>&1"
 FILES = [CRON_D, LOGROTATE_D]

@@ -9,6 +9,8 @@ import pytest
 
 from bench.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_smallest_benchmark_runs_to_its_end_and_prints_every_figure(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

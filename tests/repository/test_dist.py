@@ -28,6 +28,8 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from vicisync import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BARE = [str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"), "-I", "-S"]
 """This Python with nothing installed: without a virtual environment, site-packages and a variable's say."""
@@ -48,14 +50,18 @@ def build(tree: Path, out: Path, umask: int = 0o022, **environment: str) -> Buil
         [sys.executable, "-m", "release.dist", "--out", out],
         cwd=tree, env={**os.environ, **environment}, check=True, capture_output=True, timeout=180, umask=umask,
     )  # fmt: skip
+    return products(out)
+
+
+def products(out: Path) -> Built:
     return Built(*(out / name for name in (
         f"vicisync-{__version__}.tar.gz", f"vicisync-{__version__}-py3-none-any.whl", "vicisync.pyz"
     )))  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return build(ROOT, tmp_path_factory.mktemp("dist"))
+def built(released: Path) -> Built:
+    return products(released)
 
 
 def test_another_build_elsewhere_and_later_gives_the_same_bytes(built: Built, tmp_path: Path) -> None:

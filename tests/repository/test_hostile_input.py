@@ -14,16 +14,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pymysql
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
+from rehearsal.ports import listening
 from rehearsal.site import PASSWORD, Site
 from tests.conftest import make_settings
 from vicisync.calls.call import Call
@@ -40,8 +42,6 @@ from vicisync.state.rejected import read_rejected
 from vicisync.sync import run as sync
 from vicisync.vicidial.call_log import CallLog
 
-at_leisure = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
 STEERING = (
     "\x1b[2J\x1b]0;title\x07\r\n2026-01-01 00:00:00 +0000 ✅ Sync completed successfully\u2028\u202e\x85\x9b31m\b\0"
 )
@@ -57,51 +57,23 @@ CALL = Call("1.1", 1, 1, "C", "2026-01-01 00:00:00", 1, 2, 1, "SALE", "1", "2125
 # What the API answers
 
 
-class AnyServer:
-    """Answers each connection's request with ``reply``, and closes."""
-
-    def __init__(self) -> None:
-        self.reply = b""
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> AnyServer:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection, suppress(OSError):
-                connection.settimeout(5)
-                connection.recv(65536)
-                connection.sendall(self.reply)
-                connection.shutdown(socket.SHUT_WR)
-                while connection.recv(65536):
-                    pass
-
-
 @pytest.fixture(scope="module")
-def any_server() -> Iterator[AnyServer]:
-    with AnyServer() as server:
-        yield server
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiSession, list[bytes]]]:
+    """A session with a server that answers each request with the last of the replies, and closes."""
+    replies = [b""]
 
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(replies[-1])
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(65536):
+            pass
 
-@pytest.fixture(scope="module")
-def session(any_server: AnyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiSession]:
-    texts = {"api_base_url": any_server.url, "api_timeout": "5"}
-    session = ApiSession(make_settings(tmp_path_factory.mktemp("api"), **texts))
-    yield session
-    session.close()
+    with listening(answer) as port:
+        texts = {"api_base_url": f"http://127.0.0.1:{port}", "api_timeout": "5"}
+        session = ApiSession(make_settings(tmp_path_factory.mktemp("api"), **texts))
+        yield session, replies
+        session.close()
 
 
 BODIES = st.binary(max_size=300) | st.builds(
@@ -144,12 +116,11 @@ def told(http_status: int, body: bytes, *headers: bytes) -> bytes:
 @example(reply=told(401, json.dumps({"error": " \n\t"}).encode()))
 @example(reply=told(302, b"", b"Location: https://\x85\x1b[2J/api/v1/call-results"))
 @example(reply=told(302, b"", b"Location: /\x1b[2J\x85\x0c"))
-@at_leisure
 def test_whatever_the_api_answers_is_one_meaning_and_one_line_of_words(
-    reply: bytes, any_server: AnyServer, session: ApiSession
+    reply: bytes, session: tuple[ApiSession, list[bytes]]
 ) -> None:
-    any_server.reply = reply
-    answer = session.post({"uniqueid": "1.1"})
+    session[1][:] = [reply]
+    answer = session[0].post({"uniqueid": "1.1"})
     assert isinstance(answer, Answer)
     assert answer.words
     assert 3 * LONGEST_WORDS > len(answer.words)
@@ -168,44 +139,26 @@ def test_whatever_the_api_answers_is_one_meaning_and_one_line_of_words(
 # What the database's server answers
 
 
+@dataclass
 class Garbling:
     """Stands between a client and MariaDB; after ``after`` bytes of the server's, sends ``junk`` and hangs up."""
 
-    def __init__(self, mariadb: MariaDB) -> None:
-        self.after = 0
-        self.junk = b""
-        self._mariadb = mariadb
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._thread = threading.Thread(target=self._serve)
+    mariadb: MariaDB
+    after: int = 0
+    junk: bytes = b""
 
-    def __enter__(self) -> Garbling:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join()
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            with client, suppress(OSError), socket.create_connection(("127.0.0.1", self._mariadb.port)) as server:
-                client.settimeout(10)
-                forward = threading.Thread(target=self._forward, args=(client, server))
-                forward.start()
-                left = self.after
-                while left and (data := server.recv(left)):
-                    client.sendall(data)
-                    left -= len(data)
-                client.sendall(self.junk)
-                client.shutdown(socket.SHUT_WR)
-                server.shutdown(socket.SHUT_RDWR)
-                forward.join()
+    def serve(self, client: socket.socket) -> None:
+        with socket.create_connection(("127.0.0.1", self.mariadb.port)) as server:
+            forward = threading.Thread(target=self._forward, args=(client, server))
+            forward.start()
+            left = self.after
+            while left and (data := server.recv(left)):
+                client.sendall(data)
+                left -= len(data)
+            client.sendall(self.junk)
+            client.shutdown(socket.SHUT_WR)
+            server.shutdown(socket.SHUT_RDWR)
+            forward.join()
 
     @staticmethod
     def _forward(client: socket.socket, server: socket.socket) -> None:
@@ -223,8 +176,9 @@ def garbled(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Itera
             "INSERT INTO vicidial_log (uniqueid, lead_id, call_date, start_epoch, status, comments)"
             " SELECT seq, seq, NOW(), UNIX_TIMESTAMP(), 'NA', 'é' FROM seq_1_to_20"
         )
-    with Garbling(mariadb) as proxy:
-        texts = {"db_host": "127.0.0.1", "db_port": str(proxy.port), "db_user": "cron", "db_password": PASSWORD}
+    proxy = Garbling(mariadb)
+    with listening(proxy.serve) as port:
+        texts = {"db_host": "127.0.0.1", "db_port": str(port), "db_user": "cron", "db_password": PASSWORD}
         folder = tmp_path_factory.mktemp("garbled")
         yield proxy, make_settings(folder, db_name="garbled", db_timeout="5", **texts)
 
@@ -243,7 +197,6 @@ def refusal(said: bytes) -> bytes:
 @given(after=st.integers(0, 3000), junk=st.binary(max_size=100) | st.lists(PACKETS, max_size=4).map(b"".join))
 @example(after=0, junk=refusal(STEERING.encode()))
 @example(after=0, junk=refusal(b"x" * 60_000))
-@at_leisure
 def test_whatever_the_databases_server_sends_is_rows_or_one_sentence(
     after: int, junk: bytes, garbled: tuple[Garbling, Any]
 ) -> None:
@@ -300,7 +253,6 @@ def hostile_site(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 @given(rows=ROWS)
-@at_leisure
 def test_whatever_stands_in_a_row_is_delivered_as_it_stands_or_kept_and_makes_one_line(
     rows: list[tuple[str, dict[str, Any]]], hostile_site: tuple[Site, DidOptimizer]
 ) -> None:
@@ -376,7 +328,6 @@ POSITIONS = st.integers(0, len(SOUND))
 
 
 @given(content=st.binary(max_size=300) | st.builds(damaged, POSITIONS, st.binary(max_size=40), POSITIONS))
-@at_leisure
 def test_whatever_stands_in_the_checkpoint_is_read_or_refused_in_one_line_and_left_as_it_was(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

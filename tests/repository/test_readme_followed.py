@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,8 @@ from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from release.dist import KEPT_WHEELS
 from tests.machine import CRON_D, machine, needs_root
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -56,10 +57,8 @@ def test_what_is_not_typed_here_is_in_the_readme_all_the_same() -> None:
     sys.base_prefix.startswith(("/opt", "/usr/local")), reason="this Python lies where the README puts vicisync"
 )
 def test_every_command_of_the_readme_does_what_it_says(
-    tmp_path: Path, mariadb: MariaDB, database: str, api: DidOptimizer
+    released: Path, tmp_path: Path, mariadb: MariaDB, database: str, api: DidOptimizer
 ) -> None:
-    dist = tmp_path / "dist"
-    subprocess.run([sys.executable, "-m", "release.dist", "--out", dist], cwd=ROOT, check=True, capture_output=True)
     site = Site.of(tmp_path / "site", mariadb, database, api)
     with mariadb.connect(database) as connection:
         fill(connection, 3, int(time.time()) - 60)
@@ -68,7 +67,7 @@ def test_every_command_of_the_readme_does_what_it_says(
     conf = re.sub(r"^(old_checkpoint_file=).*", rf"\g<1>{tmp_path}/old", conf, flags=re.MULTILINE)
     environment = {
         "PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
-        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{dist} {KEPT_WHEELS}", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": f"{released} {KEPT_WHEELS}", "PIP_DISABLE_PIP_VERSION_CHECK": "1",
     }  # fmt: skip
 
     with machine(tmp_path / "machine", "opt", "usr/local/bin", "var/lib") as server:

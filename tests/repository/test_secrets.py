@@ -1,13 +1,13 @@
 """The API key, the database's password and the ping's address stand in nothing that vicisync says, writes or shows.
 
-Each way of failing is gone through with the installed command, and all that comes of it is searched.
+Each way of failing is gone through with every command, and all that comes of it is searched.
 """
 
 from __future__ import annotations
 
 import base64
+import itertools
 import json
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -16,9 +16,9 @@ from urllib.parse import quote
 import pytest
 
 from rehearsal.dialer import fill
-from rehearsal.did_optimizer import GARBAGE, HTML_200, LOST_ANSWER, DidOptimizer, answer
+from rehearsal.did_optimizer import GARBAGE, HTML_200, LOST_ANSWER, DidOptimizer, Fault, answer
 from rehearsal.site import PASSWORD, Site
-from tests.conftest import Pings
+from tests.conftest import Pings, command_here
 from vicisync.did_optimizer.answer import LONGEST_WORDS, answer_of
 from vicisync.did_optimizer.session import ApiSession
 from vicisync.settings.settings import load_settings
@@ -59,105 +59,22 @@ def guarded(site: Site, pings: Pings) -> Site:
     return site
 
 
-def echoing(http_status: int, *, headers: Mapping[str, str] | None = None) -> Callable[[Site, DidOptimizer], None]:
-    """The API repeats the key in its answer, where it is cut short as well."""
+Break = Callable[[Site, DidOptimizer, int], object]
+"""Breaks something at a site, of the API, or by means of a port at which nobody listens."""
 
-    def break_it(site: Site, api: DidOptimizer) -> None:
-        del site
-        said = f"no such key {KEY}, {KEY[:4]}… {KEY}" + "." * (LONGEST_WORDS - 80) + KEY
-        body = json.dumps({"success": False, "error": said, "message": KEY}).encode()
-        api.fault_for = lambda _: answer(http_status, headers, body)
+
+def fails(fault: Fault) -> Break:
+    def break_it(_: Site, api: DidOptimizer, __: int) -> None:
+        api.fault_for = lambda _: fault
 
     return break_it
 
 
-def _healthy(site: Site, api: DidOptimizer) -> None:
-    del site, api
-
-
-def _lost(site: Site, api: DidOptimizer) -> None:
-    del site
-    api.fault_for = lambda _: LOST_ANSWER
-
-
-def _html(site: Site, api: DidOptimizer) -> None:
-    del site
-    api.fault_for = lambda _: HTML_200
-
-
-def _garbage(site: Site, api: DidOptimizer) -> None:
-    del site
-    api.fault_for = lambda _: GARBAGE
-
-
-def _down(site: Site, api: DidOptimizer) -> None:
-    del site
-    api.down()
-
-
-def _wrong_key(site: Site, api: DidOptimizer) -> None:
-    del site
-    api.api_key = "another"
-
-
-def _no_tls(site: Site, api: DidOptimizer) -> None:
-    site.api_url = api.url.replace("http:", "https:")
-    site.configure()
-
-
-def _wrong_password(site: Site, api: DidOptimizer) -> None:
-    del api
-    for host in ("%", "localhost"):
-        site.mariadb.execute("ALTER USER cron@%s IDENTIFIED BY 'another'", (host,))
-
-
-def _no_grant(site: Site, api: DidOptimizer) -> None:
-    del api
-    site.mariadb.execute(f"REVOKE SELECT ON `{site.database}`.vicidial_log FROM cron@'%%'")
-
-
-def _no_table(site: Site, api: DidOptimizer) -> None:
-    del api
-    site.mariadb.execute(f"DROP TABLE `{site.database}`.vicidial_log")
-
-
-def _no_database(site: Site, api: DidOptimizer) -> None:
-    del api
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        replace(site.astguiclient_conf, f"VARDB_port => {site.mariadb.port}", f"VARDB_port => {probe.getsockname()[1]}")
-
-
-def _ping_down(site: Site, api: DidOptimizer) -> None:
-    del api
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        site.configure(ping_url=f"http://127.0.0.1:{probe.getsockname()[1]}/{PING_ID}")
-
-
-def _ping_by_tls(site: Site, api: DidOptimizer) -> None:
-    site.configure(ping_url=f"{api.url.replace('http:', 'https:')}/{PING_ID}")
-
-
-def _ping_nowhere(site: Site, api: DidOptimizer) -> None:
-    del api
-    site.configure(ping_url=f"https://no-such-host.invalid/{PING_ID}")
-
-
-def _damaged(site: Site, api: DidOptimizer) -> None:
-    del api
-    site.checkpoint_file.parent.mkdir()
-    site.checkpoint_file.write_text("damaged\n")
-
-
-def _open_folder(site: Site, api: DidOptimizer) -> None:
-    del api
-    site.checkpoint_file.parent.mkdir()
-    site.checkpoint_file.parent.chmod(0o777)
-
-
-def in_dids(old: str, new: str) -> Callable[[Site, DidOptimizer], None]:
-    return lambda site, _: replace(site.dids_conf, old, new)
+def echoes(http_status: int, headers: Mapping[str, str] | None = None) -> Break:
+    """The API repeats the key in its answer, where it is cut short as well."""
+    said = f"no such key {KEY}, {KEY[:4]}… {KEY}" + "." * (LONGEST_WORDS - 80) + KEY
+    body = json.dumps({"success": False, "error": said, "message": KEY}).encode()
+    return fails(answer(http_status, headers, body))
 
 
 def replace(file: Path, old: str, new: str) -> None:
@@ -166,9 +83,35 @@ def replace(file: Path, old: str, new: str) -> None:
     file.write_text(text.replace(old, new))
 
 
-def _bug(site: Site, api: DidOptimizer) -> None:
+def in_dids(old: str, new: str) -> Break:
+    return lambda site, *_: replace(site.dids_conf, old, new)
+
+
+def sql(statement: str) -> Break:
+    return lambda site, *_: site.mariadb.execute(statement.replace("vicidial_log", f"`{site.database}`.vicidial_log"))
+
+
+def pings_to(url: str) -> Break:
+    return lambda site, api, port: site.configure(ping_url=f"{url.format(api=api.port, nobody=port)}/{PING_ID}")
+
+
+def has_no_tls(site: Site, api: DidOptimizer, _: int) -> None:
+    site.api_url = api.url.replace("http:", "https:")
+    site.configure()
+
+
+def is_damaged(site: Site, *_: object) -> None:
+    site.checkpoint_file.parent.mkdir()
+    site.checkpoint_file.write_text("damaged\n")
+
+
+def is_open(site: Site, *_: object) -> None:
+    site.checkpoint_file.parent.mkdir()
+    site.checkpoint_file.parent.chmod(0o777)
+
+
+def has_bug(site: Site, *_: object) -> None:
     """A traceback through the very lines that hold key and password."""
-    del api
     (site.folder / "sitecustomize.py").write_text(
         "import json, vicisync.did_optimizer.session\n"
         "def dumps(payload):\n"
@@ -177,8 +120,7 @@ def _bug(site: Site, api: DidOptimizer) -> None:
     )
 
 
-def _bug_in_login(site: Site, api: DidOptimizer) -> None:
-    del api
+def is_interrupted_in_the_login(site: Site, *_: object) -> None:
     (site.folder / "sitecustomize.py").write_text(
         "import pymysql.connections\n"
         "def connect(self, sock=None):\n"
@@ -187,30 +129,36 @@ def _bug_in_login(site: Site, api: DidOptimizer) -> None:
     )
 
 
+def is_well(*_: object) -> None:
+    pass
+
+
+ELSEWHERE = {"Location": f"https://x.example/{KEY}"}
+
 WAYS = [
-    pytest.param(_healthy, 0, id="nothing fails"),
-    pytest.param(_wrong_key, 4, id="wrong key"),
-    pytest.param(echoing(400), 6, id="rejected, the key repeated"),
-    pytest.param(echoing(401), 4, id="refused, the key repeated"),
-    pytest.param(echoing(500), 4, id="error, the key repeated"),
-    pytest.param(echoing(302, headers={"Location": f"https://x.example/{KEY}"}), 4, id="moved, the key repeated"),
+    pytest.param(lambda _, api, __: setattr(api, "api_key", "another"), 4, id="wrong key"),
+    pytest.param(echoes(400), 6, id="rejected, the key repeated"),
+    pytest.param(echoes(401), 4, id="refused, the key repeated"),
+    pytest.param(echoes(500), 4, id="error, the key repeated"),
+    pytest.param(echoes(302, ELSEWHERE), 4, id="moved, the key repeated"),
+    pytest.param(echoes(308, {"Location": f"https://x.example/{KEY}/api/v1/call-results"}), 4, id="moved elsewhere"),
+    pytest.param(fails(LOST_ANSWER), 4, id="lost answer"),
+    pytest.param(fails(HTML_200), 4, id="web page"),
+    pytest.param(fails(GARBAGE), 4, id="garbage"),
+    pytest.param(lambda _, api, __: api.down(), 4, id="API down"),
+    pytest.param(has_no_tls, 4, id="API without TLS"),
+    pytest.param(sql("ALTER USER cron@'%%' IDENTIFIED BY 'another'"), 3, id="wrong password"),
+    pytest.param(sql("REVOKE SELECT ON vicidial_log FROM cron@'%%'"), 3, id="no grant"),
+    pytest.param(sql("DROP TABLE vicidial_log"), 3, id="no table"),
     pytest.param(
-        echoing(308, headers={"Location": f"https://x.example/{KEY}/api/v1/call-results"}), 4, id="moved elsewhere"
+        lambda site, _, port: replace(site.astguiclient_conf, f"=> {site.mariadb.port}", f"=> {port}"),
+        3, id="database down",
     ),
-    pytest.param(_lost, 4, id="lost answer"),
-    pytest.param(_html, 4, id="web page"),
-    pytest.param(_garbage, 4, id="garbage"),
-    pytest.param(_down, 4, id="API down"),
-    pytest.param(_no_tls, 4, id="API without TLS"),
-    pytest.param(_wrong_password, 3, id="wrong password"),
-    pytest.param(_no_grant, 3, id="no grant"),
-    pytest.param(_no_table, 3, id="no table"),
-    pytest.param(_no_database, 3, id="database down"),
-    pytest.param(_ping_down, 0, id="ping not reached"),
-    pytest.param(_ping_by_tls, 0, id="ping without TLS"),
-    pytest.param(_ping_nowhere, 0, id="ping to nowhere"),
-    pytest.param(_damaged, 5, id="checkpoint damaged"),
-    pytest.param(_open_folder, 5, id="folder open to others"),
+    pytest.param(pings_to("http://127.0.0.1:{nobody}"), 0, id="ping not reached"),
+    pytest.param(pings_to("https://127.0.0.1:{api}"), 0, id="ping without TLS"),
+    pytest.param(pings_to("https://no-such-host.invalid"), 0, id="ping to nowhere"),
+    pytest.param(is_damaged, 5, id="checkpoint damaged"),
+    pytest.param(is_open, 5, id="folder open to others"),
     pytest.param(in_dids(f"api_key={KEY}", f"api_key={KEY} é"), 2, id="key with a stranger in it"),
     pytest.param(in_dids(f"api_key={KEY}", f"api_base_url={KEY}"), 2, id="key in the URL's place"),
     pytest.param(in_dids("http://", f"http://{KEY}@"), 2, id="key in the URL"),
@@ -219,9 +167,7 @@ WAYS = [
     pytest.param(in_dids("ping_url=", f"ping_url={KEY} "), 2, id="ping to no URL"),
     pytest.param(in_dids("[vicisync]", f"[vicisync]\ndb_pass={PASSWORD}"), 2, id="password in the wrong section"),
     pytest.param(in_dids("[vicisync]", f"[dispositions]\nA={KEY}\n[vicisync]"), 2, id="key for a result"),
-    pytest.param(_bug, 1, id="bug"),
-    pytest.param(_bug_in_login, None, id="Ctrl-C in the login"),
-]
+]  # fmt: skip
 
 COMMANDS = (
     [("run", "-v")],
@@ -232,11 +178,41 @@ COMMANDS = (
 """In turn; those that change nothing at the same time."""
 
 
+def left_behind(site: Site) -> list[str]:
+    """Return what stands in the files that vicisync has written."""
+    written = {path for path in site.folder.rglob("*") if path.is_file()} - {site.dids_conf, site.astguiclient_conf}
+    return [path.read_bytes().decode("utf-8", "replace") for path in written]
+
+
+def told(shown: list[str]) -> list[tuple[str, str]]:
+    return [(guise, text) for text in shown for guise in SECRETS if guise in text]
+
+
 @pytest.mark.parametrize(("break_it", "code"), WAYS)
 def test_no_secret_stands_in_what_any_command_says_or_leaves_behind(
-    break_it: Callable[[Site, DidOptimizer], None], code: int | None, guarded: Site, api: DidOptimizer
+    break_it: Break, code: int, guarded: Site, api: DidOptimizer, closed_port: int
 ) -> None:
-    break_it(guarded, api)
+    break_it(guarded, api, closed_port)
+    codes = []
+    for arguments in itertools.chain(*COMMANDS):
+        done = command_here(guarded, *arguments)
+        codes.append(done.returncode)
+        assert [] == told([done.stdout, done.stderr, *left_behind(guarded)])
+    assert code == codes[0]
+
+
+@pytest.mark.parametrize(
+    ("break_it", "code"),
+    [
+        pytest.param(is_well, 0, id="nothing fails"),
+        pytest.param(has_bug, 1, id="bug"),
+        pytest.param(is_interrupted_in_the_login, 130, id="Ctrl-C in the login"),
+    ],
+)
+def test_no_secret_stands_in_tracebacks_and_arguments_of_the_installed_command(
+    break_it: Break, code: int, guarded: Site, api: DidOptimizer
+) -> None:
+    break_it(guarded, api, 0)
     codes = []
     for together in COMMANDS:
         processes = [guarded.start(*arguments, PYTHONPATH=str(guarded.folder)) for arguments in together]
@@ -244,11 +220,8 @@ def test_no_secret_stands_in_what_any_command_says_or_leaves_behind(
         for process in processes:
             shown += process.communicate(timeout=60)
             codes.append(process.returncode)
-        for path in guarded.folder.rglob("*"):
-            if path.is_file() and path not in (guarded.dids_conf, guarded.astguiclient_conf):
-                shown.append(path.read_bytes().decode("utf-8", "replace"))
-        assert [] == [(guise, text) for text in shown for guise in SECRETS if guise in text]
-    assert code in (None, codes[0])
+        assert [] == told([*shown, *left_behind(guarded)])
+    assert code == codes[0]
 
 
 def test_no_secret_stands_in_a_repr(guarded: Site) -> None:

@@ -17,7 +17,7 @@ import pytest
 from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, answer
 from rehearsal.site import Site
-from tests.conftest import run_here
+from tests.conftest import command_here, run_here
 from tests.limits import umask
 from tests.state.test_last_run import LAST_RUN
 from vicisync.errors import CheckpointError
@@ -79,31 +79,28 @@ def pipe(path: Path, victim: Path) -> None:  # noqa: ARG001 -- a Plant's signatu
 
 
 IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
-IS_ANOTHERS = "it belongs to another account; look into it, then remove it or chown root it"
-HAS_TWO_NAMES = "it has a second name, elsewhere (a hard link); remove this one"
-IS_NO_FILE = "it is not a file; move it away, or name another in dids.conf"
+
+PLANTS: dict[Plant, str] = {
+    link: IS_A_LINK,
+    link_to_nothing: IS_A_LINK,
+    second_name: "it has a second name, elsewhere (a hard link); remove this one",
+    file_of_nobody: "it belongs to another account; look into it, then remove it or chown root it",
+    pipe: "it is not a file; move it away, or name another in dids.conf",
+}
+"""What each is refused with."""
+
 
 TRAPS = [
-    pytest.param("checkpoint", link, IS_A_LINK, id="checkpoint: link"),
-    pytest.param("checkpoint", link_to_nothing, IS_A_LINK, id="checkpoint: link to nothing"),
-    pytest.param("checkpoint", file_of_nobody, IS_ANOTHERS, id="checkpoint: file of another's", marks=as_root),
-    pytest.param("checkpoint", pipe, IS_NO_FILE, id="checkpoint: pipe"),
-    pytest.param("checkpoint.lock", link, IS_A_LINK, id="lock: link"),
-    pytest.param("checkpoint.lock", link_to_nothing, IS_A_LINK, id="lock: link to nothing"),
-    pytest.param("checkpoint.lock", second_name, HAS_TWO_NAMES, id="lock: second name"),
-    pytest.param("checkpoint.lock", file_of_nobody, IS_ANOTHERS, id="lock: file of another's", marks=as_root),
-    pytest.param("checkpoint.lock", pipe, IS_NO_FILE, id="lock: pipe"),
-    pytest.param("rejected.jsonl", link, IS_A_LINK, id="rejected file: link"),
-    pytest.param("rejected.jsonl", link_to_nothing, IS_A_LINK, id="rejected file: link to nothing"),
-    pytest.param("rejected.jsonl", second_name, HAS_TWO_NAMES, id="rejected file: second name"),
-    pytest.param("rejected.jsonl", file_of_nobody, IS_ANOTHERS, id="rejected file: file of another's", marks=as_root),
-    pytest.param("rejected.jsonl", pipe, IS_NO_FILE, id="rejected file: pipe"),
+    pytest.param(name, plant, id=f"{name}: {plant.__name__}", marks=[as_root] if plant is file_of_nobody else [])
+    for name in ("checkpoint", "checkpoint.lock", "rejected.jsonl")
+    for plant in PLANTS
+    if (name, plant) != ("checkpoint", second_name)
 ]
 
 
-@pytest.mark.parametrize(("name", "plant", "said"), TRAPS)
+@pytest.mark.parametrize(("name", "plant"), TRAPS)
 def test_a_planted_file_is_refused_with_a_sentence_and_its_removal_is_the_cure(
-    name: str, plant: Plant, said: str, site: Site, api: DidOptimizer, calls: int, victim: Path
+    name: str, plant: Plant, site: Site, api: DidOptimizer, calls: int, victim: Path
 ) -> None:
     """The rejected file is looked at when a call has to go into it, all else before anything is sent."""
     api.fault_for = lambda _: NEVER
@@ -112,7 +109,7 @@ def test_a_planted_file_is_refused_with_a_sentence_and_its_removal_is_the_cure(
     before = path.lstat()
     done = run_here(site)
     assert isinstance(done.error, CheckpointError)
-    assert f"{path}: {said}" in str(done.error)
+    assert f"{path}: {PLANTS[plant]}" in str(done.error)
     assert (before.st_mode, before.st_size) == (path.lstat().st_mode, path.lstat().st_size)
     assert not victim.with_name("nothing").exists()
     assert name == "rejected.jsonl" or not api.posts
@@ -210,14 +207,14 @@ def test_a_folder_that_is_open_to_others_is_refused_by_every_command_until_it_is
     site.checkpoint_file.write_text(f"{int(time.time()) - 3600}\n")
     opened(folder)
     before = sorted(folder.iterdir())
-    done = site.vicisync(*arguments)
+    done = command_here(site, *arguments)
     assert 5 == done.returncode
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert before == sorted(folder.iterdir())
     assert not api.posts
     cured(done.stderr)
-    assert 0 == site.vicisync(*arguments).returncode
+    assert 0 == command_here(site, *arguments).returncode
     assert len(api.posts) == (calls if arguments == ("run",) else 0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -19,24 +20,22 @@ from release.dist import KEPT_WHEELS
 from tests.machine import CRON_D, LOG, machine, needs_root
 from vicisync import __version__
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 @pytest.fixture(scope="module")
-def commands(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def commands(released: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     """The wheel installed into a virtual environment that was empty, and the pyz with a Python that has nothing."""
-    out = tmp_path_factory.mktemp("dist")
-    subprocess.run(
-        [sys.executable, "-m", "release.dist", "--out", out], cwd=ROOT, check=True, capture_output=True, timeout=180
-    )
     empty = tmp_path_factory.mktemp("venv")
     venv.create(empty, with_pip=True)
-    wheel = out / f"vicisync-{__version__}-py3-none-any.whl"
+    wheel = released / f"vicisync-{__version__}-py3-none-any.whl"
     pip: list[str | Path] = [empty / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--no-index", "--find-links", KEPT_WHEELS, wheel], check=True, timeout=180)
-    pyz = out / "vicisync.pyz"
-    pyz.chmod(0o644)  # as it comes from a download
+    pyz = tmp_path_factory.mktemp("pyz") / "vicisync.pyz"
+    shutil.copyfile(released / pyz.name, pyz)  # not executable, as it comes from a download
     return {"wheel": [str(empty / "bin" / "vicisync")], "pyz": [str(PYTHON), str(pyz)]}
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from rehearsal.chaos import chaos
+
+pytestmark = pytest.mark.slow
 
 
 def test_after_kills_faults_and_a_restart_the_books_balance(tmp_path: Path) -> None:

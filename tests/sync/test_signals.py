@@ -37,7 +37,6 @@ def calls(site: Site) -> list[str]:
 def signalled(site: Site, api: DidOptimizer, number: int, signals: int = 1) -> tuple[int, str, str]:
     """Run, and send the signals when every worker has a call in flight; return exit code, stdout and stderr."""
     api.latency = 1
-    process = site.start("run")
 
     def at_the_last_one_in_flight(_: dict[str, Any]) -> None:
         if len(api.posts) == FIRST_WAVES - 1:
@@ -47,10 +46,15 @@ def signalled(site: Site, api: DidOptimizer, number: int, signals: int = 1) -> t
                 os.kill(process.pid, number)
 
     api.fault_for = at_the_last_one_in_flight
-    with process:
+    with site.start("run") as process:
         stdout, stderr = process.communicate(timeout=PATIENCE)
     api.latency, api.fault_for = 0, None
     return process.returncode, stdout, stderr
+
+
+def assert_the_next_run_sends_the_rest(site: Site, api: DidOptimizer, calls: list[str]) -> None:
+    assert 0 == site.vicisync("run", "--max-runtime", "0").returncode
+    assert sorted(calls) == sorted(api.records)
 
 
 @pytest.mark.parametrize(
@@ -75,8 +79,7 @@ def test_a_signal_lets_what_is_in_flight_come_home_and_sends_nothing_more(
     assert max(str(post.payload["endEpoch"]) for post in api.posts) == end_epoch.split()[1]
     assert f"💾 Saved checkpoint: {' '.join(end_epoch.split()[2:])}\n" in stdout
 
-    assert 0 == site.vicisync("run").returncode
-    assert sorted(calls) == sorted(api.records)
+    assert_the_next_run_sends_the_rest(site, api, calls)
     assert 0 == api.repeats
 
 
@@ -84,20 +87,8 @@ def test_a_killed_run_repeats_no_more_than_was_in_flight(site: Site, api: DidOpt
     code, _, _ = signalled(site, api, signal.SIGKILL)
     assert -signal.SIGKILL == code
     assert FIRST_WAVES == len(api.posts)
-    assert 0 == site.vicisync("run").returncode
-    assert sorted(calls) == sorted(api.records)
+    assert_the_next_run_sends_the_rest(site, api, calls)
     assert 0 < api.repeats <= CONCURRENCY
-
-
-@contextmanager
-def run_that_meets(site: Site, api: DidOptimizer, fault: Fault) -> Iterator[subprocess.Popen[str]]:
-    """Start a run and wait until its first call has met the fault."""
-    api.fault_for = lambda _: fault
-    with site.start("run") as process:
-        wait_until(lambda: bool(api.posts))
-        yield process
-        process.communicate(timeout=PATIENCE)
-    api.fault_for = None
 
 
 def wait_until(condition: Callable[[], object]) -> None:
@@ -107,30 +98,28 @@ def wait_until(condition: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def test_a_signal_ends_a_run_that_the_api_asked_to_wait(site: Site, api: DidOptimizer, calls: list[str]) -> None:
-    """Forty of the fifty seconds that a run may last."""
-    began = time.monotonic()
-    with run_that_meets(site, api, unavailable_503(retry_after=40)) as process:
-        process.terminate()
-    assert 143 == process.returncode
-    assert time.monotonic() - began < 30
-    assert 1 == len(api.posts)
-    assert 0 == site.vicisync("run").returncode
-    assert sorted(calls) == sorted(api.records)
-
-
-def test_a_signal_ends_a_run_whose_call_hangs_after_the_api_s_time_out(
-    site: Site, api: DidOptimizer, calls: list[str]
+@pytest.mark.parametrize(
+    ("fault", "settings"),
+    [
+        pytest.param(unavailable_503(retry_after=40), {}, id="asked to wait for most of the run"),
+        pytest.param(slow(90), {"api_timeout": "1"}, id="a call that hangs: after the API's time-out"),
+    ],
+)
+def test_a_signal_ends_a_run_that_the_api_holds_up(
+    fault: Fault, settings: dict[str, str], site: Site, api: DidOptimizer, calls: list[str]
 ) -> None:
-    site.configure(api_timeout="1")
+    site.configure(**settings)
+    api.fault_for = lambda _: fault
     began = time.monotonic()
-    with run_that_meets(site, api, slow(90)) as process:
+    with site.start("run") as process:
+        wait_until(lambda: bool(api.posts))
         process.terminate()
+        process.communicate(timeout=PATIENCE)
     assert 143 == process.returncode
     assert time.monotonic() - began < 30
     assert 1 == len(api.posts)
-    assert 0 == site.vicisync("run").returncode
-    assert sorted(calls) == sorted(api.records)
+    api.fault_for = None
+    assert_the_next_run_sends_the_rest(site, api, calls)
 
 
 @contextmanager
@@ -146,25 +135,17 @@ def run_that_waits_for_the_table(site: Site, *arguments: str) -> Iterator[subpro
         cursor.execute("UNLOCK TABLES")
 
 
-def test_a_signal_during_a_wait_for_the_database_sends_nothing(site: Site, api: DidOptimizer, calls: list[str]) -> None:
-    """So it is at night, when VICIdial optimizes its table and a person presses Ctrl-C."""
-    with run_that_waits_for_the_table(site) as process:
-        process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=PATIENCE)
-    assert 130 == process.returncode
-    assert "❌ Stopped by SIGINT" in stderr
-    assert "✅ Sync completed successfully" not in stdout
-    assert [] == api.posts
-    assert 0 == site.vicisync("run").returncode
-    assert sorted(calls) == sorted(api.records)
-
-
+@pytest.mark.parametrize("waiting", [CALLS, 0], ids=["calls to send", "nothing to send"])
 @pytest.mark.parametrize(
     ("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["SIGINT", "SIGTERM"]
 )
-def test_a_signal_ends_a_run_that_has_nothing_to_send(
-    number: signal.Signals, exit_code: int, site: Site, api: DidOptimizer
+def test_a_signal_during_a_wait_for_the_database_sends_nothing(
+    number: signal.Signals, exit_code: int, waiting: int, site: Site, api: DidOptimizer, calls: list[str]
 ) -> None:
+    """So it is at night, when VICIdial optimizes its table and a person presses Ctrl-C."""
+    if not waiting:
+        site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+        calls.clear()
     with run_that_waits_for_the_table(site) as process:
         process.send_signal(number)
     stdout, stderr = process.communicate(timeout=PATIENCE)
@@ -172,7 +153,7 @@ def test_a_signal_ends_a_run_that_has_nothing_to_send(
     assert f"❌ Stopped by {number.name}" in stderr
     assert [] == [word for word in ("✅", "⏳", "📊") if word in stdout]
     assert [] == api.posts
-    assert 0 == site.vicisync("run").returncode
+    assert_the_next_run_sends_the_rest(site, api, calls)
 
 
 def test_a_run_s_time_passes_while_it_waits_for_the_table(site: Site, api: DidOptimizer, calls: list[str]) -> None:
@@ -183,8 +164,7 @@ def test_a_run_s_time_passes_while_it_waits_for_the_table(site: Site, api: DidOp
     assert "⏳ There is more to look at; the next run goes on" in stdout
     assert "✅" not in stdout
     assert [] == api.posts
-    assert 0 == site.vicisync("run").returncode
-    assert sorted(calls) == sorted(api.records)
+    assert_the_next_run_sends_the_rest(site, api, calls)
 
 
 def test_a_run_ends_in_good_order_when_its_time_is_up_and_the_next_goes_on(
@@ -199,8 +179,7 @@ def test_a_run_ends_in_good_order_when_its_time_is_up_and_the_next_goes_on(
     assert "⏳ There is more to look at; the next run goes on" in done.stdout
     assert "✅ Sync completed successfully" not in done.stdout
     api.latency = 0
-    assert 0 == site.vicisync("run", "--max-runtime", "0").returncode
-    assert sorted(calls) == sorted(api.records)
+    assert_the_next_run_sends_the_rest(site, api, calls)
     assert 0 == api.repeats
 
 
@@ -233,6 +212,5 @@ def test_an_api_that_hangs_holds_up_no_run_for_long(
     unanswered = len([post for post in api.posts if post.http_status != 200])
     assert len(api.posts) == hangs_from + unanswered <= 1 + 2 * CONCURRENCY
     api.fault_for = None
-    assert 0 == site.vicisync("run").returncode
-    assert sorted(calls) == sorted(api.records)
+    assert_the_next_run_sends_the_rest(site, api, calls)
     assert api.repeats <= unanswered

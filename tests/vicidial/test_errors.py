@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import socket
 import threading
 import time
@@ -15,13 +16,14 @@ from typing import Any
 
 import pymysql
 import pytest
-import trustme
 from pymysql.constants import ER
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
+from rehearsal.ports import hold_port, listening
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, knows_none, row, settings_of
+from tests.certificates import UNTRUSTED, Offered, valid
 from tests.conftest import make_settings, run_here
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings
@@ -31,18 +33,10 @@ from vicisync.vicidial.call_log import CallLog
 
 
 @pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture(scope="module")
-def spare(tmp_path_factory: pytest.TempPathFactory, ca: trustme.CA) -> Iterator[MariaDB]:
+def spare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDB]:
     """A MariaDB with TLS, and with plug-ins, that tests may kill."""
     folder = tmp_path_factory.mktemp("spare")
-    certificate = ca.issue_cert("127.0.0.1")
-    ca.cert_pem.write_to_path(str(folder / "ca.pem"))
-    certificate.cert_chain_pems[0].write_to_path(str(folder / "cert.pem"))
-    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    valid().write(folder)
     tls = [f"--ssl-{what}={folder / what}.pem" for what in ("ca", "cert", "key")]
     with MariaDB(folder / "mariadb", options=tls) as server:
         yield server
@@ -106,9 +100,7 @@ def broken(use: Callable[[Settings], None], settings: Settings) -> DatabaseError
 
 
 def _nobody_listens(bench: Bench) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        bench.texts["db_port"] = str(probe.getsockname()[1])
+    bench.texts["db_port"] = str(bench.stack.enter_context(hold_port()).getsockname()[1])
 
 
 def _no_such_host(bench: Bench) -> None:
@@ -181,20 +173,13 @@ def _file(suffix: str, damage: Callable[[bytes], bytes]) -> Callable[[Bench], No
 def _listener(greeting: bytes | None) -> Callable[[Bench], None]:
     """Something listens that sends this, or nothing at all, and takes what comes."""
 
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(greeting or b"")
+        while greeting is None and connection.recv(1000):
+            pass
+
     def listen(bench: Bench) -> None:
-        listener = bench.stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        bench.texts.update(db_port=str(listener.getsockname()[1]), db_timeout="1")
-
-        def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.sendall(greeting or b"")
-                while greeting is None and connection.recv(1000):
-                    pass
-
-        server = threading.Thread(target=serve, daemon=True)
-        server.start()
-        bench.stack.callback(server.join)
+        bench.texts.update(db_port=str(bench.stack.enter_context(listening(serve))), db_timeout="1")
 
     return listen
 
@@ -204,6 +189,7 @@ LIMIT = "max_statement_time exceeded"  # so it was the server that ended the sta
 DAMAGED = "The table is damaged; as the database's root: REPAIR TABLE"
 NO_MARIADB = "is no MariaDB; check VARDB_server and VARDB_port"
 NO_INDEX = "vicidial_log lacks an index of VICIdial's, and would be locked for seconds; put it back"
+NO_TLS = ["No TLS with the database at 127.0.0.1:", "check db_ssl_ca and its certificate"]
 NO_TABLE = "such as VICIdial makes; check VARDB_database"
 GRANT = ["As the database's root: GRANT SELECT ON", ".vicidial_log TO 'cron'@'…'; or correct VARDB_database"]
 
@@ -259,71 +245,86 @@ def test_each_failure_has_its_own_sentence_and_never_shows_the_password(
     assert [] == [part for part in said if part not in sentence], sentence
 
 
-@dataclass
-class Secured:
-    """The MariaDB with TLS, a database on it, and the files of two CAs."""
-
-    mariadb: MariaDB
-    folder: Path
-    right_ca: Path
-    wrong_ca: Path
-
-    def settings(self, **texts: str) -> Settings:
-        return settings_of(self.folder, self.mariadb, "asterisk", **texts)
-
-
 @pytest.fixture
-def secured(tmp_path: Path, spare: MariaDB, ca: trustme.CA) -> Iterator[Secured]:
+def secured(tmp_path: Path, spare: MariaDB, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    """A database on the MariaDB with TLS, which wants it."""
     spare.create_table("asterisk")
     spare.create_reader("cron", PASSWORD, "asterisk")
-    files = tmp_path / "ca.pem", tmp_path / "other.pem"
-    ca.cert_pem.write_to_path(str(files[0]))
-    trustme.CA().cert_pem.write_to_path(str(files[1]))
-    yield Secured(spare, tmp_path, *files)
+    spare.execute("SET GLOBAL require_secure_transport = ON")
+    with ExitStack() as stack:
+        bench = Bench(tmp_path, spare, "asterisk", stack, monkeypatch, {"db_ssl_ca": str(tmp_path / "ca.pem")})
+        show(valid(), bench)
+        yield bench
     spare.execute("SET GLOBAL require_secure_transport = OFF")
     spare.execute("DROP DATABASE asterisk")
 
 
-def test_a_server_that_wants_tls_says_so_and_is_served_with_its_ca(secured: Secured) -> None:
-    secured.mariadb.execute("SET GLOBAL require_secure_transport = ON")
-    assert "db_ssl_ca where it wants TLS" in str(broken(use_all, secured.settings()))
-    with CallLog(secured.settings(db_ssl_ca=str(secured.right_ca))) as log:
-        assert log.now()
+def show(offered: Offered, bench: Bench) -> None:
+    """Have the server show a certificate on connections to come, and the client trust its CA."""
+    offered.write(bench.mariadb.folder.parent)
+    offered.write(bench.folder)
+    bench.root("FLUSH SSL")
 
 
-def test_a_certificate_of_another_ca_is_refused(secured: Secured) -> None:
-    sentence = str(broken(use_all, secured.settings(db_ssl_ca=str(secured.wrong_ca))))
-    assert "No TLS with the database at 127.0.0.1:" in sentence
-    assert "check db_ssl_ca and its certificate" in sentence
-    assert "CERTIFICATE_VERIFY_FAILED" in sentence
+def _no_ca(bench: Bench) -> None:
+    del bench.texts["db_ssl_ca"]
+
+
+def _login_needs_another_package(bench: Bench) -> None:
+    def lack(password: bytes, scramble: bytes) -> bytes:  # noqa: ARG001 -- PyMySQL's signature
+        raise RuntimeError("'pynacl' package is required for ed25519_password auth method")
+
+    bench.monkeypatch.setattr("pymysql._auth.ed25519_password", lack)
+    bench.root("INSTALL PLUGIN IF NOT EXISTS ed25519 SONAME 'auth_ed25519'")
+    bench.root(f"CREATE OR REPLACE USER cron@'%' IDENTIFIED VIA ed25519 USING PASSWORD('{PASSWORD}')")
+
+
+@pytest.mark.parametrize(("offer", "said"), UNTRUSTED)
+def test_a_server_that_is_not_to_be_trusted_is_not_read(
+    offer: Callable[[], Offered], said: str, secured: Bench
+) -> None:
+    use_all(secured.settings)
+    show(offer(), secured)
+    sentence = str(broken(use_all, secured.settings))
+    assert [] == [part for part in NO_TLS if part not in sentence]
+    assert re.search(said, sentence), sentence
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        pytest.param(_no_ca, ["db_ssl_ca where it wants TLS"], id="no CA set"),
+        pytest.param(
+            _login_needs_another_package,
+            [
+                "PyMySQL cannot log cron in as the account asks; use mysql_native_password",
+                "'pynacl' package is required",
+            ],
+            id="login that needs another package",
+        ),
+    ],
+)
+def test_a_login_that_fails_has_its_own_sentence(
+    break_it: Callable[[Bench], None], said: list[str], secured: Bench
+) -> None:
+    break_it(secured)
+    sentence = str(broken(use_all, secured.settings))
+    assert [] == [part for part in said if part not in sentence], sentence
 
 
 @pytest.mark.parametrize("text", [pytest.param(None, id="gone"), pytest.param("no certificate", id="not PEM")])
-def test_a_file_that_holds_no_ca_is_named_by_its_setting(text: str | None, secured: Secured) -> None:
-    settings = secured.settings(db_ssl_ca=str(secured.wrong_ca))
-    secured.wrong_ca.unlink()
+def test_a_file_that_holds_no_ca_is_named_by_its_setting(text: str | None, secured: Bench) -> None:
+    settings = secured.settings
+    (secured.folder / "ca.pem").unlink()
     if text:
-        secured.wrong_ca.write_text(text)
+        (secured.folder / "ca.pem").write_text(text)
     assert "check db_ssl_ca" in str(broken(use_all, settings))
 
 
-def test_a_server_without_tls_is_not_trusted_where_a_ca_is_set(bench: Bench, secured: Secured) -> None:
+def test_a_server_without_tls_is_not_trusted_where_a_ca_is_set(bench: Bench, secured: Bench) -> None:
     """With nothing in the middle to tell of it, the password would go to whoever listens."""
-    bench.texts["db_ssl_ca"] = str(secured.right_ca)
-    assert "No TLS with the database at 127.0.0.1:" in str(broken(use_all, bench.settings))
-
-
-def test_a_login_that_needs_another_package_is_named(secured: Secured, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pymysql._auth.ed25519_password", _lacks_a_package)
-    secured.mariadb.execute("INSTALL PLUGIN IF NOT EXISTS ed25519 SONAME 'auth_ed25519'")
-    secured.mariadb.execute("CREATE OR REPLACE USER cron@'%%' IDENTIFIED VIA ed25519 USING PASSWORD(%s)", (PASSWORD,))
-    sentence = str(broken(use_all, secured.settings()))
-    assert "PyMySQL cannot log cron in as the account asks; use mysql_native_password" in sentence
-    assert "'pynacl' package is required" in sentence
-
-
-def _lacks_a_package(password: bytes, scramble: bytes) -> bytes:  # noqa: ARG001 -- PyMySQL's signature
-    raise RuntimeError("'pynacl' package is required for ed25519_password auth method")
+    bench.texts["db_ssl_ca"] = secured.texts["db_ssl_ca"]
+    assert NO_TLS[0] in str(broken(use_all, bench.settings))
 
 
 def test_a_server_that_goes_in_the_middle_of_a_run_costs_nothing_but_time(
