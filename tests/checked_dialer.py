@@ -39,6 +39,7 @@ class CheckedDialer:
         self.logrotate = self.etc / "logrotate.d" / "vicisync"
         for path in (self.cron, self.logrotate):
             path.parent.mkdir(parents=True)
+        (self.etc / "debian_version").touch()
         self.programs = folder / "bin"
         self.programs.mkdir()
         (self.programs / "crontab").write_text(f"#!/bin/sh\n[ \"$*\" = -l ] && cat '{self.crontab}'\n")

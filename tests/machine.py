@@ -27,7 +27,7 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root installs, a
 _OWN = ("etc", "run", "var/log", "var/spool/cron")
 _OF_ETC = (
     "passwd", "group", "shadow", "nsswitch.conf", "pam.d", "security", "login.defs", "environment", "default", "hosts",
-    "ld.so.cache", "localtime", "crontab", "resolv.conf", "ssl", "alternatives",
+    "ld.so.cache", "localtime", "crontab", "resolv.conf", "ssl", "alternatives", "debian_version",
 )  # fmt: skip
 """What the programs here need of /etc: cron and crontab who root is, and Python the time zone."""
 

@@ -153,7 +153,7 @@ NO_INDEX = (
 )
 CLIENT = r".* → to see it from the database's own client: mysql -h 127\.0\.0\.1 -P \d+ -u cron -p .*"
 MISSING = ", which is not there or cannot be executed → vicisync install"
-TWICE = " still runs the old script: both would send every call → vicisync install --replace-old"
+TWICE = " still runs the old script: each call would be sent twice → vicisync install --replace-old"
 FILE = r"⚠ {dids} holds the key, and can be %s by others \(mode %s\) → chmod 600 {dids}"
 
 PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {

@@ -156,7 +156,7 @@ def test_a_file_that_differs_is_kept_until_force(name: str, server: Server) -> N
     changed = as_written + b"# caf\xe9: ours\n"
     path.write_bytes(changed)
     said = server.install()
-    assert f"⚠ /{name} is another than vicisync would write, and is kept; --force writes it anew\n" in said
+    assert f"⚠ /{name} differs from what vicisync would write, and is kept; --force writes it anew\n" in said
     assert changed == path.read_bytes()
     assert f"✓ wrote /{name}\n" in server.install("--force")
     assert as_written == path.read_bytes()
@@ -192,7 +192,7 @@ def test_a_link_in_the_place_of_a_file_is_kept_and_never_followed(server: Server
     for name in (CRON_D, LOG):
         server.machine.path(name).symlink_to(other)
     said = server.install(code=2)
-    assert "⚠ /etc/cron.d/vicisync is another than vicisync would write, and is kept" in said
+    assert "⚠ /etc/cron.d/vicisync differs from what vicisync would write, and is kept" in said
     assert "⚠ /var/log/did-optimizer-sync.log is no plain file, and was left as it is" in said
     assert server.machine.path(CRON_D).is_symlink()
     server.install("--force")
@@ -281,9 +281,24 @@ def test_a_second_job_of_vicisync_is_pointed_out(server: Server) -> None:
 
 
 @needs_root
-def test_the_old_script_in_a_file_that_cron_ignores_is_in_nobody_s_way(server: Server) -> None:
-    server.machine.path("etc/cron.d/did.bak").write_text(f"* * * * * root {PERL}\n")
-    server.install()
+@pytest.mark.parametrize(
+    ("system", "name", "is_ignored"),
+    [
+        ("debian_version", "did.bak", True),
+        ("debian_version", "did", False),
+        ("SUSE-brand", "did.bak", False),
+        ("SUSE-brand", "did.rpmsave", True),
+        ("SUSE-brand", "did~", True),
+        ("SUSE-brand", ".did", True),
+    ],
+)
+def test_the_old_script_in_a_file_that_this_cron_ignores_is_in_nobody_s_way(
+    system: str, name: str, is_ignored: bool, server: Server
+) -> None:
+    server.machine.path("etc/debian_version").unlink(missing_ok=True)
+    server.machine.path(f"etc/{system}").touch()
+    server.machine.path(f"etc/cron.d/{name}").write_text(f"* * * * * root {PERL}\n")
+    server.install(code=0 if is_ignored else 2)
 
 
 @needs_root
@@ -465,7 +480,8 @@ def test_uninstall_removes_its_two_files_and_names_what_stays_with_the_commands_
     for cure in cures:
         assert 0 == server.machine.run("sh", "-c", cure).returncode
     assert before == server.everything()
-    assert "✅ Nothing was installed\n" == server.install("--uninstall")
+    said = server.install("--uninstall")
+    assert "✅ Neither /etc/cron.d/vicisync nor /etc/logrotate.d/vicisync is there\n" == said
 
 
 @needs_root

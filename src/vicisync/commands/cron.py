@@ -29,6 +29,10 @@ VICISYNC = re.compile(
 )
 """A line that runs ``vicisync run``; the last group is the program, which is Python for ``python -m vicisync``."""
 
+_DEBIANS_NAMES = re.compile(r"[A-Za-z0-9_-]+")
+_OTHERS_NAMES = re.compile(r"[^.#].*(?<!~)(?<!\.rpmsave)(?<!\.rpmorig)(?<!\.rpmnew)", re.DOTALL)
+"""Of the files of cron.d that cron reads: Debian's, and cronie, which openSUSE and AlmaLinux have."""
+
 
 class Table(NamedTuple):
     """One of cron's tables."""
@@ -80,21 +84,22 @@ def tables(root: Path = Path("/")) -> Iterator[Table]:
         yield Table(None, _decoded(_crontab("-l")))
     except InstallError as error:
         yield Table(None, "", unread=str(error))
+    names = _DEBIANS_NAMES if (root / "etc/debian_version").exists() else _OTHERS_NAMES
     folder = root / "etc/cron.d"
     for path in [root / "etc/crontab", *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
         if path.is_file():
-            yield _table(path)
+            yield _table(path, names)
 
 
-def _table(path: Path) -> Table:
+def _table(path: Path, names: re.Pattern[str]) -> Table:
     try:
-        return Table(path, _decoded(path.read_bytes()), ignored=_ignored(path))
+        return Table(path, _decoded(path.read_bytes()), ignored=_ignored(path, names))
     except OSError as error:
         return Table(path, "", unread=str(error.strerror))
 
 
-def _ignored(path: Path) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]+", path.name):
+def _ignored(path: Path, names: re.Pattern[str]) -> str:
+    if not names.fullmatch(path.name):
         return f"mv {path} {path.with_name('vicisync')}"
     status = path.stat()
     if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):

@@ -76,7 +76,7 @@ def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -
     for path in there:
         _do(tell, dry_run, "remove", path, path.unlink)
     if not there:
-        tell("✅ Nothing was installed")
+        tell(f"✅ Neither {CRON_JOB} nor {ROTATION} is there")
     if settings is None:
         tell("✓ Kept the state, which lies where dids.conf says, by default in /var/lib/vicisync")
     elif state := [path for path in (settings.checkpoint_file, settings.rejected_file) if path.exists()]:
@@ -168,7 +168,7 @@ def _put(path: Path, content: bytes, do: Do, tell: Tell, *, force: bool, show: b
     if force or not is_there:
         do("write", path, partial(write_file, path, content))
     else:
-        tell(f"⚠ {path} is another than vicisync would write, and is kept; --force writes it anew")
+        tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
     for line in content.decode().splitlines() if show else ():
         tell(f"    {line}")
     return force or not is_there

@@ -35,7 +35,7 @@ def findings(root: Path = Path("/")) -> Iterator[Finding]:
             yield warning("No cron entry runs vicisync", "vicisync install")
     for table, lines in lines_that_run(OLD_SCRIPT, found):
         for number in lines:
-            text = f"{table.name} line {number} still runs the old script: both would send every call"
+            text = f"{table.name} line {number} still runs the old script: each call would be sent twice"
             yield warning(text, "vicisync install --replace-old")
     yield _logrotate(root)
 
