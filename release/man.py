@@ -44,13 +44,13 @@ FILES = {
 """By path, or by the setting whose default the path is."""
 
 EXAMPLES = {
-    "vicisync check": "Say what is wrong or missing, and how to mend it; change nothing.",
+    "vicisync check": "Say what is wrong or missing, and how to fix it; change nothing.",
     "vicisync run --dry-run --limit 3": "Show three calls as they would be sent; send and save nothing.",
     "vicisync install": "Have cron run it every minute from now on.",
     "vicisync run --max-runtime 0": "Work off a backlog in one go.",
     "vicisync run -v": "Also say which calls wait, and why.",
     "vicisync reset-checkpoint --to '2024-10-24 12:00:00'": "Send again what ended after that time.",
-    "vicisync retry-rejected": "Send the rejected calls again, when their cause is mended.",
+    "vicisync retry-rejected": "Send the rejected calls again, when their cause is fixed.",
 }
 
 
