@@ -282,8 +282,8 @@ def test_a_second_name_of_the_old_file_keeps_the_old_content(path: Path) -> None
 def test_a_file_that_appears_while_one_is_made_is_not_written_to(path: Path) -> None:
     """Whoever wins the race between unlink and open would own what is written."""
 
-    def unlink_and_plant(self: Path) -> None:
-        unlink(self)
+    def unlink_and_plant(self: Path, missing_ok: bool = False) -> None:
+        unlink(self, missing_ok)
         self.write_bytes(b"planted")
 
     unlink = Path.unlink

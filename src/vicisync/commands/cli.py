@@ -209,7 +209,7 @@ def _named_files(astguiclient_conf: Path | None, dids_conf: Path | None) -> dict
 @_conf_options
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
 def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet: bool) -> int:
-    """Send the rejected calls again, when what was wrong is mended; keep those that fail."""
+    """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
     settings = load_settings(astguiclient_conf, dids_conf, os.environ)
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     report = Report(
