@@ -460,7 +460,7 @@ def test_a_locked_table_does_not_hold_the_check_up_and_the_rest_is_checked(diale
         code, lines = dialer.check()
     assert 3 == code
     assert any("was not readable within 1 s, held up by OPTIMIZE" in line for line in lines)
-    assert "✓ It takes the key" in lines
+    assert any(line.endswith(" and takes the key") for line in lines)
 
 
 def test_a_run_at_work_is_told_with_who_it_is_and_is_no_problem(dialer: CheckedDialer) -> None:
@@ -628,4 +628,4 @@ def test_the_installed_command_exits_with_the_code_of_the_first_thing_that_a_run
 def test_it_speaks_in_every_locale(language: dict[str, str], dialer: CheckedDialer) -> None:
     done = dialer.site.vicisync("check", **language)
     assert (0, "") == (done.returncode, done.stderr)
-    assert "It takes the key" in done.stdout
+    assert "and takes the key" in done.stdout

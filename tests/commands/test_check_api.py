@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import ssl
 from pathlib import Path
 
@@ -23,7 +22,6 @@ from rehearsal.did_optimizer import (
 )
 from tests.checked_dialer import CheckedDialer
 from tests.conftest import make_settings
-from tests.did_optimizer.test_session import wire
 from vicisync.commands.check.api import findings
 from vicisync.commands.check.finding import Severity
 
@@ -87,43 +85,6 @@ def test_each_answer_to_the_empty_call_has_its_line(
 
 
 @pytest.mark.parametrize(
-    ("health", "lines"),
-    [
-        pytest.param(
-            b"HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n",
-            ["✓ DID Optimizer answers at {url}; this version has no address for its health", "✓ It takes the key"],
-            id="none",
-        ),
-        pytest.param(
-            b'HTTP/1.1 500 X\r\nContent-Length: 17\r\n\r\n{"error":"no db"}',
-            [
-                "⚠ DID Optimizer answers at {url} (POST /api/v1/health), but is not well: 500 .*→ look into its log",
-                "✓ It takes the key",
-            ],
-            id="not well",
-        ),
-    ],
-)
-def test_a_health_that_is_not_well_or_not_told_does_not_decide_about_the_key(
-    health: bytes, lines: list[str], tmp_path: Path
-) -> None:
-    def script(connection: socket.socket) -> None:
-        while request := connection.recv(65536):
-            if b"call-results" in request:
-                connection.sendall(b'HTTP/1.1 400 X\r\nContent-Length: 17\r\n\r\n{"success":false}')
-            else:
-                connection.sendall(health)
-
-    with wire(script) as server:
-        found = list(findings(make_settings(tmp_path, api_base_url=server.url)))
-    assert len(lines) == len(found)
-    for line, finding in zip(lines, found):
-        start, _, end = line.format(url=server.url).partition(".*")
-        assert str(finding).startswith(start)
-        assert str(finding).endswith(end)
-
-
-@pytest.mark.parametrize(
     ("trusts", "host", "line"),
     [
         pytest.param("its CA", "127.0.0.1", None, id="valid"),
@@ -151,4 +112,4 @@ def test_the_certificate_is_told(
         assert str(only).startswith(f"❌ No answer from {api.url}: {line}")
     else:
         assert (verify != "0") == ("✓ Its certificate is valid" in map(str, found))
-        assert "✓ It takes the key" == str(found[-1])
+        assert f"✓ DID Optimizer answers at {api.url} and takes the key" == str(found[-1])

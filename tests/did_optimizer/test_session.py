@@ -11,7 +11,7 @@ import struct
 import threading
 import time
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from email.utils import format_datetime
 from pathlib import Path
@@ -41,7 +41,7 @@ from rehearsal.did_optimizer import (
 from tests.conftest import make_settings
 from vicisync import __version__
 from vicisync.did_optimizer.answer import Answer, Meaning
-from vicisync.did_optimizer.session import HEALTH, LARGEST_ANSWER, ApiSession
+from vicisync.did_optimizer.session import LARGEST_ANSWER, ApiSession
 
 KEY = "sk-0123456789abcdef"
 CALL = {"uniqueid": "1729785600.1", "phoneNumber": "2125550100", "campaignId": "CAMP01", "disposition": "SALE"}
@@ -813,78 +813,6 @@ def test_the_key_stands_in_no_repr(open_session: Open, api: DidOptimizer) -> Non
 # Requests that carry no call
 
 
-Places = Mapping[tuple[str, str], tuple[int, bytes]]
-
-
-def serve(places: Places, asked: list[tuple[str, str]]) -> Script:
-    """Answer by method and path; everything else gets the web app's page."""
-
-    def script(connection: socket.socket) -> None:
-        while True:
-            head = b""
-            while b"\r\n\r\n" not in head:
-                part = connection.recv(65536)
-                if not part:
-                    return
-                head += part
-            method, path = head.decode("ascii").split(" ", 2)[:2]
-            if b"content-length: 2" in head.lower() and not head.endswith(b"{}"):
-                connection.recv(2)
-            asked.append((method, path))
-            status, body = places.get((method, path), (200, HTML))
-            connection.sendall(http(f"{status} X", body))
-
-    return script
-
-
-def cuts(connection: socket.socket) -> None:
-    connection.recv(65536)
-
-
-WELL = (200, b'{"success": true, "status": "healthy"}')
-NO_KEY = (401, b'{"success": false, "error": "Invalid API key"}')
-
-
-@pytest.mark.parametrize(
-    ("places", "place", "status"),
-    [
-        pytest.param({("POST", "/api/v1/health"): WELL}, "POST /api/v1/health", 200, id="POST v1"),
-        pytest.param({("GET", "/api/v1/health"): WELL}, "GET /api/v1/health", 200, id="GET v1"),
-        pytest.param({("GET", "/api/health"): WELL}, "GET /api/health", 200, id="GET"),
-        pytest.param({("POST", "/api/health"): WELL}, "POST /api/health", 200, id="POST"),
-        pytest.param({("GET", "/api/health"): NO_KEY}, "GET /api/health", 401, id="the key is refused"),
-        pytest.param(
-            {("POST", "/api/v1/health"): (404, b'{"error": "Not found"}'), ("GET", "/api/health"): WELL},
-            "GET /api/health",
-            200,
-            id="404 in JSON at other places",
-        ),
-    ],
-)
-def test_the_health_is_asked_wherever_a_version_of_the_api_tells_it(
-    places: Places, place: str, status: int, open_session: Open
-) -> None:
-    with wire(serve(places, [])) as server:
-        probe = open_session(server.url).health()
-    assert (place, status, True) == (probe.place, probe.http_status, probe.is_json)
-
-
-def test_where_no_place_tells_the_health_all_were_asked_and_the_page_is_no_answer(open_session: Open) -> None:
-    asked: list[tuple[str, str]] = []
-    with wire(serve({}, asked)) as server:
-        probe = open_session(f"{server.url}/base").health()
-    assert list(HEALTH) == [(method, path.replace("/base", "", 1)) for method, path in asked]
-    assert all(path.startswith("/base/api/") for _, path in asked)
-    assert (200, False) == (probe.http_status, probe.is_json)
-
-
-def test_where_nobody_answers_the_health_is_asked_once(open_session: Open) -> None:
-    with wire(cuts) as server:
-        probe = open_session(server.url).health()
-    assert 1 == server.connections
-    assert (None, CUT) == (probe.http_status, probe.answer)
-
-
 @pytest.mark.parametrize(("key", "status"), [(KEY, 400), ("wrong", 401)])
 def test_an_empty_call_tells_whether_the_key_is_right_and_nothing_is_recorded(
     key: str, status: int, api: DidOptimizer, open_session: Open
@@ -896,7 +824,6 @@ def test_an_empty_call_tells_whether_the_key_is_right_and_nothing_is_recorded(
 
 def test_a_probe_and_calls_share_one_connection(api: DidOptimizer, open_session: Open) -> None:
     session = open_session(api.url)
-    assert 200 == session.health().http_status
     assert 400 == session.try_key().http_status
     assert Meaning.DELIVERED is session.post(CALL).meaning
     assert 1 == api.connections

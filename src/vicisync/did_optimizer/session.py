@@ -20,9 +20,6 @@ from vicisync.settings.settings import Settings
 
 PATH = "/api/v1/call-results"
 
-HEALTH = (("POST", "/api/v1/health"), ("GET", "/api/v1/health"), ("GET", "/api/health"), ("POST", "/api/health"))
-"""Where the versions of DID Optimizer say how they are."""
-
 LARGEST_ANSWER = 64 * 1024
 """Bytes that are read of an answer; the API's own are below one KiB."""
 
@@ -39,8 +36,6 @@ class _Reply(NamedTuple):
 class Probe(NamedTuple):
     """What came of a request that carries no call."""
 
-    place: str
-    """Method and path, such as ``GET /api/health``."""
     answer: Answer
     """As if a call had been sent; its words are for the operator."""
     http_status: int | None = None
@@ -83,49 +78,34 @@ class ApiSession:
 
     def post(self, payload: Mapping[str, object]) -> Answer:
         """Send one call, once, and return what came of it; whatever the network does becomes an Answer."""
-        reply = self._exchange("POST", PATH, json.dumps(payload).encode("ascii"))
+        reply = self._exchange(json.dumps(payload).encode("ascii"))
         return reply if isinstance(reply, Answer) else answer_of(*reply, self._api_key)
-
-    def health(self) -> Probe:
-        """Ask the API how it is, at each place where a version of it tells; return the first answer that is its own.
-
-        Where none is, return that of the last place.
-        """
-        for method, path in HEALTH:
-            probe = self._probe(method, path)
-            if probe.http_status is None or (probe.is_json and probe.http_status not in (404, 405)):
-                break
-        return probe
 
     def try_key(self) -> Probe:
         """POST an empty object in a call's place: 401 is a wrong key, 400 a right one, and nothing is recorded."""
-        return self._probe("POST", PATH)
-
-    def _probe(self, method: str, path: str) -> Probe:
-        reply = self._exchange(method, path, b"{}" if method == "POST" else None)
+        reply = self._exchange(b"{}")
         if isinstance(reply, Answer):
-            return Probe(f"{method} {path}", reply)
-        answer = answer_of(*reply, self._api_key)
-        return Probe(f"{method} {path}", answer, reply.http_status, is_json_object(reply.body))
+            return Probe(reply)
+        return Probe(answer_of(*reply, self._api_key), reply.http_status, is_json_object(reply.body))
 
-    def _exchange(self, method: str, path: str, body: bytes | None) -> _Reply | Answer:
+    def _exchange(self, body: bytes) -> _Reply | Answer:
         """Return the API's answer, or what kept it from coming."""
         was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
-            response = self._send(method, path, body)
+            response = self._send(body)
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
             if not (was_kept_alive and is_due_to(error, *CUT)):
                 return answer_of_failure(error, self._seconds)
         else:
             return self._read(response)
         # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
-        return self._exchange(method, path, body)
+        return self._exchange(body)
 
-    def _send(self, method: str, path: str, body: bytes | None) -> urllib3.BaseHTTPResponse:
+    def _send(self, body: bytes) -> urllib3.BaseHTTPResponse:
         pool, way = self._way = self._way or self._find_the_way()
         return pool.urlopen(
-            method,
-            way + path,
+            "POST",
+            way,
             body,
             self._headers,
             retries=False,
@@ -141,7 +121,7 @@ class ApiSession:
         found = requests.Session().merge_environment_settings(self._request.url or "", {}, True, self._verify, None)
         pool = self._adapter.get_connection_with_tls_context(self._request, found["verify"], found["proxies"])
         self._adapter.cert_verify(pool, self._request.url, found["verify"], None)  # type: ignore[no-untyped-call]
-        way = self._adapter.request_url(self._request, found["proxies"]).removesuffix(PATH)
+        way = self._adapter.request_url(self._request, found["proxies"])
         return cast("urllib3.HTTPConnectionPool", pool), way
 
     def _read(self, response: urllib3.BaseHTTPResponse) -> _Reply | Answer:
