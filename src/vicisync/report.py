@@ -112,7 +112,9 @@ class Report:
         if self._output.advance_bar():
             return
         sign = "→ would send" if self._dry_run else "✓"
-        self._say(f"{sign} {self._described(call)}{' (duplicate)' if duplicate else ''}")
+        what = f"{call.campaign_id or '-'}/{self._number(call) or '-'} → {call.status or '-'}"
+        known = " (duplicate)" if duplicate else ""
+        self._say(f"{sign} {call.uniqueid}: {what} ({call.length_in_sec or 0}s){known}")
 
     def failed(self, call: Call, why: str) -> None:
         """Tell that a call did not get through this time."""
@@ -145,9 +147,8 @@ class Report:
     def waiting(self, watching: Mapping[str, Watched]) -> None:
         """Tell which calls wait, and why."""
         for uniqueid, watched in watching.items():
-            self._say(
-                f"… {uniqueid}: waiting: {_reason(watched)}; started {local(watched.start_epoch)}", Verbosity.VERBOSE
-            )
+            since = f"started {local(watched.start_epoch)}"
+            self._say(f"… {uniqueid}: waiting: {_reason(watched)}; {since}", Verbosity.VERBOSE)
 
     def end(
         self,
@@ -164,8 +165,8 @@ class Report:
         self._output.end_bar()
         did_something = bool(tally.delivered or tally.failed)
         if did_something and self._dry_run:
-            would = f"{counted(tally.delivered, 'call')} would be sent"
-            self._say(f"🔍 Dry run: {would}; nothing was sent, nothing was saved")
+            calls = counted(tally.delivered, "call")
+            self._say(f"🔍 Dry run: {calls} would be sent; nothing was sent, nothing was saved")
             return
         if did_something:
             self._summary(tally, seconds)
@@ -185,31 +186,21 @@ class Report:
 
     def _summary(self, tally: Tally, seconds: float) -> None:
         """Write the line that operators count by; what most runs have none of is told where there is any."""
-        further = (
-            (tally.duplicates, "duplicate" if tally.duplicates == 1 else "duplicates"),
-            (tally.rejected, "rejected"),
-            (tally.waiting, "waiting"),
-            (tally.gone, "gone"),
-            (tally.never_ended, "never ended"),
-        )
-        rest = ", ".join(f"{number} {what}" for number, what in further if number)
-        self._say(
-            f"📊 Summary: {tally.delivered} processed, {tally.failed} failed in {seconds:.2f}s"
-            f"{f' ({rest})' if rest else ''}",
-            Verbosity.QUIET,
-        )
+        further = {
+            "duplicate" if tally.duplicates == 1 else "duplicates": tally.duplicates,
+            "rejected": tally.rejected,
+            "waiting": tally.waiting,
+            "gone": tally.gone,
+            "never ended": tally.never_ended,
+        }
+        rest = ", ".join(f"{number} {what}" for what, number in further.items() if number)
+        numbers = f"{tally.delivered} processed, {tally.failed} failed in {seconds:.2f}s{f' ({rest})' if rest else ''}"
+        self._say(f"📊 Summary: {numbers}", Verbosity.QUIET)
 
     def error(self, message: str) -> None:
         """Tell what ended the run, each sentence behind the sign that operators grep for."""
         for line in message.splitlines():
             self._say(f"❌ {line}", Verbosity.QUIET)
-
-    def _described(self, call: Call) -> str:
-        shown = self._number(call)
-        return (
-            f"{call.uniqueid}: {call.campaign_id or '-'}/{shown or '-'} → {call.status or '-'}"
-            f" ({call.length_in_sec or 0}s)"
-        )
 
     def _masked(self, text: str, call: Call) -> str:
         """Leave of the call's number no more than may be shown; the API's words can hold it too."""
