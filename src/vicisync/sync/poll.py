@@ -9,7 +9,7 @@ from io import StringIO
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, row_of
-from vicisync.calls.readiness import FAILED, lag, sort_by_readiness
+from vicisync.calls.readiness import FAILED, WAITING, Readiness, lag, readiness
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.report import Report, Tally
@@ -118,13 +118,10 @@ class Poll:
             if row.uniqueid != uniqueid:
                 self.store.rewritten(uniqueid, row.uniqueid)
         before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
-        ready: list[CallRow] = []
-        failed: list[CallRow] = []
-        poisoned: list[CallRow] = []
-        for row in self._sorted(found.values()):
-            watched = before[row.uniqueid]
-            (poisoned if watched.failed_runs else failed if watched.reason == FAILED else ready).append(row)
-        return ready, failed, poisoned
+        can_go = self._sorted(found.values())
+        poisoned = [row for row in can_go if before[row.uniqueid].failed_runs]
+        failed = [row for row in can_go if before[row.uniqueid].reason == FAILED and row not in poisoned]
+        return [row for row in can_go if row not in failed and row not in poisoned], failed, poisoned
 
     def _new(self, page: Page, since: int) -> list[CallRow]:
         unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
@@ -135,16 +132,19 @@ class Poll:
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Watch what has to wait and drop what needs nothing more; return what can go."""
         rules = self.settings.rules(self.store.checkpoint.ended_after)
-        ready, waiting, never_ended, not_ours = sort_by_readiness(rows, self.now, rules)
-        for row in ready:
-            self.store.could_go(row, self._polled_before)
-        for row, reason in waiting:
-            self.store.watch(row, reason.value)
-        for row in never_ended:
-            self.tally.never_ended += 1
-            self.report.never_ended(row)
-        for row in never_ended + not_ours:
-            self.store.drop(row.uniqueid)
+        ready = []
+        for row in rows:
+            decided = readiness(row, self.now, rules)
+            if decided is Readiness.READY:
+                self.store.could_go(row, self._polled_before)
+                ready.append(row)
+            elif decided in WAITING:
+                self.store.watch(row, decided.value)
+            else:
+                self.store.drop(row.uniqueid)
+            if decided is Readiness.NEVER_ENDED:
+                self.tally.never_ended += 1
+                self.report.never_ended(row)
         return ready
 
     def _announce(self, turn: Turn) -> None:

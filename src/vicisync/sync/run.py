@@ -103,12 +103,12 @@ def report_answer(report: Report, tally: Tally, call: Call, answer: Answer) -> N
         tally.delivered += 1
         tally.duplicates += answer.duplicate
         report.delivered(call, duplicate=answer.duplicate)
-        return
-    tally.failed += 1
-    if answer.meaning is Meaning.REJECTED:
+    elif answer.meaning is Meaning.REJECTED:
+        tally.failed += 1
         tally.rejected += 1
         report.rejected(call, answer.words)
     else:
+        tally.failed += 1
         report.failed(call, answer.words)
 
 
