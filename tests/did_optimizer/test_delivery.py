@@ -183,7 +183,9 @@ def deliver(tmp_path: Path) -> Deliver:
 
         path = settings.checkpoint_file
         with locked(path), Store(checkpoint, path, settings.rejected_file) as store:
-            store.about_to_send([row_of(one, START) for one in everything])
+            store.make_ready()
+            for one in everything:
+                store.watch(row_of(one, START), TO_SEND)
             delivery = Delivery(settings, api.open_session, stop or StopSignal(), deadline, report.note)
             for one, answer in delivery.answers(attempts()):
                 with delivery.stopped_by_errors():

@@ -9,7 +9,7 @@ from io import StringIO
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, row_of
-from vicisync.calls.readiness import FAILED, WAITING, Readiness, lag, readiness
+from vicisync.calls.readiness import FAILED, TO_SEND, WAITING, Readiness, lag, readiness
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.report import Report, Tally
@@ -58,6 +58,13 @@ class Poll:
 
     def __post_init__(self) -> None:
         self._polled_before = self.store.checkpoint.looked_until
+        self._could_go_since: dict[str, int] = {}
+
+    def waiting_since(self) -> list[int]:
+        """Return since when each call that can go and has not gone could have gone: epochs, as `lag` takes them."""
+        unseen = [] if self.looked_at_all else [self.store.checkpoint.looked_until]
+        watching = self.store.checkpoint.watching
+        return unseen + [since for uniqueid, since in self._could_go_since.items() if uniqueid in watching]
 
     def calls(self, limit: int | None) -> Iterator[Attempt]:
         """Yield the calls that can go, whole, at most ``limit``; from then on each is watched until it is handled."""
@@ -135,8 +142,15 @@ class Poll:
         ready = []
         for row in rows:
             decided = readiness(row, self.now, rules)
+            since = self._could_go_since.pop(row.uniqueid, None)
             if decided is Readiness.READY:
-                self.store.could_go(row, self._polled_before)
+                before = self.store.checkpoint.watching.get(row.uniqueid)
+                had_to_wait = before is not None and before.reason not in (TO_SEND, FAILED)
+                # One that had to wait could not go before the last poll, however long ago it ended.
+                earliest = max(row.end_epoch, self._polled_before) if had_to_wait else row.end_epoch
+                self._could_go_since[row.uniqueid] = since or earliest
+                # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
+                self.store.watch(row, FAILED if before and before.reason == FAILED else TO_SEND)
                 ready.append(row)
             elif decided in WAITING:
                 self.store.watch(row, decided.value)
@@ -157,8 +171,7 @@ class Poll:
     def _whole(self, rows: list[CallRow], turn: Turn) -> Iterator[Attempt]:
         """Read a batch whole, and yield what can still go: since the poll, a call may have changed."""
         batch = {row.uniqueid: row for row in rows}
-        # From here on they are watched: one that is rewritten before it is read whole will be followed.
-        self.store.about_to_send(rows)
+        self.store.make_ready()
         calls = self.call_log.whole(list(batch))
         ready = {row.uniqueid for row in self._sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)}
         for call in calls:
@@ -192,8 +205,6 @@ def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint) -> Ba
         store = Store(deepcopy(checkpoint), None, settings.rejected_file)
         poll = Poll(settings, call_log, store, Report(nowhere), Tally(), call_log.now())
         turn = next((turn for turn in poll.turns() if turn.rows), Turn([]))
-    return Backlog(
-        calls=len(store.could_go_since),
-        rows_behind=call_log.count_after(turn.last_second) if turn.last_second else 0,
-        lag=lag(poll.now, store.could_go_since.values()),
-    )
+        poll.looked_at_all = True  # what is behind the first page that has any is newer
+    since = poll.waiting_since()
+    return Backlog(len(since), call_log.count_after(turn.last_second) if turn.last_second else 0, lag(poll.now, since))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from vicisync.calls.call import Call, payload
+from vicisync.calls.readiness import lag
 from vicisync.calls.times import local
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
@@ -70,7 +71,7 @@ def run(
             store.save()
 
         tally.waiting = len(checkpoint.watching)
-        tally.lag = store.lag(now, looked_at_all=poll.looked_at_all)
+        tally.lag = lag(now, poll.waiting_since())
         tally.poll_seconds = call_log.seconds
         report.waiting(checkpoint.watching)
         report.end(
