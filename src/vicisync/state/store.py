@@ -120,10 +120,8 @@ class Store:
         try:
             fd = replace_file(self._path, text)
         except OSError as error:
-            raise CheckpointError(
-                f"Cannot save the checkpoint {self._path}: {error.strerror}."
-                " What was delivered stays recorded in it as it was appended"
-            ) from error
+            kept = "What was delivered stays recorded in it as it was appended"
+            raise CheckpointError(f"Cannot save the checkpoint {self._path}: {error.strerror}. {kept}") from error
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._size, self._saved = fd, len(text), text
@@ -134,17 +132,12 @@ class Store:
             return
         self.save()
         try:
-            fd = create(_reserve(self._path))
-            try:
-                os.posix_fallocate(fd, 0, RESERVE)
-            finally:
-                os.close(fd)
+            with os.fdopen(create(_reserve(self._path)), "wb") as reserve:
+                os.posix_fallocate(reserve.fileno(), 0, RESERVE)
         except OSError as error:
             self._release_reserve()
-            raise CheckpointError(
-                f"No room beside the checkpoint {self._path}: {error.strerror}. Nothing was sent,"
-                " since what is sent could not be recorded"
-            ) from error
+            why = "Nothing was sent, since what is sent could not be recorded"
+            raise CheckpointError(f"No room beside the checkpoint {self._path}: {error.strerror}. {why}") from error
         self._has_reserve = True
 
     def _append(self, path: Path, line: str) -> None:
@@ -163,10 +156,8 @@ class Store:
                 self._size += len(data)
             except OSError:  # no room even now: this one call will be sent again
                 os.ftruncate(self._fd, self._size)
-            raise CheckpointError(
-                f"No room for the checkpoint {path}: {error.strerror}. The calls in flight were recorded,"
-                " no more were sent; make room, and the next run goes on"
-            ) from error
+            cure = "The calls in flight were recorded, no more were sent; make room, and the next run goes on"
+            raise CheckpointError(f"No room for the checkpoint {path}: {error.strerror}. {cure}") from error
 
     def _release_reserve(self) -> None:
         if self._path:

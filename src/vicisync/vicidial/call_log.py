@@ -51,10 +51,8 @@ class _Second(NamedTuple):
 
     call_date: str
     calls: int
-    characters: int
-    """Of all their ids."""
-    listed: str
-    """The ids, with commas between them."""
+    characters: int  # of all their ids
+    listed: str  # their ids, with commas between them
 
     def uniqueids(self) -> list[str] | None:
         """Return the ids; None where the list does not tell them."""
