@@ -72,15 +72,26 @@ def end(
     ended_well: bool = True,
     looked_at_all: bool = True,
 ) -> Event:
-    return lambda report: report.end(
-        NOON,
-        watching or {},
-        tally,
-        1.234,
-        ended_well=ended_well,
-        looked_at_all=looked_at_all,
-        rejected_file=Path("/var/lib/rejected.jsonl"),
-    )
+    def event(report: Report) -> None:
+        report.tally = tally
+        report.end(
+            NOON,
+            watching or {},
+            1.234,
+            ended_well=ended_well,
+            looked_at_all=looked_at_all,
+            rejected_file=Path("/var/lib/rejected.jsonl"),
+        )
+
+    return event
+
+
+def resent(tally: Tally, remaining: int) -> Event:
+    def event(report: Report) -> None:
+        report.tally = tally
+        report.resent(remaining, 1.234)
+
+    return event
 
 
 OPENING = "🚀 Starting call results sync...\n✅ Connected to VICIdial database\n📅 Last check: 2024-10-24 12:00:00\n"
@@ -192,20 +203,20 @@ MORE = "⏳ There is more to look at; the next run goes on\n"
         pytest.param("✅ No rejected calls\n", lambda r: r.resending(0), id="no rejected calls"),
         pytest.param(
             "📊 Summary: 15 processed, 0 failed in 1.23s\n✅ None is left\n",
-            lambda r: r.resent(Tally(delivered=15), 0, 1.234),
+            resent(Tally(delivered=15), 0),
             id="all rejected calls got through",
         ),
         pytest.param(
             "📊 Summary: 15 processed, 3 failed in 1.23s (2 duplicates, 1 rejected)\n💾 Left: 3 rejected calls\n",
-            lambda r: r.resent(Tally(delivered=15, duplicates=2, failed=3, rejected=1), 3, 1.234),
+            resent(Tally(delivered=15, duplicates=2, failed=3, rejected=1), 3),
             id="some rejected calls got through",
         ),
         pytest.param(
             "📊 Summary: 15 processed, 1 failed in 1.23s\n💾 Left: 1 rejected call\n",
-            lambda r: r.resent(Tally(delivered=15, failed=1), 1, 1.234),
+            resent(Tally(delivered=15, failed=1), 1),
             id="all rejected calls but one got through",
         ),
-        pytest.param("", lambda r: r.resent(Tally(), 15, 1.234), id="no rejected call was sent"),
+        pytest.param("", resent(Tally(), 15), id="no rejected call was sent"),
         pytest.param("❌ It broke\n❌ Mend it\n", lambda r: r.error("It broke\nMend it"), id="errors"),
     ],
 )
@@ -262,7 +273,7 @@ def test_quiet_leaves_the_summary_and_nothing_else_of_a_run_that_went_well() -> 
 
 
 def test_quiet_leaves_the_summary_of_what_was_sent_again() -> None:
-    text = said(lambda report: report.resent(Tally(delivered=15), 3, 1.234), Verbosity.QUIET)
+    text = said(resent(Tally(delivered=15), 3), Verbosity.QUIET)
     assert "📊 Summary: 15 processed, 0 failed in 1.23s\n" == text
 
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from urllib.parse import urlsplit, urlunsplit
 
 from vicisync.errors import SOME_REJECTED, VicisyncError
-from vicisync.report import Report, Tally
+from vicisync.report import Report
 from vicisync.settings.settings import Settings
 from vicisync.state.files import replace_file
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run, write_last_run
@@ -25,10 +25,9 @@ class Monitoring:
     What cannot be told is a warning, and no reason for a run to fail.
     """
 
-    def __init__(self, settings: Settings, report: Report, tally: Tally) -> None:
+    def __init__(self, settings: Settings, report: Report) -> None:
         self._settings = settings
         self._report = report
-        self._tally = tally
         self._began = time.monotonic()
 
     def __enter__(self) -> Monitoring:
@@ -43,7 +42,7 @@ class Monitoring:
         elif error:
             exit_code = 1
         else:
-            exit_code = SOME_REJECTED if self._tally.rejected else 0
+            exit_code = SOME_REJECTED if self._report.tally.rejected else 0
         last_run = self._save_result(exit_code, str(error) if isinstance(error, VicisyncError) else None)
         if path := self._settings.metrics_file:
             try:
@@ -55,7 +54,7 @@ class Monitoring:
     def _save_result(self, exit_code: int, error: str | None) -> LastRun:
         path = last_run_file(self._settings.checkpoint_file)
         before = read_last_run(path)
-        tally = self._tally
+        tally = self._report.tally
         now = int(time.time())
         last_run = LastRun(
             ended=now,

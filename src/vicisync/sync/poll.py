@@ -12,7 +12,7 @@ from vicisync.calls.call import CallRow, row_of
 from vicisync.calls.readiness import FAILED, TO_SEND, WAITING, Readiness, lag, readiness
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
-from vicisync.report import Report, Tally
+from vicisync.report import Report
 from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
@@ -47,7 +47,6 @@ class Poll:
     call_log: CallLog
     store: Store
     report: Report
-    tally: Tally
     now: int
     """The database's epoch."""
     is_over: Callable[[], bool] = lambda: False
@@ -118,7 +117,6 @@ class Poll:
         leads = {uniqueid: watched.lead_id for uniqueid, watched in watching.items()}
         found, gone = follow(*self.call_log.again(leads), self.store.checkpoint)
         for uniqueid in gone:
-            self.tally.gone += 1
             self.report.gone(uniqueid, watching[uniqueid])
             self.store.drop(uniqueid)
         for uniqueid, row in found.items():
@@ -157,7 +155,6 @@ class Poll:
             else:
                 self.store.drop(row.uniqueid)
             if decided is Readiness.NEVER_ENDED:
-                self.tally.never_ended += 1
                 self.report.never_ended(row)
         return ready
 
@@ -203,7 +200,7 @@ def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint) -> Ba
     """Return what a run would send now: a poll that changes nothing. Raises DatabaseError."""
     with StringIO() as nowhere:
         store = Store(deepcopy(checkpoint), None, settings.rejected_file)
-        poll = Poll(settings, call_log, store, Report(nowhere), Tally(), call_log.now())
+        poll = Poll(settings, call_log, store, Report(nowhere), call_log.now())
         turn = next((turn for turn in poll.turns() if turn.rows), Turn([]))
         poll.looked_at_all = True  # what is behind the first page that has any is newer
     since = poll.waiting_since()
