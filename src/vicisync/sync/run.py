@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 from vicisync.calls.call import Call, payload
 from vicisync.calls.readiness import lag
@@ -44,19 +44,8 @@ def run(
     where the run could not do all, after saving what it did.
     """
     began = time.monotonic()
-    with ExitStack() as stack:
-        if not dry_run:
-            stack.enter_context(locked(settings.checkpoint_file))
-            stack.enter_context(Monitoring(settings, report))
-        checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
-        if checkpoint:
-            report.tally.lag = checkpoint.lag(int(time.time()))  # the database's clock may be out of reach
-        call_log = stack.enter_context(CallLog(settings))
-        now = call_log.now()
-        checkpoint = checkpoint or _first_checkpoint(settings, now, report)
-        path = None if dry_run else settings.checkpoint_file
-        store = stack.enter_context(Store(checkpoint, path, settings.rejected_file))
-        deadline = began + (settings.max_runtime or float("inf"))
+    deadline = began + (settings.max_runtime or float("inf"))
+    with _opened(settings, report, dry_run=dry_run) as (call_log, store, now):
         delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)
         poll = Poll(settings, call_log, store, report, now, delivery.is_over)
 
@@ -70,10 +59,10 @@ def run(
             store.save()
         report.tally.lag = lag(now, poll.waiting_since())
         report.tally.poll_seconds = call_log.seconds
-        report.waiting(checkpoint.watching)
+        report.waiting(store.checkpoint.watching)
         report.end(
-            checkpoint.end_epoch,
-            checkpoint.watching,
+            store.checkpoint.end_epoch,
+            store.checkpoint.watching,
             time.monotonic() - began,
             ended_well=error is None,
             looked_at_all=poll.looked_at_all,
@@ -82,6 +71,23 @@ def run(
         if error:
             raise error
     return report.tally
+
+
+@contextmanager
+def _opened(settings: Settings, report: Report, *, dry_run: bool) -> Iterator[tuple[CallLog, Store, int]]:
+    """Open the database and the state, which others are kept away from; yield them, with the database's epoch."""
+    with ExitStack() as stack:
+        if not dry_run:
+            stack.enter_context(locked(settings.checkpoint_file))
+            stack.enter_context(Monitoring(settings, report))
+        checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
+        if checkpoint:
+            report.tally.lag = checkpoint.lag(int(time.time()))  # the database's clock may be out of reach
+        call_log = stack.enter_context(CallLog(settings))
+        now = call_log.now()
+        checkpoint = checkpoint or _first_checkpoint(settings, now, report)
+        path = None if dry_run else settings.checkpoint_file
+        yield call_log, stack.enter_context(Store(checkpoint, path, settings.rejected_file)), now
 
 
 def record(settings: Settings, store: Store, call: Call, answer: Answer) -> None:
