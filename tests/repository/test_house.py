@@ -45,7 +45,7 @@ PURE = re.compile(r"vicisync\.(calls\..+|state\.checkpoint|state\.identity|did_o
 
 HARMLESS = {
     "__future__", "collections", "collections.abc", "contextlib.suppress", "dataclasses", "enum", "functools",
-    "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "re", "shlex", "time", "typing", "urllib.parse", "zlib",
+    "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "re", "shlex", "time", "typing", "urllib.parse",
     "vicisync.errors", "vicisync.settings.settings.Settings",  # values; what reads files for them stays outside
 }  # fmt: skip
 """What a pure module may import beside other pure ones."""
