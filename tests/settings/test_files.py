@@ -159,7 +159,7 @@ def a_large_file(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [
-        pytest.param(Path.mkdir, "is a directory", id="directory"),
+        pytest.param(Path.mkdir, "Is a directory", id="directory"),
         pytest.param(os.mkfifo, "is not a regular file", id="FIFO"),
         pytest.param(a_large_file, "is larger than 1 MiB", id="large"),
         pytest.param(lambda path: path.write_bytes("api_key=k".encode("utf-16")), "holds NUL bytes", id="UTF-16"),

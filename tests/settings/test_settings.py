@@ -154,7 +154,7 @@ def test_two_unreadable_files_are_reported_at_once_and_alone(etc: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         load_settings(None, None, {})
     first, second = refused.value.mistakes
-    assert "astguiclient.conf is a directory" in first
+    assert "astguiclient.conf' cannot be read: Is a directory" in first
     assert "dids.conf is not a regular file" in second
 
 
