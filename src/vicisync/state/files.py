@@ -18,9 +18,7 @@ def check_folder(folder: Path) -> None:
     place = shlex.quote(str(folder))
     if not _is_ours(status):
         raise OSError(errno.EPERM, f"its folder belongs to another account; chown {os.geteuid() or 'root'} {place}")
-    if status.st_mode & (
-        stat.S_IWGRP | stat.S_IWOTH
-    ):  # of /tmp, which every program needs as it is, no mode is changed
+    if status.st_mode & 0o022:  # of /tmp, which every program needs as it is, no mode is changed
         cure = "name another in dids.conf" if status.st_mode & stat.S_ISVTX else f"chmod go-w {place}"
         raise OSError(errno.EPERM, f"others can write to its folder {folder}, and put anything in its place; {cure}")
 
@@ -54,9 +52,8 @@ def _open(path: Path, flags: int) -> int:
     os.close(fd)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is not a file; move it away, or name another in dids.conf")
-    raise OSError(
-        errno.EPERM, f"it belongs to another account; look into it, then remove it or chown {os.geteuid() or 'root'} it"
-    )
+    cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} it"
+    raise OSError(errno.EPERM, f"it belongs to another account; {cure}")
 
 
 def _is_ours(status: os.stat_result) -> bool:
