@@ -67,7 +67,9 @@ FOUND = f"{OPENING}📞 Found 15 new call results"
 SUMMARY = "📊 Summary:"
 SAVED = "💾 Saved checkpoint: 2024-10-24 12:00:00\n"
 SUCCESS = "✅ Sync completed successfully\n"
-REJECTED = "⚠ 1 call rejected: see /var/lib/rejected.jsonl\n"
+FILE = "/var/lib/rejected.jsonl"
+REJECTED = f"⚠ 1 call rejected: see {FILE}\n"
+ALL_KINDS = "3 duplicates, 4 rejected, 7 waiting, 5 gone, 6 never ended"
 MORE = "⏳ There is more to look at; the next run goes on\n"
 NOTHING_NEW = "✅ Nothing new since 2024-10-24 12:00:00"
 ID = CALL.uniqueid
@@ -99,9 +101,8 @@ EVENTS: dict[str, tuple[str, Event]] = {
         end(delivered=3, duplicates=1, failed=1),
     ),
     "all kinds": (
-        f"{SUMMARY} 1 processed, 2 failed in 1.23s (3 duplicates, 2 rejected, 7 waiting, 5 gone, 6 never ended)\n{SAVED}"
-        + "⚠ 2 calls rejected: see /var/lib/rejected.jsonl\n",
-        end(delivered=1, duplicates=3, failed=2, rejected=2, gone=5, never_ended=6, waiting=7),
+        f"{SUMMARY} 1 processed, 2 failed in 1.23s ({ALL_KINDS})\n{SAVED}⚠ 4 calls rejected: see {FILE}\n",
+        end(delivered=1, duplicates=3, failed=2, rejected=4, gone=5, never_ended=6, waiting=7),
     ),
     "broken off": (f"{SUMMARY} 15 processed, 0 failed in 1.23s\n{SAVED}", end(delivered=15, ended_well=False)),
     "broken off, after a rejection and before all was looked at": (
