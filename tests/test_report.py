@@ -53,13 +53,20 @@ def said(
 def end(
     watching: dict[str, Watched] | None = None, *, ended_well: bool = True, looked_at_all: bool = True, **counts: int
 ) -> Event:
-    more = {"ended_well": ended_well, "looked_at_all": looked_at_all}
-    file = Path("/var/lib/rejected.jsonl")
-    return lambda report: report.end(NOON, watching or {}, Tally(**counts), 1.234, rejected_file=file, **more)
+    def event(report: Report) -> None:
+        report.tally = Tally(**counts)
+        file = Path("/var/lib/rejected.jsonl")
+        report.end(NOON, watching or {}, 1.234, ended_well=ended_well, looked_at_all=looked_at_all, rejected_file=file)
+
+    return event
 
 
 def resent(remaining: int, **counts: int) -> Event:
-    return lambda report: report.resent(Tally(**counts), remaining, 1.234)
+    def event(report: Report) -> None:
+        report.tally = Tally(**counts)
+        report.resent(remaining, 1.234)
+
+    return event
 
 
 OPENING = "🚀 Starting call results sync...\n✅ Connected to VICIdial database\n📅 Last check: 2024-10-24 12:00:00\n"

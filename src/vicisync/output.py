@@ -11,11 +11,9 @@ from typing import Protocol, TextIO
 
 from vicisync.calls.times import LOCAL
 
-_CLEAR_LINE = "\r\x1b[K"
-
 
 def printable(text: str) -> str:
-    """Show text of others so that it can neither steer a terminal nor forge a line of the log."""
+    """Return text of others so that it can neither steer a terminal nor forge a line of the log."""
     if text.isprintable():  # nearly all of a line a call is
         return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in text)
@@ -40,15 +38,14 @@ class Output:
         self._bar: ProgressBar | None = None
 
     def line(self, line: str) -> None:
-        """Write a line, at once and in one piece."""
-        over_bar = _CLEAR_LINE if self._bar else ""
-        stamp = "" if self._is_terminal else time.strftime(f"{LOCAL} %z ")
+        """Write a line, at once and in one piece; on a terminal, over the bar."""
+        before = time.strftime(f"{LOCAL} %z ") if not self._is_terminal else "\r\x1b[K" if self._bar else ""
         with self._silent_on_error():
-            self._stream.write(f"{over_bar}{stamp}{printable(line)}\n")
+            self._stream.write(f"{before}{printable(line)}\n")
             self._stream.flush()
 
     def begin_bar(self, open_bar: Callable[[int], ProgressBar], steps: int) -> None:
-        """Show a bar from here on, if anyone sees it."""
+        """Show a bar from here on, if this is a terminal."""
         if self._is_terminal:
             with self._silent_on_error():
                 self._bar = open_bar(steps)
@@ -69,19 +66,16 @@ class Output:
 
     @contextmanager
     def _silent_on_error(self) -> Iterator[None]:
-        """Go on without a log: its disk is full, or whoever read it has gone; calls are worth more than words."""
+        """Go on without words: the log's disk is full, or whoever read them has gone."""
         try:
             yield
         except OSError as error:
-            self._fall_silent(error)
-
-    def _fall_silent(self, error: OSError) -> None:
-        send_to_nowhere(self._stream)
-        try:
-            sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")
-            sys.stderr.flush()
-        except OSError:  # both are one file, on one full disk
-            send_to_nowhere(sys.stderr)
+            send_to_nowhere(self._stream)
+            try:
+                sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")
+                sys.stderr.flush()
+            except OSError:  # both are one file, on one full disk
+                send_to_nowhere(sys.stderr)
 
 
 def send_to_nowhere(stream: TextIO) -> None:

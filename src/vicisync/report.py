@@ -78,6 +78,8 @@ class Report:
         after_failure: str = "will try again",
         open_bar: Callable[[int], ProgressBar] | None = None,
     ) -> None:
+        self.tally = Tally()
+        """What has been told so far, counted."""
         self._output = Output(stream)
         self._verbosity = verbosity
         self._dry_run = dry_run
@@ -109,18 +111,25 @@ class Report:
 
     def delivered(self, call: Call, *, duplicate: bool) -> None:
         """Tell that the API has stored a call; in a dry run, that it would be sent."""
+        self.tally.delivered += 1
+        self.tally.duplicates += duplicate
         if self._output.advance_bar():
             return
         sign = "→ would send" if self._dry_run else "✓"
-        self._say(f"{sign} {self._described(call)}{' (duplicate)' if duplicate else ''}")
+        what = f"{call.campaign_id or '-'}/{self._number(call) or '-'} → {call.status or '-'}"
+        known = " (duplicate)" if duplicate else ""
+        self._say(f"{sign} {call.uniqueid}: {what} ({call.length_in_sec or 0}s){known}")
 
     def failed(self, call: Call, why: str) -> None:
         """Tell that a call did not get through this time."""
+        self.tally.failed += 1
         self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; {self._after_failure}", Verbosity.QUIET)
         self._output.advance_bar()
 
-    def rejected(self, call: Call, why: str) -> None:
-        """Tell that a call went into the rejected file."""
+    def rejected(self, call: Call, why: str, *, has_failed: bool = False) -> None:
+        """Tell that a call went into the rejected file; ``has_failed`` where its failing has been told before."""
+        self.tally.rejected += 1
+        self.tally.failed += not has_failed
         self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; rejected", Verbosity.QUIET)
         self._output.advance_bar()
 
@@ -128,32 +137,33 @@ class Report:
         """Tell how many rejected calls are sent again."""
         self._say(f"📞 Found {counted(calls, 'rejected call')}" if calls else "✅ No rejected calls")
 
-    def resent(self, tally: Tally, remaining: int, seconds: float) -> None:
+    def resent(self, remaining: int, seconds: float) -> None:
         """Sum up what became of the rejected calls."""
-        if tally.delivered or tally.failed:
-            self._summary(tally, seconds)
+        if self.tally.delivered or self.tally.failed:
+            self._summary(seconds)
             self._say(f"💾 Left: {counted(remaining, 'rejected call')}" if remaining else "✅ None is left")
 
     def gone(self, uniqueid: str, watched: Watched) -> None:
         """Tell that a watched call's row was deleted before it could be sent."""
+        self.tally.gone += 1
         self._say(f"⚠ {uniqueid}: gone from vicidial_log; it was watched: {_reason(watched)}")
 
     def never_ended(self, row: CallRow) -> None:
         """Tell that a call is watched no longer, since it never ended."""
+        self.tally.never_ended += 1
         self._say(f"⚠ {row.uniqueid}: never ended; given up, started {local(row.start_epoch)}")
 
     def waiting(self, watching: Mapping[str, Watched]) -> None:
         """Tell which calls wait, and why."""
+        self.tally.waiting = len(watching)
         for uniqueid, watched in watching.items():
-            self._say(
-                f"… {uniqueid}: waiting: {_reason(watched)}; started {local(watched.start_epoch)}", Verbosity.VERBOSE
-            )
+            since = f"started {local(watched.start_epoch)}"
+            self._say(f"… {uniqueid}: waiting: {_reason(watched)}; {since}", Verbosity.VERBOSE)
 
     def end(
         self,
         end_epoch: int,
         watching: Mapping[str, Watched],
-        tally: Tally,
         seconds: float,
         *,
         ended_well: bool,
@@ -161,14 +171,15 @@ class Report:
         rejected_file: Path,
     ) -> None:
         """Sum the run up, in one line where there was nothing to do."""
+        tally = self.tally
         self._output.end_bar()
         did_something = bool(tally.delivered or tally.failed)
         if did_something and self._dry_run:
-            would = f"{counted(tally.delivered, 'call')} would be sent"
-            self._say(f"🔍 Dry run: {would}; nothing was sent, nothing was saved")
+            calls = counted(tally.delivered, "call")
+            self._say(f"🔍 Dry run: {calls} would be sent; nothing was sent, nothing was saved")
             return
         if did_something:
-            self._summary(tally, seconds)
+            self._summary(seconds)
             self._say(f"💾 Saved checkpoint: {local(end_epoch)}")
         if not ended_well:
             return
@@ -183,33 +194,24 @@ class Report:
             waiting = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
             self._say(f"✅ Nothing new since {local(end_epoch)}{f'; waiting: {waiting}' if waiting else ''}")
 
-    def _summary(self, tally: Tally, seconds: float) -> None:
+    def _summary(self, seconds: float) -> None:
         """Write the line that operators count by; what most runs have none of is told where there is any."""
-        further = (
-            (tally.duplicates, "duplicate" if tally.duplicates == 1 else "duplicates"),
-            (tally.rejected, "rejected"),
-            (tally.waiting, "waiting"),
-            (tally.gone, "gone"),
-            (tally.never_ended, "never ended"),
-        )
-        rest = ", ".join(f"{number} {what}" for number, what in further if number)
-        self._say(
-            f"📊 Summary: {tally.delivered} processed, {tally.failed} failed in {seconds:.2f}s"
-            f"{f' ({rest})' if rest else ''}",
-            Verbosity.QUIET,
-        )
+        tally = self.tally
+        further = {
+            "duplicate" if tally.duplicates == 1 else "duplicates": tally.duplicates,
+            "rejected": tally.rejected,
+            "waiting": tally.waiting,
+            "gone": tally.gone,
+            "never ended": tally.never_ended,
+        }
+        rest = ", ".join(f"{number} {what}" for what, number in further.items() if number)
+        numbers = f"{tally.delivered} processed, {tally.failed} failed in {seconds:.2f}s{f' ({rest})' if rest else ''}"
+        self._say(f"📊 Summary: {numbers}", Verbosity.QUIET)
 
     def error(self, message: str) -> None:
         """Tell what ended the run, each sentence behind the sign that operators grep for."""
         for line in message.splitlines():
             self._say(f"❌ {line}", Verbosity.QUIET)
-
-    def _described(self, call: Call) -> str:
-        shown = self._number(call)
-        return (
-            f"{call.uniqueid}: {call.campaign_id or '-'}/{shown or '-'} → {call.status or '-'}"
-            f" ({call.length_in_sec or 0}s)"
-        )
 
     def _masked(self, text: str, call: Call) -> str:
         """Leave of the call's number no more than may be shown; the API's words can hold it too."""

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicisync.calls.call import CallRow
-from vicisync.calls.readiness import WAITING, Readiness, Rules, lag, readiness, sort_by_readiness
+from vicisync.calls.readiness import WAITING, Readiness, Rules, lag, readiness
 
 NOW = 1729771200
 RULES = Rules(
@@ -140,28 +140,6 @@ def test_no_call_is_watched_for_ever(seen: CallRow, later: int) -> None:
 def test_a_disposition_that_an_agent_can_change_goes_only_when_the_wait_is_over(seen: CallRow) -> None:
     if readiness(seen, NOW, RULES) is Readiness.READY and seen.status in ("", "INCALL"):
         assert min(seen.end_epoch + 900, seen.start_epoch + 28800) <= NOW
-
-
-def test_rows_are_sorted_by_readiness_in_the_order_read() -> None:
-    rules = RULES._replace(ended_after=NOW - 100)
-    rows = [
-        ready := row("SALE", 100, 1),
-        talking := row("INCALL", 100, None),
-        wrapping := row("INCALL", 100, 1),
-        lost := row("", 28800, None),
-        playing := row("AA", 100, 0),
-        earlier := row("SALE", 200, 100),
-        also_ready := row("NA", 100, 0),
-    ]
-    result = sort_by_readiness(rows, NOW, rules)
-    assert [ready, also_ready] == result.ready
-    assert [lost] == result.never_ended
-    assert [earlier] == result.not_ours
-    assert [
-        (talking, Readiness.NOT_ENDED),
-        (wrapping, Readiness.NO_DISPOSITION),
-        (playing, Readiness.MESSAGE_PLAYING),
-    ] == result.waiting
 
 
 @pytest.mark.parametrize(

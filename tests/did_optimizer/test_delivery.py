@@ -172,7 +172,7 @@ def deliver(tmp_path: Path) -> Deliver:
         checkpoint = starting_at(START - 1, 0)
         for number, poisoned in failed_runs.items():
             checkpoint.watching[call(number).uniqueid] = Watched(number, START, FAILED, poisoned)
-        tally, stream, taken = Tally(), io.StringIO(), count()
+        stream, taken = io.StringIO(), count()
         report = Report(stream)
 
         def attempts() -> Iterator[Attempt]:
@@ -183,13 +183,15 @@ def deliver(tmp_path: Path) -> Deliver:
 
         path = settings.checkpoint_file
         with locked(path), Store(checkpoint, path, settings.rejected_file) as store:
-            store.about_to_send([row_of(one, START) for one in everything])
+            store.make_ready()
+            for one in everything:
+                store.watch(row_of(one, START), TO_SEND)
             delivery = Delivery(settings, api.open_session, stop or StopSignal(), deadline, report.note)
             for one, answer in delivery.answers(attempts()):
                 with delivery.stopped_by_errors():
                     record(settings, store, one, answer)
-                    report_answer(report, tally, one, answer)
-            reject_poison(settings, delivery, store, report, tally)
+                    report_answer(report, one, answer)
+            reject_poison(settings, delivery, store, report)
             watching = {watched.lead_id: watched for watched in checkpoint.watching.values()}
             # What was delivered or rejected is on the disk already, should the process be killed now.
             saved = read_checkpoint(path, 0)
@@ -199,7 +201,7 @@ def deliver(tmp_path: Path) -> Deliver:
         rejected = settings.rejected_file
         entries = [json.loads(line) for line in rejected.read_text().splitlines()] if rejected.exists() else []
         lines = [line.split(" ", 3)[3] for line in stream.getvalue().splitlines()]
-        return Outcome(delivery.error, tally, watching, next(taken), lines, entries)
+        return Outcome(delivery.error, report.tally, watching, next(taken), lines, entries)
 
     return deliver
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from vicisync.calls.call import CallRow, stem
 from vicisync.calls.readiness import Watched
 from vicisync.state.checkpoint import Checkpoint, Handled
-from vicisync.state.identity import Followed, NewCalls, follow, new_calls
+from vicisync.state.identity import follow, new_calls
 
 LEAD = 7
 START = 1000
@@ -39,7 +39,7 @@ def knowing(
 # What a page brings
 
 
-def brought_by(rows: list[CallRow], checkpoint: Checkpoint, *unread: str) -> NewCalls:
+def brought_by(rows: list[CallRow], checkpoint: Checkpoint, *unread: str) -> tuple[list[CallRow], dict[str, CallRow]]:
     """What a page brings that has these rows, and others that are not read since their ids are known."""
     return new_calls(rows, {*unread, *(row.uniqueid for row in rows)}, checkpoint, START)
 
@@ -57,7 +57,7 @@ def brought_by(rows: list[CallRow], checkpoint: Checkpoint, *unread: str) -> New
 )
 def test_a_new_call_started_in_time_and_is_not_known(is_new: bool, seen: CallRow) -> None:
     checkpoint = knowing(watching={"2.1": watched()}, delivered=("2.2",), rejected=("2.3",))
-    assert NewCalls([seen] if is_new else [], {}) == brought_by([seen], checkpoint)
+    assert ([seen] if is_new else [], {}) == brought_by([seen], checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -80,21 +80,21 @@ def test_a_call_rewritten_after_it_was_handled_is_known_by_stem_lead_and_start(
 
 def test_a_twin_of_a_delivered_call_whose_row_is_still_there_is_another_call() -> None:
     page = [row("5.1"), row("5.2")]
-    assert NewCalls([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
+    assert ([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
 
 
 def test_the_former_row_counts_as_there_even_before_the_bound() -> None:
     page = [row("5.1", start=START - 1), row("5.2")]
-    assert NewCalls([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
+    assert ([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
 
 
 def test_the_former_row_counts_as_there_even_if_it_is_not_read_again() -> None:
-    assert NewCalls([row("5.2")], {}) == brought_by([row("5.2")], knowing(delivered=("5.1",)), "5.1")
+    assert ([row("5.2")], {}) == brought_by([row("5.2")], knowing(delivered=("5.1",)), "5.1")
 
 
 def test_a_call_delivered_without_a_lead_on_record_matches_no_rewritten_row() -> None:
     checkpoint = Checkpoint(0, 0, 0, handled={"5.1": Handled(START, None)})
-    assert NewCalls([row("5.2")], {}) == brought_by([row("5.2")], checkpoint)
+    assert ([row("5.2")], {}) == brought_by([row("5.2")], checkpoint)
 
 
 def test_two_vanished_twins_excuse_two_rows() -> None:
@@ -107,12 +107,12 @@ def test_two_vanished_twins_excuse_two_rows() -> None:
 def test_a_vanished_call_excuses_one_row_and_no_twin_of_it(handled: str) -> None:
     checkpoint = knowing(**{handled: ("5.1",)})  # type: ignore[arg-type]
     page = [row("5.2"), row("5.3")]
-    assert NewCalls([row("5.3")], {"5.1": row("5.2")}) == brought_by(page, checkpoint)
+    assert ([row("5.3")], {"5.1": row("5.2")}) == brought_by(page, checkpoint)
 
 
 def test_a_call_that_is_watched_and_rewritten_comes_as_a_new_call() -> None:
     """Following the watched calls comes first, and takes it before discovery sees it."""
-    assert NewCalls([row("5.2")], {}) == brought_by([row("5.2")], knowing(watching={"5.1": watched()}))
+    assert ([row("5.2")], {}) == brought_by([row("5.2")], knowing(watching={"5.1": watched()}))
 
 
 # Where the watched calls are
@@ -121,12 +121,12 @@ def test_a_call_that_is_watched_and_rewritten_comes_as_a_new_call() -> None:
 def test_a_watched_call_is_found_by_its_id() -> None:
     checkpoint = knowing(watching={"5.1": watched()})
     found = follow([row("5.1", status="SALE")], [row("5.2")], checkpoint)
-    assert Followed({"5.1": row("5.1", status="SALE")}, []) == found
+    assert ({"5.1": row("5.1", status="SALE")}, []) == found
 
 
 def test_a_watched_call_is_found_by_its_id_under_another_lead() -> None:
     checkpoint = knowing(watching={"5.1": watched()})
-    assert Followed({"5.1": row("5.1", lead=8)}, []) == follow([row("5.1", lead=8)], [], checkpoint)
+    assert ({"5.1": row("5.1", lead=8)}, []) == follow([row("5.1", lead=8)], [], checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -145,43 +145,43 @@ def test_a_watched_call_whose_row_is_gone_is_looked_for_among_unseen_rows_of_its
     is_it: bool, relative: CallRow
 ) -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.7": watched()}, delivered=("5.8",), rejected=("5.9",))
-    found = follow([row("5.7")], [relative], checkpoint).found
+    found = follow([row("5.7")], [relative], checkpoint)[0]
     assert {"5.7": row("5.7"), **({"5.1": relative} if is_it else {})} == found
 
 
 def test_a_call_delivered_and_then_rewritten_is_not_taken_for_a_watched_one_that_is_gone() -> None:
     checkpoint = knowing(watching={"5.1": watched(start=START - 1)}, delivered=("5.2",))
-    assert Followed({}, ["5.1"]) == follow([], [row("5.9")], checkpoint)
+    assert ({}, ["5.1"]) == follow([], [row("5.9")], checkpoint)
 
 
 def test_of_a_watched_and_a_delivered_call_alike_in_everything_the_watched_one_was_rewritten() -> None:
     """One of the two is gone, nobody can tell which: better sent twice than lost."""
     checkpoint = knowing(watching={"5.1": watched()}, delivered=("5.2",))
-    assert Followed({"5.1": row("5.9")}, []) == follow([], [row("5.9")], checkpoint)
+    assert ({"5.1": row("5.9")}, []) == follow([], [row("5.9")], checkpoint)
 
 
 def test_two_watched_calls_that_were_both_rewritten_take_a_row_each() -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.2": watched()})
     same_lead_rows = [row("5.8"), row("5.9")]
     found = follow([], same_lead_rows, checkpoint)
-    assert {"5.1", "5.2"} == found.found.keys()
-    assert same_lead_rows == sorted(found.found.values())
+    assert {"5.1", "5.2"} == found[0].keys()
+    assert same_lead_rows == sorted(found[0].values())
 
 
 def test_two_watched_calls_never_take_the_same_row() -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.2": watched()})
-    assert Followed({"5.1": row("5.9")}, ["5.2"]) == follow([], [row("5.9")], checkpoint)
+    assert ({"5.1": row("5.9")}, ["5.2"]) == follow([], [row("5.9")], checkpoint)
 
 
 def test_of_several_rewritten_rows_the_nearest_start_wins() -> None:
     checkpoint = knowing(watching={"5.1": watched()})
     near, far = row("5.9", start=START + 2), row("5.2", start=START - 3)
-    assert Followed({"5.1": near}, []) == follow([], [far, near], checkpoint)
+    assert ({"5.1": near}, []) == follow([], [far, near], checkpoint)
 
 
 def test_a_watched_call_without_a_row_is_gone() -> None:
     checkpoint = knowing(watching={"5.1": watched(), "5.2": watched()})
-    assert Followed({"5.2": row("5.2")}, ["5.1"]) == follow([row("5.2")], [], checkpoint)
+    assert ({"5.2": row("5.2")}, ["5.1"]) == follow([row("5.2")], [], checkpoint)
 
 
 IDS = st.builds("{}.{}".format, st.integers(1, 2), st.integers(1, 4))
@@ -211,8 +211,8 @@ def test_of_a_page_each_unknown_row_in_time_is_new_or_rewritten_and_nothing_else
 def test_a_rewritten_row_has_a_former_id_that_was_handled_and_is_gone(
     page: list[CallRow], checkpoint: Checkpoint
 ) -> None:
-    for former, seen in brought_by(page, checkpoint).rewritten.items():
-        assert Handled(seen.start_epoch, seen.lead_id) == checkpoint.handled.get(former)
+    for former, seen in brought_by(page, checkpoint)[1].items():
+        assert (seen.start_epoch, seen.lead_id) == checkpoint.handled[former][:2]
         assert stem(former) == stem(seen.uniqueid)
         assert former not in [other.uniqueid for other in page]
 

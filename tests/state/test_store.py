@@ -79,8 +79,14 @@ def row(uniqueid: str, *, lead: int = 7, start: int = START, end: int = START + 
     return CallRow(uniqueid, lead, start, end, "SALE", "")
 
 
+def about_to_send(store: Store, rows: list[CallRow]) -> None:
+    store.make_ready()
+    for one in rows:
+        store.watch(one, TO_SEND)
+
+
 def deliver(store: Store, uniqueid: str) -> None:
-    store.about_to_send([row(uniqueid)])
+    about_to_send(store, [row(uniqueid)])
     store.delivered(uniqueid, START + 60)
 
 
@@ -120,7 +126,7 @@ def test_a_save_that_would_change_nothing_leaves_the_disk_alone(path: Path) -> N
 def test_only_the_owner_may_read_the_file_and_enter_a_folder_made_for_it(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "vicisync" / "checkpoint"
     with umask(mask), opened(path) as store:
-        store.about_to_send([])
+        store.make_ready()
         modes = {name.name: mode(name) for name in path.parent.iterdir()}
     assert mode(path.parent) == 0o700
     assert modes == dict.fromkeys(["checkpoint", "checkpoint.lock", "checkpoint.reserve"], 0o600)
@@ -136,7 +142,7 @@ def test_a_file_that_others_could_read_is_closed_to_them_by_the_next_save(path: 
 
 def test_a_run_leaves_nothing_but_the_file_and_its_lock(path: Path) -> None:
     with opened(path) as store:
-        store.about_to_send([])
+        store.make_ready()
         assert path.with_name("checkpoint.reserve").stat().st_blocks * 512 >= RESERVE
     assert sorted(name.name for name in path.parent.iterdir()) == ["checkpoint", "checkpoint.lock"]
 
@@ -151,7 +157,7 @@ def test_what_a_crash_left_behind_or_others_planted_is_replaced(path: Path, left
     else:
         path.with_name(leftover).symlink_to(target)
     with opened(path) as store:
-        store.about_to_send([])
+        store.make_ready()
     assert on_disk(path) == CHECKPOINT
     assert target.read_text() == "precious"
     assert not path.with_name(leftover).exists()
@@ -197,7 +203,7 @@ def test_the_file_is_on_the_disk_before_it_takes_the_name_and_the_name_after(
 
 def test_before_anything_is_sent_the_file_says_what_is_about_to_be(store: Store, path: Path) -> None:
     store.watch(row("1.1"), "not_ended")
-    store.about_to_send([])
+    store.make_ready()
     assert on_disk(path).watching == {"1.1": Watched(7, START, "not_ended")}
     assert path.with_name("checkpoint.reserve").exists()
 
@@ -205,12 +211,12 @@ def test_before_anything_is_sent_the_file_says_what_is_about_to_be(store: Store,
 def test_only_the_first_batch_has_to_make_ready(store: Store, path: Path) -> None:
     deliver(store, "1.1")
     before = path.stat()
-    store.about_to_send([row("1.2")])
+    about_to_send(store, [row("1.2")])
     assert path.stat() == before
 
 
 def test_a_call_about_to_be_sent_stays_watched_until_it_is_handled(store: Store, path: Path) -> None:
-    store.about_to_send([row("1.1"), row("1.2", lead=8)])
+    about_to_send(store, [row("1.1"), row("1.2", lead=8)])
     assert store.checkpoint.watching == {"1.1": Watched(7, START, TO_SEND), "1.2": Watched(8, START, TO_SEND)}
     store.save()
     assert on_disk(path).watching == store.checkpoint.watching
@@ -218,7 +224,7 @@ def test_a_call_about_to_be_sent_stays_watched_until_it_is_handled(store: Store,
 
 @pytest.mark.parametrize("word", ["delivered", "rejected"])
 def test_a_handled_call_is_in_the_file_at_once(store: Store, path: Path, word: str) -> None:
-    store.about_to_send([row("1.1"), row("1.2")])
+    about_to_send(store, [row("1.1"), row("1.2")])
     if word == "delivered":
         store.delivered("1.1", START)
     else:
@@ -239,7 +245,7 @@ def test_a_handled_call_is_in_the_file_at_once(store: Store, path: Path, word: s
     ],
 )
 def test_the_newest_end_delivered_is_kept(store: Store, path: Path, newest: int, end: int) -> None:
-    store.about_to_send([row("1.1"), row("1.2")])
+    about_to_send(store, [row("1.1"), row("1.2")])
     store.delivered("1.1", end)
     store.rejected("1.2", "400", {})
     store.save()
@@ -257,7 +263,7 @@ def test_a_rejected_call_is_in_the_rejected_file_before_the_checkpoint_says_so(
         append(store, path, line)
 
     monkeypatch.setattr(Store, "_append", watched_append)
-    store.about_to_send([row("1.1")])
+    about_to_send(store, [row("1.1")])
     store.rejected("1.1", "400 Bad Request", {"uniqueid": "1.1"})
     assert seen == [{"uniqueid": "1.1"}]
     assert on_disk(path).handled == {"1.1": Handled(START, 7, "rejected")}
@@ -266,7 +272,7 @@ def test_a_rejected_call_is_in_the_rejected_file_before_the_checkpoint_says_so(
 
 def test_a_call_that_the_rejected_file_cannot_take_stays_watched(store: Store, path: Path, rejected_file: Path) -> None:
     rejected_file.mkdir()
-    store.about_to_send([row("1.1")])
+    about_to_send(store, [row("1.1")])
     said = f"^Cannot write the rejected file {re.escape(str(rejected_file))}: Is a directory"
     with pytest.raises(CheckpointError, match=said):
         store.rejected("1.1", "400", {})
@@ -276,7 +282,7 @@ def test_a_call_that_the_rejected_file_cannot_take_stays_watched(store: Store, p
 
 
 def test_a_call_that_failed_comes_last(store: Store, path: Path) -> None:
-    store.about_to_send([row("1.1"), row("1.2"), row("1.3")])
+    about_to_send(store, [row("1.1"), row("1.2"), row("1.3")])
     store.failed("1.1")
     assert list(store.checkpoint.watching) == ["1.2", "1.3", "1.1"]
     store.save()
@@ -284,14 +290,14 @@ def test_a_call_that_failed_comes_last(store: Store, path: Path) -> None:
 
 
 def test_failed_runs_outlive_the_run_and_every_later_try(store: Store, path: Path, rejected_file: Path) -> None:
-    store.about_to_send([row("1.1")])
+    about_to_send(store, [row("1.1")])
     store.failed("1.1")
     assert [store.count_failed_run("1.1"), store.count_failed_run("1.1")] == [1, 2]
     store.save()
     assert on_disk(path).watching == {"1.1": Watched(7, START, FAILED, failed_runs=2)}
     later = Store(on_disk(path), None, rejected_file)
     later.watch(row("1.1"), "no_disposition")
-    later.about_to_send([row("1.1")])
+    about_to_send(later, [row("1.1")])
     later.rewritten("1.1", "1.9")
     later.failed("1.9")
     assert later.count_failed_run("1.9") == 3
@@ -307,7 +313,7 @@ def test_a_dropped_call_is_watched_no_longer(store: Store, path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["watching", "delivered", "rejected"])
 def test_a_rewritten_call_is_known_by_its_new_id(store: Store, path: Path, kind: str) -> None:
-    store.about_to_send([row("1.1")])
+    about_to_send(store, [row("1.1")])
     if kind == "delivered":
         store.delivered("1.1", START)
     elif kind == "rejected":
@@ -342,50 +348,12 @@ def test_a_kill_before_the_new_id_is_saved_still_knows_the_call(store: Store, pa
 
 
 def test_how_far_a_poll_has_looked_is_saved_and_what_none_can_meet_again_is_forgotten(store: Store, path: Path) -> None:
-    store.about_to_send([row("1.1", start=START - 1), row("1.2", start=START)])
+    about_to_send(store, [row("1.1", start=START - 1), row("1.2", start=START)])
     store.delivered("1.1", START)
     store.delivered("1.2", START)
     store.looked(START + 600, overlap=600)
     assert on_disk(path).looked_until == START + 600
     assert list(on_disk(path).handled) == ["1.2"]
-
-
-# How late calls are
-
-
-@pytest.mark.parametrize(
-    ("lag", "reason", "looked_at_all"),
-    [
-        pytest.param(40, None, True, id="new: since its end"),
-        pytest.param(40, FAILED, True, id="it failed: since its end"),
-        pytest.param(40, TO_SEND, True, id="its turn had come: since its end"),
-        pytest.param(30, "no_disposition", True, id="it had to wait: since the last poll"),
-        pytest.param(90, None, False, id="others may wait unseen since looked_until"),
-    ],
-)
-def test_the_lag_counts_from_when_the_oldest_call_could_have_gone(
-    store: Store, lag: int, reason: str | None, looked_at_all: bool
-) -> None:
-    now = START + 90
-    if reason:
-        store.watch(row("1.1"), reason)
-    store.could_go(row("1.1", end=now - 40), was_polled=now - 30)
-    assert lag == store.lag(now, looked_at_all=looked_at_all)
-
-
-@pytest.mark.parametrize("then", ["delivered", "rejected", "dropped", "waits again"])
-def test_a_call_that_is_out_of_the_way_makes_no_lag(store: Store, then: str) -> None:
-    store.could_go(row("1.1"), was_polled=START)
-    store.about_to_send([row("1.1")])
-    if then == "delivered":
-        store.delivered("1.1", START)
-    elif then == "rejected":
-        store.rejected("1.1", "400", {})
-    elif then == "dropped":
-        store.drop("1.1")
-    else:
-        store.watch(row("1.1"), "no_disposition")
-    assert store.lag(START + 900, looked_at_all=True) == 0
 
 
 # A full disk
@@ -414,7 +382,7 @@ def test_a_disk_without_room_for_the_answers_stops_the_run_each_time_before_anyt
                 f"No room beside the checkpoint {path}: No space left on device. Nothing was sent,"
                 " since what is sent could not be recorded"
             ):
-                store.about_to_send([row("6.1")])
+                about_to_send(store, [row("6.1")])
         assert on_disk(path) == CHECKPOINT == store.checkpoint
         assert sorted(name.name for name in disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
 
@@ -424,7 +392,7 @@ def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_end
     ids = [f"1729771200.{number}" for number in range(10000)]
     sent: list[str] = []
     with opened(path, Checkpoint(1, 1, 1)) as store:
-        store.about_to_send([row(uniqueid) for uniqueid in ids])
+        about_to_send(store, [row(uniqueid) for uniqueid in ids])
         fill(disk)
         with refused(
             f"No room for the checkpoint {path}: No space left on device. The calls in flight were recorded,"
@@ -443,7 +411,7 @@ def test_a_line_that_finds_no_room_even_so_leaves_the_lines_before_it(disk: Path
     path = disk / "checkpoint"
     ids = [f"1729771200.{number}" for number in range(10000)]
     with opened(path) as store:
-        store.about_to_send([row(uniqueid) for uniqueid in ids])
+        about_to_send(store, [row(uniqueid) for uniqueid in ids])
         disk.joinpath("checkpoint.reserve").unlink()
         fill(disk)
         recorded = list(CHECKPOINT.handled)
@@ -457,7 +425,7 @@ def test_a_line_that_finds_no_room_even_so_leaves_the_lines_before_it(disk: Path
 
 def test_a_line_torn_for_want_of_room_does_not_spoil_the_next_one(path: Path) -> None:
     with opened(path) as store:
-        store.about_to_send([row("6.1"), row("6.2")])
+        about_to_send(store, [row("6.1"), row("6.2")])
         with largest_file(path.stat().st_size + 10), pytest.raises(CheckpointError, match=r"^No room"):
             store.delivered("6.1", 0)
         store.delivered("6.2", 0)
@@ -466,7 +434,7 @@ def test_a_line_torn_for_want_of_room_does_not_spoil_the_next_one(path: Path) ->
 
 def test_an_error_other_than_a_full_disk_is_told_as_it_is_and_the_call_is_not_sent_again(path: Path) -> None:
     with opened(path) as store:
-        store.about_to_send([row("6.1")])
+        about_to_send(store, [row("6.1")])
         with largest_file(path.stat().st_size), refused(f"Cannot write the checkpoint {path}: File too large"):
             store.delivered("6.1", 0)
         assert "6.1" not in store.checkpoint.watching
@@ -479,7 +447,7 @@ def test_an_error_other_than_a_full_disk_is_told_as_it_is_and_the_call_is_not_se
 def test_a_dry_run_remembers_and_writes_nothing(tmp_path: Path, rejected_file: Path) -> None:
     store = Store(starting_at(START, 0), None, rejected_file)
     store.watch(row("1.1"), "not_ended")
-    store.about_to_send([row("1.2"), row("1.3"), row("1.4")])
+    about_to_send(store, [row("1.2"), row("1.3"), row("1.4")])
     store.delivered("1.2", START)
     store.rejected("1.4", "400", {})
     store.failed("1.3")

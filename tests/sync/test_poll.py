@@ -12,6 +12,7 @@ from rehearsal.site import Site
 from tests.call_rows import NOON
 from tests.conftest import run_here
 from vicisync.settings.settings import load_settings
+from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import PAGE, CallLog
@@ -94,3 +95,23 @@ def test_a_site_whose_overlap_fills_pages_is_late_with_what_comes_after_them(sit
     dialer.begin(no_answer(new_call(NOON + 600), ring=20))
     dialer.play(NOON + 640)
     assert Backlog(1, 0, 80) == at(site, NOON + 700)
+
+
+@pytest.mark.parametrize(
+    ("lag", "api_is_well"),
+    [pytest.param(0, True, id="all got through"), pytest.param(150, False, id="it could not go before the last poll")],
+)
+def test_a_run_leaves_the_lag_of_what_had_to_wait_and_did_not_get_through(
+    site: Site, dialer: Dialer, api: DidOptimizer, lag: int, api_is_well: bool
+) -> None:
+    dialer.begin(browser_closed(new_call(NOON + 10), talk=30))
+    dialer.play(NOON + 900)
+    site.mariadb.set_clock(NOON + 900)
+    assert run_here(site).error is None
+    site.mariadb.set_clock(NOON + 1050)
+    if not api_is_well:
+        api.down()
+    run_here(site)
+    last_run = read_last_run(last_run_file(site.checkpoint_file))
+    assert last_run
+    assert lag == last_run.lag

@@ -82,7 +82,7 @@ def test_no_statement_reads_more_than_so_many_seconds(
     monkeypatch.setattr(module, "SECONDS", 4)
     insert(mariadb, database, *(row(f"{NOON}.{number}", NOON + number // 2) for number in range(18)))
     read: list[int] = []
-    read_whole = CallLog._read
+    read_whole = CallLog.read
 
     def counted(self: CallLog, sql: str, parameters: Mapping[str, object]) -> tuple[tuple[Any, ...], ...]:
         before = mariadb.rows_read()
@@ -90,7 +90,7 @@ def test_no_statement_reads_more_than_so_many_seconds(
         read.append(mariadb.rows_read() - before)
         return found
 
-    monkeypatch.setattr(CallLog, "_read", counted)
+    monkeypatch.setattr(CallLog, "read", counted)
     (page,) = log.pages(NOON, knows_none)
     assert 18 == len(page.rows)
     assert 6 == len(read)  # nine seconds, listed and read in fours
@@ -102,7 +102,7 @@ def test_of_seconds_with_nothing_but_known_calls_only_the_ids_are_read(
 ) -> None:
     insert(mariadb, database, *(row(f"é.{number}", NOON + number // 2) for number in range(8)))
     known = {f"é.{number}" for number in range(8)} - {"é.2", "é.5"}
-    (page,) = log.pages(NOON, known.issuperset)
+    (page,) = log.pages(NOON, known.__contains__)
     assert ["é.2", "é.3", "é.4", "é.5"] == sorted(ids(page.rows))
     assert {f"é.{number}" for number in range(8)} == page.present
 
@@ -120,9 +120,9 @@ def test_of_seconds_with_nothing_but_known_calls_only_the_ids_are_read(
 def test_a_second_whose_ids_cannot_be_told_from_their_list_is_read_whole(
     uniqueids: list[str], known: set[str], longest: int, mariadb: MariaDB, database: str, log: CallLog
 ) -> None:
-    log.inspect(f"SET SESSION group_concat_max_len = {longest}")
+    log.read(f"SET SESSION group_concat_max_len = {longest}")
     insert(mariadb, database, *(row(uniqueid) for uniqueid in uniqueids))
-    (page,) = log.pages(NOON, known.issuperset)
+    (page,) = log.pages(NOON, known.__contains__)
     assert sorted(uniqueids) == sorted(ids(page.rows))
     assert set(uniqueids) == page.present
 

@@ -103,31 +103,16 @@ def _nobody_listens(bench: Bench) -> None:
     bench.texts["db_port"] = str(bench.stack.enter_context(hold_port()).getsockname()[1])
 
 
-def _no_such_host(bench: Bench) -> None:
-    bench.texts["db_host"] = "no-such-host.invalid"
+def setting(**texts: str) -> Callable[[Bench], None]:
+    return lambda bench: bench.texts.update(texts)
 
 
-def _wrong_password(bench: Bench) -> None:
-    bench.texts["db_password"] = "wr0ng-s3cr3t"
+def sql(text: str, **texts: str) -> Callable[[Bench], None]:
+    def break_it(bench: Bench) -> None:
+        bench.root(text)
+        bench.texts.update(texts)
 
-
-def _other_table_only(bench: Bench) -> None:
-    bench.root("CREATE TABLE other (id INT)")
-    for host in ("%", "localhost"):
-        bench.root(f"REVOKE ALL, GRANT OPTION FROM cron@'{host}'; GRANT SELECT ON other TO cron@'{host}'")
-
-
-def _nothing_granted(bench: Bench) -> None:
-    bench.root("REVOKE ALL, GRANT OPTION FROM cron@'%'")
-
-
-def _no_such_database(bench: Bench) -> None:
-    bench.texts["db_name"] = "asterix"
-
-
-def _no_such_database_says_the_server(bench: Bench) -> None:
-    bench.root("GRANT SELECT ON *.* TO cron@'%'")
-    bench.texts["db_name"] = "asterix"
+    return break_it
 
 
 def _locked(bench: Bench) -> None:
@@ -184,6 +169,11 @@ def _listener(greeting: bytes | None) -> Callable[[Bench], None]:
     return listen
 
 
+OTHER_TABLE_ONLY = """
+CREATE TABLE other (id INT);
+REVOKE ALL, GRANT OPTION FROM cron@'%'; GRANT SELECT ON other TO cron@'%';
+REVOKE ALL, GRANT OPTION FROM cron@localhost; GRANT SELECT ON other TO cron@localhost
+"""
 SLOW = "vicidial_log was not readable within 1 s, held up by OPTIMIZE or archiving? The next run goes on"
 LIMIT = "max_statement_time exceeded"  # so it was the server that ended the statement, and not only our patience
 DAMAGED = "The table is damaged; as the database's root: REPAIR TABLE"
@@ -194,20 +184,21 @@ NO_TABLE = "such as VICIdial makes; check VARDB_database"
 GRANT = ["As the database's root: GRANT SELECT ON", ".vicidial_log TO 'cron'@'…'; or correct VARDB_database"]
 
 
-def sql(text: str) -> Callable[[Bench], None]:
-    return lambda bench: bench.root(text)
-
-
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
         pytest.param(_nobody_listens, ["Cannot reach the database at 127.0.0.1:", "systemctl"], id="server down"),
-        pytest.param(_no_such_host, ["Cannot reach the database at no-such-host.invalid:"], id="unknown host"),
-        pytest.param(_wrong_password, ["refuses user cron; check VARDB_pass"], id="wrong password"),
-        pytest.param(_other_table_only, [*GRANT, "SELECT command denied"], id="no grant on the table"),
-        pytest.param(_nothing_granted, GRANT, id="no grant at all"),
-        pytest.param(_no_such_database, ["asterix", "correct VARDB_database"], id="no database, or no grant on it"),
-        pytest.param(_no_such_database_says_the_server, ["no asterix.vicidial_log", NO_TABLE], id="no database"),
+        pytest.param(
+            setting(db_host="no-such.invalid"), ["Cannot reach the database at no-such.invalid:"], id="unknown host"
+        ),
+        pytest.param(setting(db_password="wr0ng-s3cr3t"), ["refuses user cron; check VARDB_pass"], id="wrong password"),
+        pytest.param(sql(OTHER_TABLE_ONLY), [*GRANT, "SELECT command denied"], id="no grant on the table"),
+        pytest.param(sql("REVOKE ALL, GRANT OPTION FROM cron@'%'"), GRANT, id="no grant at all"),
+        pytest.param(setting(db_name="asterix"), ["asterix", "correct VARDB_database"], id="no database, or no grant"),
+        pytest.param(
+            sql("GRANT SELECT ON *.* TO cron@'%'", db_name="asterix"), ["no asterix.vicidial_log", NO_TABLE],
+            id="no database",
+        ),
         pytest.param(sql("DROP TABLE vicidial_log"), [NO_TABLE], id="no table"),
         pytest.param(sql("ALTER TABLE vicidial_log DROP alt_dial"), [NO_TABLE, "alt_dial"], id="no such column"),
         pytest.param(sql("DROP INDEX call_date ON vicidial_log"), [NO_INDEX, "call_date"], id="no index on call_date"),

@@ -108,7 +108,7 @@ def test_the_session_can_write_nothing_though_its_account_may(
         fill(connection, 3, int(time.time()) - 200, per_hour=3600)
     before = mariadb.execute(f"SELECT * FROM `{site.database}`.vicidial_log")
     with CallLog(almighty) as log, pytest.raises(DatabaseError, match="READ ONLY transaction"):
-        log.inspect(sql)
+        log.read(sql)
     assert before == mariadb.execute(f"SELECT * FROM `{site.database}`.vicidial_log")
 
 

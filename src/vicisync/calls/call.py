@@ -7,7 +7,7 @@ JSON types from DID Optimizer's documentation of ``POST /api/v1/call-results``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vicisync.calls.dispositions import result_of
 
@@ -57,67 +57,48 @@ def stem(uniqueid: str) -> str:
     return uniqueid.partition(".")[0]
 
 
+_FIELDS = {
+    "uniqueid": "uniqueid",
+    "leadId": "lead_id",
+    "listId": "list_id",
+    "campaignId": "campaign_id",
+    "phoneNumber": "phone_number",
+    "phoneCode": "phone_code",
+    "disposition": "status",
+    "duration": "length_in_sec",
+    "agentId": "user",
+    "userGroup": "user_group",
+    "termReason": "term_reason",
+    "comments": "comments",
+    "altDial": "alt_dial",
+    "calledCount": "called_count",
+    "callDate": "call_date",
+    "startEpoch": "start_epoch",
+    "endEpoch": "end_epoch",
+}
+"""DID Optimizer's fields, each with its column."""
+
+_NUMBERS = frozenset({"duration", "calledCount", "startEpoch", "endEpoch"})
+"""The fields that are JSON numbers; all others are strings, those of ids that VICIdial counts up included."""
+
+
 def payload(call: Call, overrides: Mapping[str, str]) -> dict[str, str | int | None]:
     """Return the JSON object that DID Optimizer is POSTed; ``overrides`` map statuses to results."""
-    return {
-        "uniqueid": call.uniqueid,
-        "leadId": _text(call.lead_id),
-        "listId": _text(call.list_id),
-        "campaignId": call.campaign_id,
-        "phoneNumber": call.phone_number,
-        "phoneCode": call.phone_code,
-        "disposition": call.status,
-        "result": result_of(call.status, overrides),
-        "duration": call.length_in_sec,
-        "agentId": call.user,
-        "userGroup": call.user_group,
-        "termReason": call.term_reason,
-        "comments": call.comments,
-        "altDial": call.alt_dial,
-        "calledCount": call.called_count,
-        "callDate": call.call_date,
-        "startEpoch": call.start_epoch,
-        "endEpoch": call.end_epoch,
-        "timestamp": call.end_epoch,
-    }
+    sent: dict[str, str | int | None] = {field: getattr(call, column) for field, column in _FIELDS.items()}
+    for field in ("leadId", "listId"):
+        sent[field] = None if sent[field] is None else str(sent[field])
+    return {**sent, "result": result_of(call.status, overrides), "timestamp": call.end_epoch}
 
 
 def call_of(payload: Mapping[str, object]) -> Call:
     """Return the call that a payload was made of; raise KeyError, TypeError or ValueError for anything else."""
-
-    def text(field: str) -> str | None:
+    values: dict[str, Any] = {}
+    for field, column in _FIELDS.items():
         value = payload[field]
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"{field} must be a text")
-        return value
-
-    def number(field: str) -> int | None:
-        value = payload[field]
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
-            raise TypeError(f"{field} must be a number")
-        return value
-
-    list_id = text("listId")
-    return Call(
-        uniqueid=text("uniqueid") or "",
-        lead_id=int(text("leadId") or ""),
-        list_id=None if list_id is None else int(list_id),
-        campaign_id=text("campaignId"),
-        call_date=text("callDate"),
-        start_epoch=number("startEpoch"),
-        end_epoch=number("endEpoch"),
-        length_in_sec=number("duration"),
-        status=text("disposition"),
-        phone_code=text("phoneCode"),
-        phone_number=text("phoneNumber"),
-        user=text("agentId"),
-        comments=text("comments"),
-        user_group=text("userGroup"),
-        term_reason=text("termReason"),
-        alt_dial=text("altDial"),
-        called_count=number("calledCount"),
-    )
-
-
-def _text(number: int | None) -> str | None:
-    return None if number is None else str(number)
+        kind = int if field in _NUMBERS else str
+        if value is not None and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise TypeError(f"{field} must be a {'number' if kind is int else 'text'}")
+        values[column] = int(value) if value is not None and column in ("lead_id", "list_id") else value
+    if values["uniqueid"] is None or values["lead_id"] is None:
+        raise ValueError("a call has a uniqueid and a lead")
+    return Call(**values)

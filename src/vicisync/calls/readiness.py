@@ -93,28 +93,3 @@ def lag(now: int, could_go_since: Iterable[int]) -> int:
     ``could_go_since`` has an epoch for each: its end, or for one that had to wait, when that was over.
     """
     return max(0, now - min(could_go_since, default=now))
-
-
-class Sorted(NamedTuple):
-    """Rows by what is to be done with them."""
-
-    ready: list[CallRow]
-    waiting: list[tuple[CallRow, Readiness]]
-    never_ended: list[CallRow]
-    not_ours: list[CallRow]
-
-
-def sort_by_readiness(rows: Iterable[CallRow], now: int, rules: Rules) -> Sorted:
-    """Return the rows by their readiness at ``now``, the database's epoch."""
-    result = Sorted([], [], [], [])
-    for row in rows:
-        decided = readiness(row, now, rules)
-        if decided in WAITING:
-            result.waiting.append((row, decided))
-        elif decided is Readiness.READY:
-            result.ready.append(row)
-        elif decided is Readiness.NEVER_ENDED:
-            result.never_ended.append(row)
-        else:
-            result.not_ours.append(row)
-    return result

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from vicisync.did_optimizer.answer import Meaning
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
-from vicisync.report import Report, Tally
+from vicisync.report import Report
 from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
 from vicisync.state.lock import locked
@@ -26,7 +26,6 @@ def retry_rejected(
     VicisyncError where the API cannot be given everything; the file then holds what is left.
     """
     began = time.monotonic()
-    tally = Tally()
     with locked(settings.checkpoint_file):
         calls, unreadable = read_rejected(settings.rejected_file)
         for number in unreadable:
@@ -42,9 +41,10 @@ def retry_rejected(
             with delivery.stopped_by_errors():
                 if answer.meaning is Meaning.DELIVERED:
                     add_delivered(settings.rejected_file, call.uniqueid)
-                report_answer(report, tally, call, answer)
+                report_answer(report, call, answer)
         forget_delivered(settings.rejected_file)  # also what a killed retry had noted
-    report.resent(tally, len(calls) - tally.delivered, time.monotonic() - began)
+    remaining = len(calls) - report.tally.delivered
+    report.resent(remaining, time.monotonic() - began)
     if delivery.error:
         raise delivery.error
-    return len(calls) - tally.delivered
+    return remaining

@@ -62,8 +62,8 @@ class Delivery:
         deadline: float,
         note: Callable[[str], None],
     ) -> None:
-        self._settings, self._open_session, self._stop_signal = settings, open_session, stop_signal
-        self._deadline, self._note = deadline, note
+        self._settings, self._open_session = settings, open_session
+        self._stop_signal, self._deadline, self._note = stop_signal, deadline, note
         self._api = f"DID Optimizer at {settings.api_base_url}"
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._results: SimpleQueue[tuple[Attempt, Answer | BaseException]] = SimpleQueue()
@@ -94,7 +94,8 @@ class Delivery:
             yield from self._next_answer()
         for _, _, attempt, answer in self._retries:
             yield self._give_up(attempt.call, answer)
-        while self._in_flight and not self._is_overdue():
+        until = (self._over_since or 0) + self._settings.api_timeout + POLL_INTERVAL
+        while self._in_flight and time.monotonic() <= until:
             yield from self._next_answer()
         for _ in self._workers:
             self._attempts.put(None)
@@ -238,6 +239,3 @@ class Delivery:
     def _give_up(self, call: Call, answer: Answer) -> tuple[Call, Answer]:
         self._given_up.append((call, answer))
         return call, answer
-
-    def _is_overdue(self) -> bool:
-        return time.monotonic() > (self._over_since or 0) + self._settings.api_timeout + POLL_INTERVAL

@@ -24,6 +24,10 @@ LARGEST_ANSWER = 64 * 1024
 """Bytes that are read of an answer; the API's own are below one KiB."""
 
 
+_RAW = {"redirect": False, "assert_same_host": False, "preload_content": False, "decode_content": False}
+"""What urllib3 is asked to leave to us: nothing is followed, and no answer is read beyond `LARGEST_ANSWER`."""
+
+
 class _Reply(NamedTuple):
     """An HTTP answer, read; in the order that ``answer_of`` takes it."""
 
@@ -65,8 +69,7 @@ class ApiSession:
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": f"vicisync/{__version__}",
         }
-        if settings.verify_ssl is False:
-            # The run says it once, in its own words.
+        if settings.verify_ssl is False:  # the run warns of that once, in its own words
             urllib3.disable_warnings(InsecureRequestWarning)
         self._verify = settings.verify_ssl if isinstance(settings.verify_ssl, bool) else str(settings.verify_ssl)
         self._way: tuple[urllib3.HTTPConnectionPool, str] | None = None
@@ -103,18 +106,7 @@ class ApiSession:
 
     def _send(self, body: bytes) -> urllib3.BaseHTTPResponse:
         pool, way = self._way = self._way or self._find_the_way()
-        return pool.urlopen(
-            "POST",
-            way,
-            body,
-            self._headers,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=self._timeout,
-            preload_content=False,
-            decode_content=False,
-        )
+        return pool.urlopen("POST", way, body, self._headers, retries=False, timeout=self._timeout, **_RAW)
 
     def _find_the_way(self) -> tuple[urllib3.HTTPConnectionPool, str]:
         # Proxies and a CA bundle of the environment count, as for every program of the machine.

@@ -30,10 +30,8 @@ class Handled(NamedTuple):
     """What is remembered of a call that was delivered or rejected."""
 
     start_epoch: int
-    lead_id: int | None
-    """None where the line was written without it."""
-    outcome: str = "delivered"
-    """Or ``rejected``: the word that its line begins with."""
+    lead_id: int | None  # None where the line was written without it
+    outcome: str = "delivered"  # or "rejected": the word that its line begins with
 
 
 @dataclass

@@ -6,31 +6,25 @@ At hang-up VICIdial may rewrite the part of a uniqueid behind the dot; lead, sta
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, stem
 from vicisync.calls.readiness import Watched
 from vicisync.state.checkpoint import Checkpoint
 
 
-class NewCalls(NamedTuple):
-    """What a page of discovery brings."""
+def new_calls(
+    rows: Iterable[CallRow], present: Collection[str], checkpoint: Checkpoint, since: int
+) -> tuple[list[CallRow], dict[str, CallRow]]:
+    """Return the rows that started at or after the epoch ``since`` and have not been seen before.
 
-    unknown: list[CallRow]
-    rewritten: dict[str, CallRow]
-    """Rows of calls that were handled before VICIdial rewrote their id, by that former id."""
-
-
-def new_calls(rows: Iterable[CallRow], present: Collection[str], checkpoint: Checkpoint, since: int) -> NewCalls:
-    """Return the rows of a page that started at or after the epoch ``since`` and have not been seen before.
-
-    ``present`` are the ids of all that the page has. With a hot key the disposition can be final before the hang-up
-    rewrites the uniqueid: such a call went out under its former id, whose row is gone, and must not go twice.
+    ``present`` are the ids of all rows of their page. Beside the new ones, by the former id, rows of calls that were
+    handled before VICIdial rewrote it: with a hot key the disposition can be final before the hang-up rewrites the id,
+    so that the call went out under one whose row is gone; it must not go twice.
     """
     unknown = [row for row in rows if row.start_epoch >= since and not checkpoint.knows(row.uniqueid)]
     rewritten = _rewritten_after_handled(unknown, present, checkpoint)
     handled = set(rewritten.values())
-    return NewCalls([row for row in unknown if row not in handled], rewritten)
+    return [row for row in unknown if row not in handled], rewritten
 
 
 def _rewritten_after_handled(
@@ -54,17 +48,12 @@ def _rewritten_after_handled(
     return result
 
 
-class Followed(NamedTuple):
-    """Where the watched calls are now."""
+def follow(
+    rows: Iterable[CallRow], same_lead_rows: Iterable[CallRow], checkpoint: Checkpoint
+) -> tuple[dict[str, CallRow], list[str]]:
+    """Return the row of each watched call, by the id under which it was watched, and the ids that are gone.
 
-    found: dict[str, CallRow]
-    """By the id under which the call was watched; the row may bear another by now."""
-    gone: list[str]
-
-
-def follow(rows: Iterable[CallRow], same_lead_rows: Iterable[CallRow], checkpoint: Checkpoint) -> Followed:
-    """Return where each watched call is now: in ``rows`` by its id, or rewritten among the rows of the same leads.
-
+    The row is in ``rows`` by its id, or rewritten among the rows of the same leads.
     A row of the same lead that is known already is another call; so is one that was known under a former id, unless it
     started in the very second of the watched call: better twice than lost.
     """
@@ -73,16 +62,17 @@ def follow(rows: Iterable[CallRow], same_lead_rows: Iterable[CallRow], checkpoin
     unseen_rows = [row for row in same_lead_rows if not checkpoint.knows(row.uniqueid)]
     here = {row.uniqueid for row in same_lead_rows}
     known_formerly = set(_rewritten_after_handled(unseen_rows, here, checkpoint).values())
-    result = Followed({}, [])
+    found: dict[str, CallRow] = {}
+    gone = []
     for uniqueid, watched in checkpoint.watching.items():
         row = present.get(uniqueid) or _rewritten(uniqueid, watched, unseen_rows, known_formerly)
         if row is None:
-            result.gone.append(uniqueid)
+            gone.append(uniqueid)
             continue
-        result.found[uniqueid] = row
+        found[uniqueid] = row
         if row in unseen_rows:
             unseen_rows.remove(row)
-    return result
+    return found, gone
 
 
 def _rewritten(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from vicisync.errors import CheckpointError
@@ -12,7 +13,6 @@ from vicisync.state.files import check_folder, open_regular
 OLD_CHECKPOINT_MAX_AGE = 2 * 86400
 """Seconds since its last change after which the Perl script's checkpoint is nobody's any more."""
 
-_CURE = "vicisync reset-checkpoint --to '1h'"
 _LARGEST = 256 * 1024 * 1024
 
 
@@ -34,10 +34,9 @@ def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
             damage = Damaged(f"byte {error.start} is no text")
         except Damaged as error:
             damage = error
-    raise CheckpointError(
-        f"The checkpoint {path} is damaged: {damage}. Nothing was sent and the file was left as it is."
-        f" To go on from a time of your choice: {_CURE}"
-    ) from damage
+    kept = "Nothing was sent and the file was left as it is"
+    cure = "To go on from a time of your choice: vicisync reset-checkpoint --to '1h'"
+    raise CheckpointError(f"The checkpoint {path} is damaged: {damage}. {kept}. {cure}") from damage
 
 
 def read_old_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
@@ -46,11 +45,8 @@ def read_old_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
         file, status = open_regular(path)
     except OSError:
         return None
-    with file:
-        if time.time() - status.st_mtime > OLD_CHECKPOINT_MAX_AGE:
-            return None
-        try:
-            checkpoint = parse(file.read(100).decode("ascii"), give_up_after)
-        except ValueError:
-            return None
-    return checkpoint if checkpoint.end_epoch <= time.time() else None
+    with file, suppress(ValueError):
+        checkpoint = parse(file.read(100).decode("ascii"), give_up_after)
+        if time.time() - status.st_mtime <= OLD_CHECKPOINT_MAX_AGE and checkpoint.end_epoch <= time.time():
+            return checkpoint
+    return None

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from vicisync.calls.call import CallRow
-from vicisync.calls.readiness import FAILED, TO_SEND, Watched, lag
+from vicisync.calls.readiness import FAILED, Watched
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, handled_line, render
 from vicisync.state.files import create, replace_file, write_whole
@@ -38,8 +38,6 @@ class Store:
         """As it stands now; it is changed here alone."""
         self._path = path
         self._rejected_file = rejected_file
-        self.could_go_since: dict[str, int] = {}
-        """Of the calls that can go and have not gone, as this run has seen them."""
         self._fd = -1
         self._size = 0
         self._saved = b""
@@ -53,11 +51,6 @@ class Store:
         if self._fd >= 0:
             os.close(self._fd)
 
-    def lag(self, now: int, *, looked_at_all: bool) -> int:
-        """Return for how many seconds, at the epoch ``now``, the oldest deliverable call has been waiting."""
-        unseen = [] if looked_at_all else [self.checkpoint.looked_until]
-        return lag(now, [*unseen, *self.could_go_since.values()])
-
     def rewritten(self, former: str, uniqueid: str) -> None:
         """Know a call by the id that VICIdial has given it since."""
         for calls in (self.checkpoint.watching, self.checkpoint.handled):
@@ -65,35 +58,14 @@ class Store:
                 calls[uniqueid] = calls.pop(former)  # type: ignore[assignment]
 
     def watch(self, row: CallRow, reason: str) -> None:
-        """Keep looking a call up that cannot go yet."""
-        self.could_go_since.pop(row.uniqueid, None)
-        self._watch(row, reason)
-
-    def _watch(self, row: CallRow, reason: str) -> None:
+        """Keep looking a call up until it is handled; ``reason`` is why it has not gone yet."""
         before = self.checkpoint.watching.get(row.uniqueid)
         failed_runs = before.failed_runs if before else 0
         self.checkpoint.watching[row.uniqueid] = Watched(row.lead_id, row.start_epoch, reason, failed_runs)
 
     def drop(self, uniqueid: str) -> None:
         """Watch a call no longer: it is gone, not ours, or never ends."""
-        self.could_go_since.pop(uniqueid, None)
         self.checkpoint.watching.pop(uniqueid, None)
-
-    def could_go(self, row: CallRow, was_polled: int) -> None:
-        """Note that a call can go, and since when: its end, or if it had to wait, the last poll (an epoch)."""
-        before = self.checkpoint.watching.get(row.uniqueid)
-        waited = before is not None and before.reason not in (TO_SEND, FAILED)
-        self.could_go_since[row.uniqueid] = max(row.end_epoch, was_polled) if waited else row.end_epoch
-
-    def about_to_send(self, rows: Iterable[CallRow]) -> None:
-        """Note that the turn of these calls has come, so that they stay watched until they are handled.
-
-        The first time, make sure that the disk has room to record what becomes of them.
-        """
-        self._begin()
-        for row in rows:
-            before = self.checkpoint.watching.get(row.uniqueid)
-            self._watch(row, FAILED if before and before.reason == FAILED else TO_SEND)
 
     def delivered(self, uniqueid: str, end_epoch: int) -> None:
         """Record that the API has stored a call."""
@@ -116,7 +88,6 @@ class Store:
         finally:
             self.checkpoint.handled[uniqueid] = handled
             del self.checkpoint.watching[uniqueid]
-            self.could_go_since.pop(uniqueid, None)
 
     def failed(self, uniqueid: str) -> None:
         """Note that a call did not get through; in later runs it comes last."""
@@ -149,31 +120,24 @@ class Store:
         try:
             fd = replace_file(self._path, text)
         except OSError as error:
-            raise CheckpointError(
-                f"Cannot save the checkpoint {self._path}: {error.strerror}."
-                " What was delivered stays recorded in it as it was appended"
-            ) from error
+            kept = "What was delivered stays recorded in it as it was appended"
+            raise CheckpointError(f"Cannot save the checkpoint {self._path}: {error.strerror}. {kept}") from error
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._size, self._saved = fd, len(text), text
 
-    def _begin(self) -> None:
-        """Make ready for appending, before the first call is sent; a disk without room for answers is found here."""
+    def make_ready(self) -> None:
+        """Make ready to record answers, before calls are sent: a disk that has no room for them is found here."""
         if self._has_reserve or not self._path:
             return
         self.save()
         try:
-            fd = create(_reserve(self._path))
-            try:
-                os.posix_fallocate(fd, 0, RESERVE)
-            finally:
-                os.close(fd)
+            with os.fdopen(create(_reserve(self._path)), "wb") as reserve:
+                os.posix_fallocate(reserve.fileno(), 0, RESERVE)
         except OSError as error:
             self._release_reserve()
-            raise CheckpointError(
-                f"No room beside the checkpoint {self._path}: {error.strerror}. Nothing was sent,"
-                " since what is sent could not be recorded"
-            ) from error
+            why = "Nothing was sent, since what is sent could not be recorded"
+            raise CheckpointError(f"No room beside the checkpoint {self._path}: {error.strerror}. {why}") from error
         self._has_reserve = True
 
     def _append(self, path: Path, line: str) -> None:
@@ -192,10 +156,8 @@ class Store:
                 self._size += len(data)
             except OSError:  # no room even now: this one call will be sent again
                 os.ftruncate(self._fd, self._size)
-            raise CheckpointError(
-                f"No room for the checkpoint {path}: {error.strerror}. The calls in flight were recorded,"
-                " no more were sent; make room, and the next run goes on"
-            ) from error
+            cure = "The calls in flight were recorded, no more were sent; make room, and the next run goes on"
+            raise CheckpointError(f"No room for the checkpoint {path}: {error.strerror}. {cure}") from error
 
     def _release_reserve(self) -> None:
         if self._path:

@@ -10,7 +10,7 @@ from typing import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from vicisync.errors import SOME_REJECTED, VicisyncError
-from vicisync.report import Report, Tally
+from vicisync.report import Report
 from vicisync.settings.settings import Settings
 from vicisync.state.files import replace_file
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run, write_last_run
@@ -24,19 +24,18 @@ class Monitoring:
     What cannot be told is a warning, and no reason for a run to fail.
     """
 
-    def __init__(self, settings: Settings, report: Report, tally: Tally) -> None:
+    def __init__(self, settings: Settings, report: Report) -> None:
         self._settings = settings
         self._report = report
-        self._tally = tally
         self._began = time.monotonic()
 
     def __enter__(self) -> None:
         self._ping("start")
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        exit_code = SOME_REJECTED if self._tally.rejected else 0
+        exit_code = SOME_REJECTED if self._report.tally.rejected else 0
         if error:
-            exit_code = getattr(error, "exit_code", 1)
+            exit_code = error.exit_code if isinstance(error, VicisyncError) else 1
         result = self._result(exit_code, str(error) if isinstance(error, VicisyncError) else None)
         self._write("the result of this run to", write_last_run, last_run_file(self._settings.checkpoint_file), result)
         if self._settings.metrics_file:
@@ -52,15 +51,16 @@ class Monitoring:
     def _result(self, exit_code: int, error: str | None) -> LastRun:
         now = int(time.time())
         before = read_last_run(last_run_file(self._settings.checkpoint_file))
-        counts = {name: getattr(self._tally, name) for name in ("delivered", "duplicates", "failed", "rejected")}
+        tally = self._report.tally
+        counts = {name: getattr(tally, name) for name in ("delivered", "duplicates", "failed", "rejected")}
         return LastRun(
             ended=now,
             exit_code=exit_code,
             error=error,
             seconds=round(time.monotonic() - self._began, 3),
-            poll_seconds=round(self._tally.poll_seconds, 3),
-            lag=self._tally.lag,
-            watched=self._tally.waiting,
+            poll_seconds=round(tally.poll_seconds, 3),
+            lag=tally.lag,
+            watched=tally.waiting,
             last_success=now if exit_code == 0 else getattr(before, "last_success", None),
             **counts,
             **{f"{name}_total": count + getattr(before, f"{name}_total", 0) for name, count in counts.items()},

@@ -9,10 +9,10 @@ from io import StringIO
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, row_of
-from vicisync.calls.readiness import FAILED, lag, sort_by_readiness
+from vicisync.calls.readiness import FAILED, TO_SEND, WAITING, Readiness, lag, readiness
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
-from vicisync.report import Report, Tally
+from vicisync.report import Report
 from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
@@ -47,7 +47,6 @@ class Poll:
     call_log: CallLog
     store: Store
     report: Report
-    tally: Tally
     now: int
     """The database's epoch."""
     is_over: Callable[[], bool] = lambda: False
@@ -58,6 +57,13 @@ class Poll:
 
     def __post_init__(self) -> None:
         self._polled_before = self.store.checkpoint.looked_until
+        self._could_go_since: dict[str, int] = {}
+
+    def waiting_since(self) -> list[int]:
+        """Return since when each call that can go and has not gone could have gone: epochs, as `lag` takes them."""
+        unseen = [] if self.looked_at_all else [self.store.checkpoint.looked_until]
+        watching = self.store.checkpoint.watching
+        return unseen + [since for uniqueid, since in self._could_go_since.items() if uniqueid in watching]
 
     def calls(self, limit: int | None) -> Iterator[Attempt]:
         """Yield the calls that can go, whole, at most ``limit``; from then on each is watched until it is handled."""
@@ -111,20 +117,16 @@ class Poll:
         leads = {uniqueid: watched.lead_id for uniqueid, watched in watching.items()}
         found, gone = follow(*self.call_log.again(leads), self.store.checkpoint)
         for uniqueid in gone:
-            self.tally.gone += 1
             self.report.gone(uniqueid, watching[uniqueid])
             self.store.drop(uniqueid)
         for uniqueid, row in found.items():
             if row.uniqueid != uniqueid:
                 self.store.rewritten(uniqueid, row.uniqueid)
         before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
-        ready: list[CallRow] = []
-        failed: list[CallRow] = []
-        poisoned: list[CallRow] = []
-        for row in self._sorted(found.values()):
-            watched = before[row.uniqueid]
-            (poisoned if watched.failed_runs else failed if watched.reason == FAILED else ready).append(row)
-        return ready, failed, poisoned
+        can_go = self._sorted(found.values())
+        poisoned = [row for row in can_go if before[row.uniqueid].failed_runs]
+        failed = [row for row in can_go if before[row.uniqueid].reason == FAILED and row not in poisoned]
+        return [row for row in can_go if row not in failed and row not in poisoned], failed, poisoned
 
     def _new(self, page: Page, since: int) -> list[CallRow]:
         unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
@@ -135,16 +137,25 @@ class Poll:
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Watch what has to wait and drop what needs nothing more; return what can go."""
         rules = self.settings.rules(self.store.checkpoint.ended_after)
-        ready, waiting, never_ended, not_ours = sort_by_readiness(rows, self.now, rules)
-        for row in ready:
-            self.store.could_go(row, self._polled_before)
-        for row, reason in waiting:
-            self.store.watch(row, reason.value)
-        for row in never_ended:
-            self.tally.never_ended += 1
-            self.report.never_ended(row)
-        for row in never_ended + not_ours:
-            self.store.drop(row.uniqueid)
+        ready = []
+        for row in rows:
+            decided = readiness(row, self.now, rules)
+            since = self._could_go_since.pop(row.uniqueid, None)
+            if decided is Readiness.READY:
+                before = self.store.checkpoint.watching.get(row.uniqueid)
+                had_to_wait = before is not None and before.reason not in (TO_SEND, FAILED)
+                # One that had to wait could not go before the last poll, however long ago it ended.
+                earliest = max(row.end_epoch, self._polled_before) if had_to_wait else row.end_epoch
+                self._could_go_since[row.uniqueid] = since or earliest
+                # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
+                self.store.watch(row, FAILED if before and before.reason == FAILED else TO_SEND)
+                ready.append(row)
+            elif decided in WAITING:
+                self.store.watch(row, decided.value)
+            else:
+                self.store.drop(row.uniqueid)
+            if decided is Readiness.NEVER_ENDED:
+                self.report.never_ended(row)
         return ready
 
     def _announce(self, turn: Turn) -> None:
@@ -157,8 +168,7 @@ class Poll:
     def _whole(self, rows: list[CallRow], turn: Turn) -> Iterator[Attempt]:
         """Read a batch whole, and yield what can still go: since the poll, a call may have changed."""
         batch = {row.uniqueid: row for row in rows}
-        # From here on they are watched: one that is rewritten before it is read whole will be followed.
-        self.store.about_to_send(rows)
+        self.store.make_ready()
         calls = self.call_log.whole(list(batch))
         ready = {row.uniqueid for row in self._sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)}
         for call in calls:
@@ -190,10 +200,8 @@ def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint) -> Ba
     """Return what a run would send now: a poll that changes nothing. Raises DatabaseError."""
     with StringIO() as nowhere:
         store = Store(deepcopy(checkpoint), None, settings.rejected_file)
-        poll = Poll(settings, call_log, store, Report(nowhere), Tally(), call_log.now())
+        poll = Poll(settings, call_log, store, Report(nowhere), call_log.now())
         turn = next((turn for turn in poll.turns() if turn.rows), Turn([]))
-    return Backlog(
-        calls=len(store.could_go_since),
-        rows_behind=call_log.count_after(turn.last_second) if turn.last_second else 0,
-        lag=lag(poll.now, store.could_go_since.values()),
-    )
+        poll.looked_at_all = True  # what is behind the first page that has any is newer
+    since = poll.waiting_since()
+    return Backlog(len(since), call_log.count_after(turn.last_second) if turn.last_second else 0, lag(poll.now, since))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from vicisync.calls.call import Call, payload
+from vicisync.calls.readiness import lag
 from vicisync.calls.times import local
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
@@ -43,40 +44,36 @@ def run(
     where the run could not do all, after saving what it did.
     """
     began = time.monotonic()
-    deadline = began + (settings.max_runtime or float("inf"))
-    tally = Tally()
     with ExitStack() as stack:
         if not dry_run:
             stack.enter_context(locked(settings.checkpoint_file))
-            stack.enter_context(Monitoring(settings, report, tally))
+            stack.enter_context(Monitoring(settings, report))
         checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
         if checkpoint:
-            tally.lag = checkpoint.lag(int(time.time()))  # the database's clock may be out of reach
+            report.tally.lag = checkpoint.lag(int(time.time()))  # the database's clock may be out of reach
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
         checkpoint = checkpoint or _first_checkpoint(settings, now, report)
         path = None if dry_run else settings.checkpoint_file
         store = stack.enter_context(Store(checkpoint, path, settings.rejected_file))
+        deadline = began + (settings.max_runtime or float("inf"))
         delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)
-        poll = Poll(settings, call_log, store, report, tally, now, delivery.is_over)
+        poll = Poll(settings, call_log, store, report, now, delivery.is_over)
 
         for call, answer in delivery.answers(poll.calls(limit)):
             with delivery.stopped_by_errors():
                 record(settings, store, call, answer)
-                report_answer(report, tally, call, answer)
+                report_answer(report, call, answer)
         error = delivery.error
         if not isinstance(error, CheckpointError):
-            reject_poison(settings, delivery, store, report, tally)
+            reject_poison(settings, delivery, store, report)
             store.save()
-
-        tally.waiting = len(checkpoint.watching)
-        tally.lag = store.lag(now, looked_at_all=poll.looked_at_all)
-        tally.poll_seconds = call_log.seconds
+        report.tally.lag = lag(now, poll.waiting_since())
+        report.tally.poll_seconds = call_log.seconds
         report.waiting(checkpoint.watching)
         report.end(
             checkpoint.end_epoch,
             checkpoint.watching,
-            tally,
             time.monotonic() - began,
             ended_well=error is None,
             looked_at_all=poll.looked_at_all,
@@ -84,7 +81,7 @@ def run(
         )
         if error:
             raise error
-    return tally
+    return report.tally
 
 
 def record(settings: Settings, store: Store, call: Call, answer: Answer) -> None:
@@ -97,29 +94,23 @@ def record(settings: Settings, store: Store, call: Call, answer: Answer) -> None
         store.failed(call.uniqueid)
 
 
-def report_answer(report: Report, tally: Tally, call: Call, answer: Answer) -> None:
-    """Count what became of a call, and tell it."""
+def report_answer(report: Report, call: Call, answer: Answer) -> None:
+    """Tell what became of a call."""
     if answer.meaning is Meaning.DELIVERED:
-        tally.delivered += 1
-        tally.duplicates += answer.duplicate
         report.delivered(call, duplicate=answer.duplicate)
-        return
-    tally.failed += 1
-    if answer.meaning is Meaning.REJECTED:
-        tally.rejected += 1
+    elif answer.meaning is Meaning.REJECTED:
         report.rejected(call, answer.words)
     else:
         report.failed(call, answer.words)
 
 
-def reject_poison(settings: Settings, delivery: Delivery, store: Store, report: Report, tally: Tally) -> None:
+def reject_poison(settings: Settings, delivery: Delivery, store: Store, report: Report) -> None:
     """Reject what keeps failing while others pass; an API that is down or refuses us counts against no call."""
     for call, answer in delivery.failed_while_others_passed:
         if store.count_failed_run(call.uniqueid) >= FAILED_RUNS_TO_REJECT:
             why = f"failed in {FAILED_RUNS_TO_REJECT} runs while others passed; last: {answer.words}"
             store.rejected(call.uniqueid, why, payload(call, settings.dispositions))
-            tally.rejected += 1
-            report.rejected(call, why)
+            report.rejected(call, why, has_failed=True)
 
 
 def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoint:

@@ -51,10 +51,8 @@ class _Second(NamedTuple):
 
     call_date: str
     calls: int
-    characters: int
-    """Of all their ids."""
-    listed: str
-    """The ids, with commas between them."""
+    characters: int  # of all their ids
+    listed: str  # their ids, with commas between them
 
     def uniqueids(self) -> list[str] | None:
         """Return the ids; None where the list does not tell them."""
@@ -94,16 +92,15 @@ class CallLog:
                 read_timeout=settings.db_timeout + 2,
                 write_timeout=settings.db_timeout + 2,
                 # Without a CA to check against, TLS would cost an idle run more than all the rest, and prove nothing.
-                ssl_disabled=settings.db_ssl_ca is None,
+                ssl_disabled=not settings.db_ssl_ca,
                 ssl_ca=str(settings.db_ssl_ca) if settings.db_ssl_ca else None,
-                ssl_verify_cert=settings.db_ssl_ca is not None,
-                ssl_verify_identity=settings.db_ssl_ca is not None,
+                ssl_verify_cert=bool(settings.db_ssl_ca),
+                ssl_verify_identity=bool(settings.db_ssl_ca),
             )
         except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles in any way
             raise explained(error, self._settings, connected=self._connected) from error
         self._connected = True
-        self._give_up_writing()
-        self._limit_statements()
+        self._set_up()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -112,7 +109,7 @@ class CallLog:
 
     def now(self) -> int:
         """Return the database's epoch, the only clock that decides about calls."""
-        return int(self._read(statements.NOW, {})[0][0])
+        return int(self.read(statements.NOW)[0][0])
 
     def pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
         """Read what started at or after the epoch ``since``, and some before it, page by page.
@@ -120,19 +117,16 @@ class CallLog:
         A page ends with a whole second, however many calls that holds, so that the next one begins behind it. Rows of
         seconds whose ids are all known are not read. The last page comes always, if only empty.
         """
-        read = self._seconds(statements.FIRST_PAGE, {"since": max(since, 0), "seconds": SECONDS})
+        read = self.read(statements.FIRST_PAGE, {"since": max(since, 0), "seconds": SECONDS})
         seconds: list[_Second] = []
         while len(read) == SECONDS:
-            seconds += read
+            seconds += map(_Second._make, read)
             last = seconds[-1].call_date
             if sum(second.calls for second in seconds) >= PAGE:
                 yield self._page(seconds, knows)._replace(last_second=last, first_second=seconds[0].call_date)
                 seconds = []
-            read = self._seconds(statements.NEXT_PAGE, {"after": last, "seconds": SECONDS})
-        yield self._page([*seconds, *read], knows)
-
-    def _seconds(self, sql: str, parameters: Mapping[str, object]) -> list[_Second]:
-        return [_Second._make(row) for row in self._read(sql, parameters)]
+            read = self.read(statements.NEXT_PAGE, {"after": last, "seconds": SECONDS})
+        yield self._page([*seconds, *map(_Second._make, read)], knows)
 
     def _page(self, seconds: Iterable[_Second], knows: Callable[[str], bool]) -> Page:
         present: set[str] = set()
@@ -144,30 +138,30 @@ class CallLog:
             else:
                 unknown.append(second.call_date)
         # Read as they are by now: an id may have been rewritten since it was listed.
-        rows = _call_rows(self._read_in_parts(statements.BY_SECOND, unknown, SECONDS))
+        rows = self._rows(statements.BY_SECOND, unknown, SECONDS)
         present.update(row.uniqueid for row in rows)
         return Page(rows, present, None)
 
     def epoch_of(self, second: str) -> int:
         """Return the epoch of a call_date; the earlier one where autumn has the second twice, 0 where it has none."""
-        return int(self._read(statements.EPOCH_OF, {"second": second})[0][0] or 0)
+        return int(self.read(statements.EPOCH_OF, {"second": second})[0][0] or 0)
 
     def ahead(self, page: Page) -> int:
         """Return the seconds by which a call_date of a page lies ahead of its call's start, at most."""
         edges = {"first": page.first_second, "last": page.last_second}
-        return int(self._read(statements.STARTED_BEFORE_ITS_DATE, edges)[0][0])
+        return int(self.read(statements.STARTED_BEFORE_ITS_DATE, edges)[0][0])
 
     def count_after(self, second: str) -> int:
         """Count the rows behind a page, by the index alone."""
-        return int(self._read(statements.COUNT_AFTER, {"after": second})[0][0])
+        return int(self.read(statements.COUNT_AFTER, {"after": second})[0][0])
 
     def by_uniqueid(self, uniqueids: Sequence[str]) -> list[CallRow]:
         """Look rows up again by their ids; those that are gone are missing from the answer."""
-        return _call_rows(self._read_in_parts(statements.BY_UNIQUEID, uniqueids, AT_ONCE))
+        return self._rows(statements.BY_UNIQUEID, uniqueids)
 
     def by_lead(self, lead_ids: Sequence[int]) -> list[CallRow]:
         """Read all rows of these leads."""
-        return _call_rows(self._read_in_parts(statements.BY_LEAD, lead_ids, AT_ONCE))
+        return self._rows(statements.BY_LEAD, lead_ids)
 
     def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
         """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads."""
@@ -178,20 +172,20 @@ class CallLog:
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
         if self._called_count is None:
-            self._called_count = bool(self._read(statements.HAS_CALLED_COUNT, {}))
+            self._called_count = bool(self.read(statements.HAS_CALLED_COUNT))
         sql = statements.WHOLE_CALLS if self._called_count else statements.WHOLE_CALLS_BEFORE_2_8
-        calls = {row[0]: Call(*row) for row in self._read_in_parts(sql, uniqueids, AT_ONCE)}
+        calls = {row[0]: Call(*row) for row in self._read_in_parts(sql, uniqueids)}
         return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
 
-    def inspect(self, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
-        """Run a statement that reads, to see whether the database is as it has to be."""
-        return self._read(sql, parameters)
+    def _rows(self, sql: str, ids: Sequence[object], at_once: int = AT_ONCE) -> list[CallRow]:
+        return [CallRow._make(row) for row in self._read_in_parts(sql, ids, at_once)]
 
-    def _read_in_parts(self, sql: str, ids: Sequence[object], at_once: int) -> Iterator[tuple[Any, ...]]:
+    def _read_in_parts(self, sql: str, ids: Sequence[object], at_once: int = AT_ONCE) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(ids), at_once):
-            yield from self._read(sql, {"ids": ids[start : start + at_once]})
+            yield from self.read(sql, {"ids": ids[start : start + at_once]})
 
-    def _read(self, sql: str, parameters: Mapping[str, object]) -> tuple[tuple[Any, ...], ...]:
+    def read(self, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
+        """Return the rows of a statement."""
         began = time.monotonic()
         try:
             with self._connection.cursor() as cursor:
@@ -202,30 +196,25 @@ class CallLog:
         finally:
             self.seconds += time.monotonic() - began
 
-    def _give_up_writing(self) -> None:
-        """Have the server refuse whatever would write, also where the account may do more than it has to."""
-        # Servers before MariaDB 10.0 and MySQL 5.6 do not know how; the statements here only read anyway.
-        self._set(statements.READ_ONLY, {}, unknown=ER.PARSE_ERROR)
+    def _set_up(self) -> None:
+        """Have the server refuse whatever would write, and end a statement after ``db_timeout`` seconds.
 
-    def _limit_statements(self) -> None:
-        """Have the server end a statement, one waiting for a locked table included, after ``db_timeout`` seconds."""
-        mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
-        sql, units = (statements.LIMIT_OF_MARIADB, 1) if mariadb else (statements.LIMIT_OF_MYSQL, 1000)
-        # Servers before MariaDB 10.1 and MySQL 5.7 have no such limit; the socket's timeout has to do.
+        Older servers know neither: MariaDB before 10.0 or 10.1, MySQL before 5.6 or 5.7. Then the statements here read
+        only anyway, and the socket's timeout has to do.
+        """
+        is_mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
+        sql, units = (statements.LIMIT_OF_MARIADB, 1) if is_mariadb else (statements.LIMIT_OF_MYSQL, 1000)
+        self._set(statements.READ_ONLY, {}, unknown=ER.PARSE_ERROR)
         self._set(sql, {"limit": self._settings.db_timeout * units}, unknown=ER.UNKNOWN_SYSTEM_VARIABLE)
 
     def _set(self, sql: str, parameters: Mapping[str, object], *, unknown: int) -> None:
         """Tell the server something of this session that one which answers with the error ``unknown`` cannot do."""
         try:
-            self._read(sql, parameters)
+            self.read(sql, parameters)
         except DatabaseError as error:
             cause = error.__cause__
             if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] == unknown):
                 raise
-
-
-def _call_rows(rows: Iterable[tuple[Any, ...]]) -> list[CallRow]:
-    return [CallRow._make(row) for row in rows]
 
 
 def _socket(settings: Settings) -> str | None:

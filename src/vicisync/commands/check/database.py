@@ -54,7 +54,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     is_socket = host.startswith("/")
     try:
         with CallLog(settings, select_database=False) as call_log:
-            version, account, epoch, zone = call_log.inspect(_SERVER)[0]
+            version, account, epoch, zone = call_log.read(_SERVER)[0]
             user, _, of_host = account.rpartition("@")
             account = f"'{user}'@'{of_host}'"
             yield fine(f"{host if is_socket else f'{host}:{port}'}: server {version}, account {account}")
@@ -79,25 +79,25 @@ def _of_table(settings: Settings, call_log: CallLog, account: str, zone: str) ->
         return broken(DatabaseError.exit_code, text, f"{correct}, or {grant}")
 
     try:
-        call_log.inspect(f"USE {database}")
-        call_log.inspect("SELECT 1 FROM vicidial_log LIMIT 1")
+        call_log.read(f"USE {database}")
+        call_log.read("SELECT 1 FROM vicidial_log LIMIT 1")
     except DatabaseError as error:
         if not lacks_grant(error):
             raise
         yield unreadable(table)
         return
-    yield fine(f"{table} can be read, engine {call_log.inspect(_ENGINE, names)[0][0]}")
-    columns = {str(name).lower() for (name,) in call_log.inspect(_COLUMNS, names)}
+    yield fine(f"{table} can be read, engine {call_log.read(_ENGINE, names)[0][0]}")
+    columns = {str(name).lower() for (name,) in call_log.read(_COLUMNS, names)}
     if lacking := [name for name in Call._fields if name not in columns and name != "called_count"]:
         yield unreadable(f"column {', '.join(lacking)} of {table}")  # neither would be listed
         return
     before_2_8 = "" if "called_count" in columns else ", but called_count (before VICIdial 2.8): null"
     yield fine(f"All its columns are there{before_2_8}")
-    if missing := list(_missing_indexes(table, call_log.inspect(_INDEXES, names))):
+    if missing := list(_missing_indexes(table, call_log.read(_INDEXES, names))):
         yield from missing
         return
     yield fine(f"Its indexes are there: {', '.join(INDEXES)}")
-    newest = [apart for (apart,) in call_log.inspect(_NEWEST, {"sample": SAMPLE})]
+    newest = [apart for (apart,) in call_log.read(_NEWEST, {"sample": SAMPLE})]
     yield from zones(newest, zone, settings.overlap)
 
 
