@@ -33,30 +33,18 @@ class Monitoring:
         self._ping("start")
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        exit_code = SOME_REJECTED if self._report.tally.rejected else 0
+        tally = self._report.tally
+        exit_code = SOME_REJECTED if tally.rejected else 0
         if error:
             exit_code = error.exit_code if isinstance(error, VicisyncError) else 1
-        result = self._result(exit_code, str(error) if isinstance(error, VicisyncError) else None)
-        self._write("the result of this run to", write_last_run, last_run_file(self._settings.checkpoint_file), result)
-        if self._settings.metrics_file:
-            self._write("metrics_file", write_metrics, self._settings.metrics_file, result)
-        self._ping(str(exit_code) if exit_code else "")
-
-    def _write(self, what: str, write: Callable[[Path, LastRun], None], path: Path, result: LastRun) -> None:
-        try:
-            write(path, result)
-        except OSError as failure:
-            self._report.warning(f"Cannot write {what} {path}: {failure.strerror}")
-
-    def _result(self, exit_code: int, error: str | None) -> LastRun:
         now = int(time.time())
-        before = read_last_run(last_run_file(self._settings.checkpoint_file))
-        tally = self._report.tally
+        path = last_run_file(self._settings.checkpoint_file)
+        before = read_last_run(path)
         counts = {name: getattr(tally, name) for name in ("delivered", "duplicates", "failed", "rejected")}
-        return LastRun(
+        last_run = LastRun(
             ended=now,
             exit_code=exit_code,
-            error=error,
+            error=str(error) if isinstance(error, VicisyncError) else None,
             seconds=round(time.monotonic() - self._began, 3),
             poll_seconds=round(tally.poll_seconds, 3),
             lag=tally.lag,
@@ -65,6 +53,16 @@ class Monitoring:
             **counts,
             **{f"{name}_total": count + getattr(before, f"{name}_total", 0) for name, count in counts.items()},
         )
+        self._write("the result of this run to", write_last_run, path, last_run)
+        if self._settings.metrics_file:
+            self._write("metrics_file", write_metrics, self._settings.metrics_file, last_run)
+        self._ping(str(exit_code) if exit_code else "")
+
+    def _write(self, what: str, write: Callable[[Path, LastRun], None], path: Path, last_run: LastRun) -> None:
+        try:
+            write(path, last_run)
+        except OSError as failure:
+            self._report.warning(f"Cannot write {what} {path}: {failure.strerror}")
 
     def _ping(self, suffix: str) -> None:
         if self._settings.ping_url and (failure := ping(self._settings.ping_url, suffix)):
