@@ -212,25 +212,20 @@ def test_a_folder_in_the_place_of_the_file_is_told_and_stays(path: Path, taken: 
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-@pytest.mark.parametrize("there", [0o644, None], ids=["over one that others could read", "where there was none"])
-def test_only_the_owner_may_read_a_replaced_file(path: Path, there: int | None, mask: int) -> None:
-    if there is not None:
+@pytest.mark.parametrize("there", [True, False], ids=["over one that others could read", "where there was none"])
+def test_only_the_owner_may_read_a_new_file_from_its_first_byte_on(path: Path, there: bool, mask: int) -> None:
+    if there:
         path.write_bytes(OLD)
-        path.chmod(there)
-    with umask(mask):
-        os.close(replace_file(path, NEW))
-    assert 0o600 == path.stat().st_mode & 0o777
-
-
-def test_only_the_owner_may_read_the_new_file_from_its_first_byte_on(path: Path) -> None:
-    modes: set[int] = set()
+        path.chmod(0o644)
+    modes: list[int] = []
 
     def look(_: str) -> None:
-        modes.update(entry.stat().st_mode & 0o777 for entry in path.parent.iterdir())
+        modes.extend(each.stat().st_mode & 0o777 for each in path.parent.iterdir() if not there or each != path)
 
-    with umask(0), watched(look, look):
+    with umask(mask), watched(look, look):
         os.close(replace_file(path, NEW))
-    assert {0o600} == modes
+    modes.append(path.stat().st_mode & 0o777)
+    assert {0o600} == set(modes)
 
 
 @pytest.mark.parametrize("planted", ["file", "file.new"])

@@ -32,6 +32,8 @@ class DidsFile(NamedTuple):
 
 # What every VICIdial script does to a line: s/ |>|\n|\r|\t|\#.*|;.*//gi
 _DROPPED_BY_VICIDIAL = re.compile(r"[ >\n\r\t]|[#;].*")
+_WHITE_SPACE = " \t\r\v\f"
+_HEADER = re.compile(r"\[([^]]*)\]\s*(?:[#;].*)?")
 _KEY = re.compile(r"(\$?VARDB_?)(server|database|user|pass|port)")
 
 
@@ -51,10 +53,6 @@ def read_astguiclient(path: Path) -> dict[str, Found]:
             spelling = vicidial if match[1] == "VARDB_" else did_optimizer
             spelling[f"VARDB_{match[2]}"] = Found(line.rpartition("=")[2], where)
     return {**did_optimizer, **vicidial}
-
-
-_WHITE_SPACE = " \t\r\v\f"
-_HEADER = re.compile(r"\[([^]]*)\]\s*(?:[#;].*)?")
 
 
 def read_dids(path: Path) -> DidsFile:

@@ -90,6 +90,9 @@ SETTINGS: tuple[Setting, ...] = tuple(each._replace(name=name, key=each.key or n
 
 _SECTIONS = {each.key: each.section for each in SETTINGS}
 _OURS = [key for key, section in _SECTIONS.items() if section == "vicisync"]
+_SHOWN = 60  # characters of a wrong text that a mistake shows
+_File = TypeVar("_File")
+_Texts = Mapping[str, str]
 
 
 def load_settings(
@@ -125,11 +128,6 @@ def load_settings(
     return Settings(**values, sources={name: where for name, (_, where) in found.items()})
 
 
-_File = TypeVar("_File")
-_Texts = Mapping[str, str]
-_Lines = Mapping[str, Found]
-
-
 def _read(reader: Callable[[Path], _File], named: Path | None, standard: Path, mistakes: list[str]) -> _File | None:
     """Return the file, or None where there is none; what is wrong goes into ``mistakes``."""
     try:
@@ -142,19 +140,19 @@ def _read(reader: Callable[[Path], _File], named: Path | None, standard: Path, m
     return None
 
 
-def _find(sought: Setting, options: _Texts, environ: _Texts, vicidial: _Lines | None, dids: DidsFile) -> Found:
+def _find(it: Setting, options: _Texts, environ: _Texts, vicidial: dict[str, Found] | None, dids: DidsFile) -> Found:
     """Return the text that counts."""
-    if text := options.get(sought.name):
-        return Found(text, f"option --{sought.name.replace('_', '-')}")
-    if text := environ.get(sought.variable):
-        return Found(text, f"environment {sought.variable}")
-    if sought.vicidial and vicidial is not None:
-        found = vicidial.get(sought.vicidial)
-        if found and sought.vicidial == "VARDB_pass":
+    if text := options.get(it.name):
+        return Found(text, f"option --{it.name.replace('_', '-')}")
+    if text := environ.get(it.variable):
+        return Found(text, f"environment {it.variable}")
+    if it.vicidial and vicidial is not None:
+        found = vicidial.get(it.vicidial)
+        if found and it.vicidial == "VARDB_pass":
             return found  # even if empty: VICIdial then logs in without a password
     else:
-        found = (dids.general if sought.section == "general" else dids.vicisync).get(sought.key)
-    return found if found and found.value else Found(sought.default, "default")
+        found = (dids.general if it.section == "general" else dids.vicisync).get(it.key)
+    return found if found and found.value else Found(it.default, "default")
 
 
 def _misplaced_keys(dids: DidsFile) -> Iterator[str]:
@@ -192,9 +190,6 @@ def _dispositions(dids: DidsFile, mistakes: list[str]) -> dict[str, str]:
 def _suggestion(text: str, known: Sequence[str]) -> str:
     close = get_close_matches(text[:_SHOWN].lower(), known, n=1)
     return f"Did you mean {close[0]}?" if close else ""
-
-
-_SHOWN = 60  # characters of a wrong text that a mistake shows
 
 
 def _quoted(text: str) -> str:

@@ -1,8 +1,7 @@
 """The rejected file: calls that can never be stored, one JSON line each, kept for a person to look at and fix.
 
-``{"when": …, "why": …, "payload": {…}}`` is a rejected call; ``{"when": …, "delivered": "<uniqueid>"}`` says that it
-got through later. What a crash leaves behind: whole lines, each on the disk before its call counts as handled, and
-perhaps one torn line, after which the next one starts afresh.
+``{"when": …, "why": …, "payload": {…}}`` is a rejected call; ``{"when": …, "delivered": "<uniqueid>"}``: it got through
+later. A crash leaves whole lines, each on the disk before its call counts as handled, and perhaps a torn one.
 """
 
 from __future__ import annotations
