@@ -1,18 +1,4 @@
-"""Everything that can end a run, each with its exit code.
-
-::
-
-    VicisyncError
-    ├── ConfigError        2   a setting or option is missing or wrong
-    ├── InstallError       2   what install needs of the machine is missing or forbidden
-    ├── DatabaseError      3   VICIdial's database cannot be read
-    ├── ApiError           4   DID Optimizer cannot be reached, or refuses us
-    ├── CheckpointError    5   the checkpoint or the rejected file cannot be trusted or written
-    ├── AlreadyRunning    75   another run holds the lock
-    └── Stopped      128 + n   a signal ended the run, after saving
-
-Only the command line turns one of these into an exit. Any other exception is a bug.
-"""
+"""Everything that can end a run, with its exit code; only the command line exits. Any other exception is a bug."""
 
 from __future__ import annotations
 
@@ -24,57 +10,45 @@ class VicisyncError(Exception):
 
     exit_code: int
 
+    def __init_subclass__(cls, exit_code: int = 1) -> None:
+        cls.exit_code = exit_code
 
-class ConfigError(VicisyncError):
-    """One or more settings are missing or wrong; each mistake is one line."""
 
-    exit_code = 2
+class ConfigError(VicisyncError, exit_code=2):
+    """One or more settings or options are missing or wrong; each mistake is one line."""
 
     def __init__(self, mistakes: list[str]) -> None:
         super().__init__("\n".join(mistakes))
         self.mistakes = mistakes
 
 
-class InstallError(VicisyncError):
+class InstallError(VicisyncError, exit_code=2):
     """What install needs of the machine is missing or forbidden."""
 
-    exit_code = 2
 
-
-class DatabaseError(VicisyncError):
+class DatabaseError(VicisyncError, exit_code=3):
     """VICIdial's database cannot be read."""
 
-    exit_code = 3
 
-
-class ApiError(VicisyncError):
+class ApiError(VicisyncError, exit_code=4):
     """DID Optimizer is down, limits us for longer than the run lasts, or refuses us."""
 
-    exit_code = 4
 
-
-class CheckpointError(VicisyncError):
+class CheckpointError(VicisyncError, exit_code=5):
     """The checkpoint or the rejected file cannot be trusted, or cannot be written."""
 
-    exit_code = 5
 
-
-class AlreadyRunning(VicisyncError):
+class AlreadyRunning(VicisyncError, exit_code=75):  # EX_TEMPFAIL of sysexits.h
     """Another run holds the lock."""
-
-    exit_code = 75  # EX_TEMPFAIL of sysexits.h
 
 
 class Stopped(VicisyncError):
-    """A signal asked the run to end; everything was saved first."""
+    """A signal asked the run to end, with exit code 128 + its number; everything was saved first."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"Stopped by {signal.Signals(signal_number).name}")
         self.exit_code = 128 + signal_number
 
 
-SOME_REJECTED = 6
-"""Exit code of a run that got through, but in which calls were rejected."""
-
-BEHIND = 1
-"""Exit code of a status that finds calls later than allowed, as monitoring systems read it: a warning."""
+SOME_REJECTED = 6  # exit code of a run that got through, but in which calls were rejected
+BEHIND = 1  # exit code of a status that finds calls later than allowed, as monitoring systems read it: a warning

@@ -26,20 +26,16 @@ def _utc() -> Iterator[None]:
 
 
 def test_the_text_is_one_fact_a_line_and_starts_with_the_newest_end() -> None:
-    checkpoint = Checkpoint(
-        end_epoch=1729771200,
-        ended_after=1729767600,
-        looked_until=1729771260,
-        watching={
-            "1729771201.5": Watched(7, 1729771201, "not_ended"),
-            "1729771202.6": Watched(8, 1729771202, "failed", failed_runs=3),
-        },
-        handled={
-            "1729771100.1": Handled(1729771100, 9),
-            "1729771101.2": Handled(1729771101, None),
-            "1729771102.3": Handled(1729771102, 10, "rejected"),
-        },
-    )
+    watching = {
+        "1729771201.5": Watched(7, 1729771201, "not_ended"),
+        "1729771202.6": Watched(8, 1729771202, "failed", failed_runs=3),
+    }
+    handled = {
+        "1729771100.1": Handled(1729771100, 9),
+        "1729771101.2": Handled(1729771101, None),
+        "1729771102.3": Handled(1729771102, 10, "rejected"),
+    }
+    checkpoint = Checkpoint(1729771200, 1729767600, 1729771260, watching, handled)
     text = (
         HEADER + "watching\t1729771201.5\t7\t1729771201\tnot_ended\n"
         "watching\t1729771202.6\t8\t1729771202\tfailed:3\n"
@@ -106,19 +102,10 @@ def test_nul_bytes_that_a_power_failure_left_at_the_end_are_a_torn_line() -> Non
     assert parse(HEADER, 0) == parse(HEADER + "\0" * 4096, 0)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "2024-10-24 12:00:00",
-        "2024-10-24 12:00:00\n",
-        "1729771200",
-        "1729771200\n",
-        pytest.param("2024-10-24 12:00:00\r\n", id="as Windows ends a line"),
-        pytest.param("  1729771200 \n\n", id="with space around"),
-    ],
-)
-def test_a_line_written_by_hand_means_deliver_again_what_ended_after_that(text: str) -> None:
-    assert starting_at(1729771200, GIVE_UP_AFTER) == parse(text, GIVE_UP_AFTER)
+@pytest.mark.parametrize("time", ["2024-10-24 12:00:00", "1729771200"])
+@pytest.mark.parametrize("line", ["{}", "{}\n", "{}\r\n", "  {} \n\n"], ids=["bare", "line", "as on Windows", "spaces"])
+def test_a_line_written_by_hand_means_deliver_again_what_ended_after_that(time: str, line: str) -> None:
+    assert starting_at(1729771200, GIVE_UP_AFTER) == parse(line.format(time), GIVE_UP_AFTER)
 
 
 @pytest.mark.parametrize(
@@ -131,16 +118,8 @@ def test_a_line_written_by_hand_means_deliver_again_what_ended_after_that(text: 
         pytest.param("line 4 is not a checkpoint's: 'sent\\t5.1\\t5'", HEADER + "sent\t5.1\t5\n", id="unknown word"),
         pytest.param("line 4 is not a checkpoint's: 'delivered'", HEADER + "delivered\n", id="a word alone"),
         pytest.param("line 4 ", HEADER + "delivered\t5.1\n", id="delivered lacks its start"),
-        pytest.param(
-            "line 4 ",
-            HEADER + "delivered\t5.1\t5\t7\t9\n",
-            id="delivered has a field too many",
-        ),
-        pytest.param(
-            "line 1 ",
-            HEADER.replace("1729771200", "9" * 20),
-            id="an epoch that no clock can show",
-        ),
+        pytest.param("line 4 ", HEADER + "delivered\t5.1\t5\t7\t9\n", id="delivered has a field too many"),
+        pytest.param("line 1 ", HEADER.replace("1729771200", "9" * 20), id="an epoch that no clock can show"),
         pytest.param("line 4 ", HEADER + "delivered\t5.1\t-5\t7\n", id="a negative start"),
         pytest.param("line 4 ", HEADER + "delivered\t5.1\t5\t\n", id="an empty lead"),
         pytest.param("line 4 ", HEADER + "delivered\t%FF\t5\t7\n", id="an id that is no text"),
@@ -203,12 +182,11 @@ def test_a_checkpoint_knows_what_is_watched_and_what_was_handled() -> None:
     assert list(map(checkpoint.knows, ("1.1", "1.2", "1.4"))) == [True, True, False]
 
 
-def test_a_start_looks_back_for_calls_that_had_begun_by_then() -> None:
-    assert starting_at(100_000, 28800) == Checkpoint(end_epoch=100_000, ended_after=100_000, looked_until=71200)
-
-
-def test_a_start_near_the_beginning_of_time_looks_back_to_it() -> None:
-    assert starting_at(5, 28800).looked_until == 0
+@pytest.mark.parametrize(
+    ("epoch", "looked_until"), [(100_000, 71200), (5, 0)], ids=["ever", "near the beginning of time"]
+)
+def test_a_start_looks_back_for_calls_that_had_begun_by_then(epoch: int, looked_until: int) -> None:
+    assert starting_at(epoch, 28800) == Checkpoint(epoch, epoch, looked_until)
 
 
 @pytest.mark.parametrize(

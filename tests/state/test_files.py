@@ -9,14 +9,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 
 from tests.limits import as_nobody, fill, largest_file, small_disk, umask
-from vicisync.state.files import create, fsync_folder, open_regular, replace_file, write_whole
+from vicisync.state.files import create, open_regular, replace_file, write_whole
 
 OLD, NEW = b"the whole old file\n" * 50, b"the whole new file\n" * 70
 
@@ -36,33 +37,30 @@ def open_fds() -> set[str]:
     return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
 
+def pass_over(_: str) -> None:
+    """Let a step be."""
+
+
 @contextmanager
 def watched(before: Step, after: Step) -> Iterator[None]:
     """Tell each thing that is asked of the disk, before it is done and after."""
-    write, fsync, rename = os.write, os.fsync, Path.rename
 
-    def watched_write(fd: int, data: bytes) -> int:
-        before("write")
-        written = write(fd, data)
-        after("write")
-        return written
+    def step(real: Callable[..., Any], name: Callable[..., str]) -> Callable[..., Any]:
+        def stepped(*args: Any) -> Any:
+            before(name(*args))
+            done = real(*args)
+            after(name(*args))
+            return done
 
-    def watched_fsync(fd: int) -> None:
-        what = f"fsync {Path(f'/proc/self/fd/{fd}').readlink()}"
-        before(what)
-        fsync(fd)
-        after(what)
+        return stepped
 
-    def watched_rename(self: Path, target: Path) -> Path:
-        before("rename")
-        renamed = rename(self, target)
-        after("rename")
-        return renamed
+    def fsync(fd: int) -> str:
+        return f"fsync {Path(f'/proc/self/fd/{fd}').readlink()}"
 
     with (
-        patch.object(os, "write", watched_write),
-        patch.object(os, "fsync", watched_fsync),
-        patch.object(Path, "rename", watched_rename),
+        patch.object(os, "write", step(os.write, lambda *_: "write")),
+        patch.object(os, "fsync", step(os.fsync, fsync)),
+        patch.object(Path, "rename", step(Path.rename, lambda *_: "rename")),
     ):
         yield
 
@@ -71,18 +69,15 @@ def watched(before: Step, after: Step) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("there", [True, False], ids=["over an old one", "where there was none"])
-def test_a_replaced_file_holds_the_new_content_and_nothing_is_left_beside_it(path: Path, there: bool) -> None:
+@pytest.mark.parametrize("content", [NEW, b""], ids=["full", "empty"])
+def test_a_replaced_file_holds_the_new_content_and_nothing_is_left_beside_it(
+    path: Path, there: bool, content: bytes
+) -> None:
     if there:
         path.write_bytes(OLD)
-    os.close(replace_file(path, NEW))
-    assert NEW == path.read_bytes()
+    os.close(replace_file(path, content))
+    assert content == path.read_bytes()
     assert ["file"] == names(path.parent)
-
-
-def test_an_empty_file_is_a_file(path: Path) -> None:
-    path.write_bytes(OLD)
-    os.close(replace_file(path, b""))
-    assert b"" == path.read_bytes()
 
 
 def test_the_descriptor_appends_to_the_new_file(path: Path) -> None:
@@ -98,7 +93,7 @@ def test_the_descriptor_appends_to_the_new_file(path: Path) -> None:
 def test_content_is_on_the_disk_before_it_takes_the_name_and_the_name_before_it_counts(path: Path) -> None:
     """No power is cut here; what is asked of the disk, and in which order, is looked at instead."""
     steps: list[str] = []
-    with watched(steps.append, lambda _: None):
+    with watched(steps.append, pass_over):
         os.close(replace_file(path, NEW))
     assert ["write", f"fsync {path}.new", "rename", f"fsync {path.parent}"] == steps
 
@@ -121,10 +116,7 @@ def test_a_crash_at_each_step_leaves_the_whole_old_or_the_whole_new_file(path: P
         if len(seen) > number:
             raise Killed
 
-    def live(_: str) -> None:
-        pass
-
-    with watched(*((kill, live) if moment == "before" else (live, kill))), pytest.raises(Killed):
+    with watched(*((kill, pass_over) if moment == "before" else (pass_over, kill))), pytest.raises(Killed):
         replace_file(path, NEW)
     done = STEPS[:number] if moment == "before" else STEPS[: number + 1]
     assert (NEW if "rename" in done else OLD) == path.read_bytes()
@@ -158,42 +150,42 @@ def test_a_kill_at_any_instruction_leaves_one_whole_file(path: Path) -> None:
 # Where it cannot be replaced
 
 
-def failing(step_to_fail: str, error: int) -> Step:
+def failing(step_to_fail: str) -> AbstractContextManager[None]:
     def fail(step: str) -> None:
         if step == step_to_fail:
-            raise OSError(error, os.strerror(error))
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    return fail
+    return watched(fail, pass_over)
 
 
-@pytest.mark.parametrize("step", ["write", "fsync", "rename"])
-def test_a_step_that_fails_leaves_the_old_file_and_nothing_else(path: Path, step: str) -> None:
+@contextmanager
+def locked_folder(path: Path) -> Iterator[None]:
+    path.parent.chmod(0o500)
+    with as_nobody():
+        yield
+
+
+@pytest.mark.parametrize(
+    ("said", "left", "obstacle"),
+    [
+        pytest.param("Input/output error", OLD, lambda _: failing("write"), id="write"),
+        pytest.param("Input/output error", OLD, lambda path: failing(f"fsync {path}.new"), id="fsync"),
+        pytest.param("Input/output error", OLD, lambda _: failing("rename"), id="rename"),
+        pytest.param("Input/output error", NEW, lambda path: failing(f"fsync {path.parent}"), id="fsync of the folder"),
+        pytest.param("No space left on device", OLD, lambda _: largest_file(len(NEW) - 1), id="a write cut short"),
+        pytest.param("Permission denied", OLD, locked_folder, id="a folder that may not be written"),
+    ],
+)
+def test_where_a_step_fails_that_is_told_and_one_whole_file_is_left_and_nothing_open(
+    path: Path, said: str, left: bytes, obstacle: Callable[[Path], AbstractContextManager[None]]
+) -> None:
     path.write_bytes(OLD)
     before = open_fds()
-    asked = f"fsync {path}.new" if step == "fsync" else step
-    with watched(failing(asked, errno.EIO), lambda _: None), pytest.raises(OSError, match="Input/output error"):
+    with obstacle(path), pytest.raises(OSError, match=said):
         replace_file(path, NEW)
-    assert OLD == path.read_bytes()
+    assert left == path.read_bytes()
     assert ["file"] == names(path.parent)
     assert before == open_fds()
-
-
-def test_a_folder_that_cannot_be_synced_is_told_and_nothing_stays_open(path: Path) -> None:
-    path.write_bytes(OLD)
-    before = open_fds()
-    asked = f"fsync {path.parent}"
-    with watched(failing(asked, errno.EIO), lambda _: None), pytest.raises(OSError, match="Input/output error"):
-        replace_file(path, NEW)
-    assert ["file"] == names(path.parent)
-    assert before == open_fds()
-
-
-def test_a_write_cut_short_leaves_the_old_file_and_nothing_else(path: Path) -> None:
-    path.write_bytes(OLD)
-    with largest_file(len(NEW) - 1), pytest.raises(OSError, match="No space left on device"):
-        replace_file(path, NEW)
-    assert OLD == path.read_bytes()
-    assert ["file"] == names(path.parent)
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -207,55 +199,32 @@ def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> Non
         assert ["file", "filler"] == names(disk)
 
 
-def test_a_folder_in_the_place_of_the_file_stays(path: Path) -> None:
-    path.mkdir()
-    with pytest.raises(IsADirectoryError):
-        replace_file(path, NEW)
-    assert ["file"] == names(path.parent)
-    assert path.is_dir()
-
-
-def test_a_folder_in_the_place_of_the_new_file_is_told(path: Path) -> None:
-    path.write_bytes(OLD)
-    path.with_name("file.new").mkdir()
+@pytest.mark.parametrize("taken", ["file", "file.new"])
+def test_a_folder_in_the_place_of_the_file_is_told_and_stays(path: Path, taken: str) -> None:
+    path.with_name(taken).mkdir()
     with pytest.raises(OSError, match="directory"):
         replace_file(path, NEW)
-    assert OLD == path.read_bytes()
-
-
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
-    path = tmp_path / "locked" / "file"
-    path.parent.mkdir()
-    path.write_bytes(OLD)
-    path.parent.chmod(0o500)
-    with as_nobody(), pytest.raises(PermissionError):
-        replace_file(path, NEW)
-    assert OLD == path.read_bytes()
+    assert [taken] == names(path.parent)
+    assert path.with_name(taken).is_dir()
 
 
 # Links, rights
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-@pytest.mark.parametrize("there", [0o644, None], ids=["over one that others could read", "where there was none"])
-def test_only_the_owner_may_read_a_replaced_file(path: Path, there: int | None, mask: int) -> None:
-    if there is not None:
+@pytest.mark.parametrize("there", [True, False], ids=["over one that others could read", "where there was none"])
+def test_only_the_owner_may_read_a_new_file_from_its_first_byte_on(path: Path, there: bool, mask: int) -> None:
+    if there:
         path.write_bytes(OLD)
-        path.chmod(there)
-    with umask(mask):
-        os.close(replace_file(path, NEW))
-    assert 0o600 == path.stat().st_mode & 0o777
-
-
-def test_only_the_owner_may_read_the_new_file_from_its_first_byte_on(path: Path) -> None:
+        path.chmod(0o644)
     modes: list[int] = []
-    with (
-        umask(0),
-        watched(
-            lambda _: modes.extend(entry.stat().st_mode & 0o777 for entry in path.parent.iterdir()), lambda _: None
-        ),
-    ):
+
+    def look(_: str) -> None:
+        modes.extend(each.stat().st_mode & 0o777 for each in path.parent.iterdir() if not there or each != path)
+
+    with umask(mask), watched(look, look):
         os.close(replace_file(path, NEW))
+    modes.append(path.stat().st_mode & 0o777)
     assert {0o600} == set(modes)
 
 
@@ -296,14 +265,6 @@ def test_a_file_that_appears_while_one_is_made_is_not_written_to(path: Path) -> 
 # Writing
 
 
-def test_all_is_written(path: Path) -> None:
-    fd = create(path)
-    write_whole(fd, NEW)
-    write_whole(fd, b"")
-    os.close(fd)
-    assert NEW == path.read_bytes()
-
-
 @pytest.mark.parametrize("room", [1, len(NEW) // 2, len(NEW) - 1])
 def test_a_disk_that_takes_a_part_is_full(path: Path, room: int) -> None:
     fd = create(path)
@@ -325,59 +286,39 @@ def test_a_file_is_opened_with_its_status(path: Path) -> None:
 
 
 IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
+IS_NO_FILE = "it is not a file; move it away, or name another in dids.conf"
+
+
+def listen(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path.name)  # a socket's path may be no longer than 107 bytes
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("said", "plant"),
     [
-        ("No such file or directory", "nothing"),
-        (IS_A_LINK, "link"),
-        (IS_A_LINK, "link to nothing"),
-        ("it is not a file; move it away, or name another in dids.conf", "folder"),
-        ("it is not a file; move it away, or name another in dids.conf", "pipe"),
-        ("it is not a file; move it away, or name another in dids.conf", "pipe with something in it"),
-        ("it is not a file; move it away, or name another in dids.conf", "device"),
-        ("No such device or address", "socket"),
+        pytest.param("No such file or directory", lambda _: None, id="nothing"),
+        pytest.param(IS_A_LINK, lambda path: path.symlink_to(__file__), id="link"),
+        pytest.param(IS_A_LINK, lambda path: path.symlink_to("nowhere"), id="link to nothing"),
+        pytest.param(IS_NO_FILE, Path.mkdir, id="folder"),
+        pytest.param(IS_NO_FILE, os.mkfifo, id="pipe"),
+        pytest.param("No such device or address", listen, id="socket"),
     ],
 )
-def test_what_is_no_file_is_refused_and_not_waited_for(path: Path, said: str, kind: str) -> None:
-    target = path.with_name("target")
-    target.write_bytes(OLD)
-    planted = -1
-    if kind == "link":
-        path.symlink_to(target)
-    elif kind == "link to nothing":
-        path.symlink_to(path.with_name("nowhere"))
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as listener, as_relative(path.parent):
-            listener.bind(path.name)
-    elif kind.startswith("pipe"):
-        os.mkfifo(path)
-        if kind != "pipe":
-            planted = os.open(path, os.O_RDWR)
-            os.write(planted, OLD)
-    elif kind == "device":
-        path = Path("/dev/null")
+def test_what_is_no_file_is_refused_and_not_waited_for(
+    path: Path, said: str, plant: Callable[[Path], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    plant(path)
     before = open_fds()
-    with pytest.raises(OSError) as error:  # noqa: PT011 -- its words are looked at below
+    with pytest.raises(OSError, match=said):
         open_regular(path)
-    assert said == error.value.strerror
     assert before == open_fds()
-    if planted >= 0:
-        os.close(planted)
 
 
-@contextmanager
-def as_relative(folder: Path) -> Iterator[None]:
-    """Work in ``folder``: a socket's path may be no longer than 107 bytes."""
-    before = Path.cwd()
-    os.chdir(folder)
-    try:
-        yield
-    finally:
-        os.chdir(before)
+def test_a_device_is_refused() -> None:
+    with pytest.raises(OSError, match=IS_NO_FILE):
+        open_regular(Path("/dev/null"))
 
 
 def test_what_is_opened_goes_with_the_process_and_to_no_child(path: Path) -> None:
@@ -388,15 +329,3 @@ def test_what_is_opened_goes_with_the_process_and_to_no_child(path: Path) -> Non
     fd = create(path)
     assert not os.get_inheritable(fd)
     os.close(fd)
-
-
-# The folder
-
-
-def test_only_a_folder_is_synced_as_one(path: Path) -> None:
-    path.write_bytes(OLD)
-    before = open_fds()
-    fsync_folder(path.parent)
-    with pytest.raises(NotADirectoryError):
-        fsync_folder(path)
-    assert before == open_fds()

@@ -24,16 +24,9 @@ def watched(lead: int = LEAD, start: int = START) -> Watched:
 def knowing(
     *, watching: dict[str, Watched] | None = None, delivered: tuple[str, ...] = (), rejected: tuple[str, ...] = ()
 ) -> Checkpoint:
-    return Checkpoint(
-        0,
-        0,
-        0,
-        watching or {},
-        {
-            uniqueid: Handled(START, LEAD, "delivered" if uniqueid in delivered else "rejected")
-            for uniqueid in (*delivered, *rejected)
-        },
-    )
+    outcomes = {**dict.fromkeys(delivered, "delivered"), **dict.fromkeys(rejected, "rejected")}
+    handled = {uniqueid: Handled(START, LEAD, outcome) for uniqueid, outcome in outcomes.items()}
+    return Checkpoint(0, 0, 0, watching or {}, handled)
 
 
 # What a page brings
@@ -78,18 +71,18 @@ def test_a_call_rewritten_after_it_was_handled_is_known_by_stem_lead_and_start(
     assert (([], {"5.1": seen}) if is_rewritten else ([seen], {})) == result
 
 
-def test_a_twin_of_a_delivered_call_whose_row_is_still_there_is_another_call() -> None:
-    page = [row("5.1"), row("5.2")]
-    assert ([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
-
-
-def test_the_former_row_counts_as_there_even_before_the_bound() -> None:
-    page = [row("5.1", start=START - 1), row("5.2")]
-    assert ([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)))
-
-
-def test_the_former_row_counts_as_there_even_if_it_is_not_read_again() -> None:
-    assert ([row("5.2")], {}) == brought_by([row("5.2")], knowing(delivered=("5.1",)), "5.1")
+@pytest.mark.parametrize(
+    ("page", "unread"),
+    [
+        pytest.param([row("5.1"), row("5.2")], (), id="read again"),
+        pytest.param([row("5.1", start=START - 1), row("5.2")], (), id="before the bound"),
+        pytest.param([row("5.2")], ("5.1",), id="not read again"),
+    ],
+)
+def test_a_twin_of_a_delivered_call_whose_row_is_still_there_is_another_call(
+    page: list[CallRow], unread: tuple[str, ...]
+) -> None:
+    assert ([row("5.2")], {}) == brought_by(page, knowing(delivered=("5.1",)), *unread)
 
 
 def test_a_call_delivered_without_a_lead_on_record_matches_no_rewritten_row() -> None:
@@ -118,15 +111,9 @@ def test_a_call_that_is_watched_and_rewritten_comes_as_a_new_call() -> None:
 # Where the watched calls are
 
 
-def test_a_watched_call_is_found_by_its_id() -> None:
-    checkpoint = knowing(watching={"5.1": watched()})
-    found = follow([row("5.1", status="SALE")], [row("5.2")], checkpoint)
-    assert ({"5.1": row("5.1", status="SALE")}, []) == found
-
-
-def test_a_watched_call_is_found_by_its_id_under_another_lead() -> None:
-    checkpoint = knowing(watching={"5.1": watched()})
-    assert ({"5.1": row("5.1", lead=8)}, []) == follow([row("5.1", lead=8)], [], checkpoint)
+@pytest.mark.parametrize("seen", [row("5.1", status="SALE"), row("5.1", lead=8)], ids=["changed", "under another lead"])
+def test_a_watched_call_is_found_by_its_id(seen: CallRow) -> None:
+    assert ({"5.1": seen}, []) == follow([seen], [row("5.2")], knowing(watching={"5.1": watched()}))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -26,36 +27,35 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "rejected.jsonl"
 
 
-def test_a_line_says_when_why_and_what_was_sent(path: Path) -> None:
+@pytest.mark.parametrize(
+    ("add", "holds"),
+    [
+        pytest.param(
+            lambda path: add_rejected(path, "400: no", PAYLOAD), {"why": "400: no", "payload": PAYLOAD}, id="no"
+        ),
+        pytest.param(lambda path: add_delivered(path, "1.1"), {"delivered": "1.1"}, id="delivered later"),
+    ],
+)
+def test_a_line_says_when_and_what(path: Path, add: Callable[[Path], None], holds: Mapping[str, object]) -> None:
     before = int(time.time())
-    add_rejected(path, "400 Bad Request: phoneNumber is required", PAYLOAD)
+    add(path)
     text = path.read_text("ascii")
     entry = json.loads(text)
     assert text.endswith("}\n")
-    assert list(entry) == ["when", "why", "payload"]
-    assert entry["why"] == "400 Bad Request: phoneNumber is required"
-    assert entry["payload"] == PAYLOAD
+    assert ["when", *holds] == list(entry)
+    assert {"when": entry["when"], **holds} == entry
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4}", entry["when"])
     assert before <= time.mktime(time.strptime(entry["when"][:19], "%Y-%m-%dT%H:%M:%S")) <= time.time()
 
 
-def test_lines_stand_in_the_order_of_rejection(path: Path) -> None:
-    for number in range(3):
-        add_rejected(path, str(number), PAYLOAD)
-    lines = path.read_text("ascii").splitlines()
-    assert [json.loads(line)["why"] for line in lines] == ["0", "1", "2"]
-
-
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_only_the_owner_may_read_numbers_of_customers(path: Path, mask: int) -> None:
+def test_only_the_owner_may_read_numbers_of_customers_and_enter_a_folder_made_for_them(
+    tmp_path: Path, mask: int
+) -> None:
+    path = tmp_path / "vicisync" / "rejected.jsonl"
     with umask(mask):
         add_rejected(path, "no", PAYLOAD)
-    assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_missing_folder_is_made_for_the_owner_alone(tmp_path: Path) -> None:
-    add_rejected(tmp_path / "vicisync" / "rejected.jsonl", "no", PAYLOAD)
-    assert (tmp_path / "vicisync").stat().st_mode & 0o777 == 0o700
+    assert [0o700, 0o600] == [each.stat().st_mode & 0o777 for each in (path.parent, path)]
 
 
 TEXT = st.text(st.characters())
@@ -72,119 +72,85 @@ def test_whatever_a_row_holds_is_one_line_that_json_reads_back(
     assert (why, payload) == (entry["why"], entry["payload"])
 
 
-def test_after_a_torn_line_the_next_one_starts_afresh(path: Path) -> None:
-    path.write_bytes(b'{"when": "2024-10-24T12:0')
-    add_rejected(path, "no", PAYLOAD)
-    torn, whole = path.read_text("ascii").splitlines()
-    assert torn == '{"when": "2024-10-24T12:0'
-    assert json.loads(whole)["payload"] == PAYLOAD
-
-
 # Where it cannot be written
 
 
 @contextmanager
-def refused(path: Path) -> Iterator[list[str]]:
-    """Expect an error that names the file; the reason is added to the list."""
-    reason: list[str] = []
+def refused(path: Path, reason: str, verb: str = "write") -> Iterator[None]:
     with pytest.raises(CheckpointError) as error:
-        yield reason
-    match = re.fullmatch(rf"Cannot write the rejected file {re.escape(str(path))}: (.+)", str(error.value))
-    assert match, error.value
-    reason.append(match[1])
+        yield
+    assert f"Cannot {verb} the rejected file {path}: {reason}" == str(error.value)
 
 
-def test_a_link_is_not_followed(path: Path, tmp_path: Path) -> None:
-    target = tmp_path / "shadow"
+def broken_disk() -> AbstractContextManager[object]:
+    """A failing disk cannot be placed here; what it would say to fsync can."""
+    return mock.patch.object(os, "fsync", side_effect=OSError(errno.EIO, os.strerror(errno.EIO)))
+
+
+IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
+IS_NO_FILE = "it is not a file; move it away, or name another in dids.conf"
+
+
+@pytest.mark.parametrize(
+    ("reason", "plant"),
+    [
+        pytest.param(IS_A_LINK, lambda path: path.symlink_to("target"), id="link"),
+        pytest.param(IS_A_LINK, lambda path: path.symlink_to("nothing"), id="link to nothing"),
+        pytest.param("Is a directory", Path.mkdir, id="folder"),
+        pytest.param(IS_NO_FILE, os.mkfifo, id="pipe"),
+    ],
+)
+def test_what_stands_in_its_place_is_told_and_not_written_through(
+    path: Path, reason: str, plant: Callable[[Path], object]
+) -> None:
+    target = path.with_name("target")
     target.write_text("")
-    path.symlink_to(target)
-    with refused(path):
+    plant(path)
+    with refused(path, reason):
         add_rejected(path, "no", PAYLOAD)
     assert target.read_text() == ""
+    assert sorted([path, target]) == sorted(path.parent.iterdir())
 
 
-def test_a_link_to_nothing_makes_nothing(path: Path, tmp_path: Path) -> None:
-    path.symlink_to(tmp_path / "planted")
-    with refused(path):
-        add_rejected(path, "no", PAYLOAD)
-    assert not (tmp_path / "planted").exists()
+def test_a_file_in_place_of_its_folder_is_told(path: Path) -> None:
+    path.write_text("")
+    with refused(path / "rejected.jsonl", "File exists"):
+        add_rejected(path / "rejected.jsonl", "no", PAYLOAD)
 
 
-def test_a_folder_in_its_place_is_told(path: Path) -> None:
-    path.mkdir()
-    with refused(path) as reason:
-        add_rejected(path, "no", PAYLOAD)
-    assert reason == ["Is a directory"]
-
-
-def test_a_pipe_in_its_place_is_told_and_not_waited_for(path: Path) -> None:
-    os.mkfifo(path)
-    with refused(path):
+def test_a_folder_that_may_not_be_written_is_told(path: Path) -> None:
+    path.parent.chmod(0o500)
+    with as_nobody(), refused(path, "Permission denied"):
         add_rejected(path, "no", PAYLOAD)
 
 
-def test_a_file_in_place_of_its_folder_is_told(tmp_path: Path) -> None:
-    (tmp_path / "vicisync").write_text("")
-    path = tmp_path / "vicisync" / "rejected.jsonl"
-    with refused(path):
-        add_rejected(path, "no", PAYLOAD)
-
-
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
-    folder = tmp_path / "locked"
-    folder.mkdir(mode=0o500)
-    path = folder / "rejected.jsonl"
-    with as_nobody(), refused(path) as reason:
-        add_rejected(path, "no", PAYLOAD)
-    assert reason == ["Permission denied"]
-
-
-def test_a_line_for_which_there_is_not_enough_room_is_taken_back(path: Path) -> None:
+@pytest.mark.parametrize(("room", "reason"), [(20, "No space left on device"), (0, "File too large")])
+def test_a_line_for_which_there_is_not_enough_room_is_taken_back(path: Path, room: int, reason: str) -> None:
     add_rejected(path, "no", PAYLOAD)
     before = path.read_bytes()
-    with largest_file(len(before) + 20), refused(path) as reason:
+    with largest_file(len(before) + room), refused(path, reason):
         add_rejected(path, "no", PAYLOAD)
-    assert reason == [os.strerror(errno.ENOSPC)]
     assert path.read_bytes() == before
     add_rejected(path, "no", PAYLOAD)
     assert len(path.read_bytes().splitlines()) == 2
 
 
-def test_a_line_for_which_there_is_no_room_at_all_is_told(path: Path) -> None:
-    add_rejected(path, "no", PAYLOAD)
-    before = path.read_bytes()
-    with largest_file(len(before)), refused(path) as reason:
+def test_a_line_counts_only_when_the_disk_has_it(path: Path) -> None:
+    with broken_disk(), refused(path, "Input/output error"):
         add_rejected(path, "no", PAYLOAD)
-    assert reason == [os.strerror(errno.EFBIG)]
-    assert path.read_bytes() == before
 
 
-def test_a_line_counts_only_when_the_disk_has_it(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A failing disk cannot be placed here; what it would say to fsync can."""
-
-    def broken(_: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", broken)
-    with refused(path) as reason:
-        add_rejected(path, "no", PAYLOAD)
-    assert reason == ["Input/output error"]
-
-
-def test_the_disk_knows_a_new_file_by_name_before_its_first_line_counts(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[Path] = []
-    fsync = os.fsync
+def test_the_disk_knows_a_new_file_by_name_before_its_first_line_counts(path: Path) -> None:
+    fsync, synced = os.fsync, []
 
     def watched(fd: int) -> None:
         synced.append(Path(f"/proc/self/fd/{fd}").readlink())
         fsync(fd)
 
-    monkeypatch.setattr(os, "fsync", watched)
-    add_rejected(path, "no", PAYLOAD)
-    assert [path, path.parent] == synced
-    add_delivered(path, "1.2")
+    with mock.patch.object(os, "fsync", watched):
+        add_rejected(path, "no", PAYLOAD)
+        assert [path, path.parent] == synced
+        add_delivered(path, "1.2")
     assert [path, path.parent, path] == synced
 
 
@@ -192,24 +158,9 @@ def test_the_disk_knows_a_new_file_by_name_before_its_first_line_counts(
 
 
 CALL = Call(
-    uniqueid="1729771200.123",
-    lead_id=1234567,
-    list_id=999,
-    campaign_id="CAMPAIGN",
-    call_date="2024-10-24 12:00:00",
-    start_epoch=1729771200,
-    end_epoch=1729771245,
-    length_in_sec=45,
-    status="SALE",
-    phone_code="1",
-    phone_number="5551234567",
-    user="agent001",
-    comments=None,
-    user_group="AGENTS",
-    term_reason="CALLER",
-    alt_dial="MAIN",
-    called_count=3,
-)
+    "1729771200.123", 1234567, 999, "CAMPAIGN", "2024-10-24 12:00:00", 1729771200, 1729771245, 45, "SALE", "1",
+    "5551234567", "agent001", None, "AGENTS", "CALLER", "MAIN", 3,
+)  # fmt: skip
 
 
 def call(uniqueid: str, **changed: str) -> Call:
@@ -231,10 +182,10 @@ def test_without_a_file_there_are_no_calls(path: Path) -> None:
     assert [] == list(path.parent.iterdir())
 
 
-def test_rejected_calls_are_read_back_in_the_order_of_rejection(path: Path) -> None:
-    calls = [call("1.3"), call("1.1"), call("1.2")]
+def test_rejected_calls_are_read_back_in_the_order_of_rejection_each_as_it_was_last(path: Path) -> None:
+    calls = [call("1.3", phone_number="1"), call("1.1"), call("1.2"), call("1.3", phone_number="2")]
     reject(path, *calls)
-    assert calls == list(read_rejected(path).calls.values())
+    assert [calls[3], calls[1], calls[2]] == list(read_rejected(path).calls.values())
     assert ["1.3", "1.1", "1.2"] == list(read_rejected(path).calls)
 
 
@@ -249,33 +200,19 @@ def test_a_rejected_call_that_was_delivered_later_is_no_longer_read(
     assert Rejected({other.uniqueid: other}, []) == read_rejected(path)
 
 
-def test_a_note_of_delivery_says_when_and_whom(path: Path) -> None:
-    before = int(time.time())
-    add_delivered(path, "1.1")
-    entry = json.loads(path.read_text("ascii"))
-    assert ["when", "delivered"] == list(entry)
-    assert "1.1" == entry["delivered"]
-    assert before <= time.mktime(time.strptime(entry["when"][:19], "%Y-%m-%dT%H:%M:%S")) <= time.time()
-
-
 def test_a_call_delivered_that_never_was_rejected_is_no_harm(path: Path) -> None:
     add_delivered(path, "9.9")
     reject(path, call("1.1"))
     assert ["1.1"] == list(read_rejected(path).calls)
 
 
-def test_of_a_call_rejected_twice_the_last_line_counts(path: Path) -> None:
-    reject(path, call("1.1", phone_number="1"), call("1.2"), call("1.1", phone_number="2"))
-    assert {"1.1": call("1.1", phone_number="2"), "1.2": call("1.2")} == read_rejected(path).calls
-
-
 def test_a_call_rejected_again_after_its_delivery_is_to_get_through_again(path: Path) -> None:
     reject(path, call("1.1", phone_number="1"))
     add_delivered(path, "1.1")
     reject(path, call("1.1", phone_number="2"))
-    assert {"1.1": call("1.1", phone_number="2")} == read_rejected(path).calls
-    forget_delivered(path)
-    assert {"1.1": call("1.1", phone_number="2")} == read_rejected(path).calls
+    for _ in range(2):
+        assert {"1.1": call("1.1", phone_number="2")} == read_rejected(path).calls
+        forget_delivered(path)
 
 
 GOOD = json.dumps({"when": "", "why": "", "payload": payload(call("5.1"), {})}).encode()
@@ -382,81 +319,52 @@ def test_when_all_were_delivered_the_file_is_empty(path: Path) -> None:
     assert ["1.3"] == list(read_rejected(path).calls)
 
 
-def test_what_was_not_delivered_stays_as_it_was_written(path: Path) -> None:
+def test_what_was_not_delivered_stays_as_it_was_written_for_the_owner_alone(path: Path) -> None:
     reject(path, call("1.1"), call("1.2"), call("1.3"))
+    path.chmod(0o644)
     before = numbered(path)
     add_delivered(path, "1.2")
     forget_delivered(path)
     assert [before[0], before[2], b""] == numbered(path)
-
-
-@pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_the_file_written_anew_is_for_the_owner_alone(path: Path, mask: int) -> None:
-    reject(path, call("1.1"), call("1.2"))
-    path.chmod(0o644)
-    add_delivered(path, "1.1")
-    with umask(mask):
-        forget_delivered(path)
     assert 0o600 == path.stat().st_mode & 0o777
 
 
+@pytest.mark.parametrize(
+    ("obstacle", "reason"),
+    [(broken_disk, "Input/output error"), (lambda: largest_file(100), "No space left on device")],
+    ids=["a broken disk", "a disk without room"],
+)
 def test_the_file_written_anew_is_on_the_disk_before_it_takes_the_name(
-    path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path, obstacle: Callable[[], AbstractContextManager[object]], reason: str
 ) -> None:
     reject(path, call("1.1"), call("1.2"))
     add_delivered(path, "1.1")
     before = path.read_bytes()
-
-    def broken(_: int) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(os, "fsync", broken)
-    with refused(path) as reason:
+    with obstacle(), refused(path, reason):
         forget_delivered(path)
-    assert ["Input/output error"] == reason
     assert before == path.read_bytes()
     assert [path] == list(path.parent.iterdir())
 
 
-def test_a_disk_without_room_keeps_the_file_as_it_was(path: Path) -> None:
-    reject(path, call("1.1"), call("1.2"))
-    add_delivered(path, "1.1")
-    before = path.read_bytes()
-    with largest_file(100), refused(path):
-        forget_delivered(path)
-    assert before == path.read_bytes()
-
-
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("reason", "plant"),
     [
-        (
-            "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf",
-            "link",
-        ),
-        ("it is not a file; move it away, or name another in dids.conf", "folder"),
-        ("it is not a file; move it away, or name another in dids.conf", "pipe"),
-        ("Permission denied", "closed"),
+        pytest.param(IS_A_LINK, lambda path: path.symlink_to("target"), id="link"),
+        pytest.param(IS_NO_FILE, Path.mkdir, id="folder"),
+        pytest.param(IS_NO_FILE, os.mkfifo, id="pipe"),
+        pytest.param("Permission denied", lambda path: path.touch(mode=0), id="closed"),
     ],
 )
 @pytest.mark.parametrize("reading", [read_rejected, forget_delivered])
 def test_what_cannot_be_read_is_told_and_left(
-    path: Path, said: str, kind: str, reading: Callable[[Path], object]
+    path: Path, reason: str, plant: Callable[[Path], object], reading: Callable[[Path], object]
 ) -> None:
     target = path.with_name("target")
     reject(target, call("1.1"))
-    if kind == "link":
-        path.symlink_to(target)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    else:
-        path.touch(mode=0)
+    plant(path)
     before = path.lstat()
-    with as_nobody() if kind == "closed" else nullcontext(), pytest.raises(CheckpointError) as error:
+    with as_nobody() if reason == "Permission denied" else nullcontext(), refused(path, reason, "read"):
         reading(path)
-    assert f"Cannot read the rejected file {path}: {said}" == str(error.value)
     assert before == path.lstat()
     assert {"1.1"} == set(read_rejected(target).calls)
 
@@ -483,33 +391,3 @@ def test_any_bytes_at_all_are_read_and_no_line_but_a_delivered_one_is_forgotten(
     assert all(line in kept for line in after)  # in their order, byte for byte
     add_rejected(path, "400", payload(call("7.7"), {}))
     assert {*calls, "7.7"} == set(read_rejected(path).calls)
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2, 3])
-def test_a_kill_while_the_file_is_written_anew_loses_no_call(
-    path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
-) -> None:
-    class Killed(BaseException):
-        pass
-
-    left = iter([None] * steps)
-
-    def step(real: Callable[..., object]) -> Callable[..., object]:
-        def stepped(*args: object) -> object:
-            if next(left, Killed) is Killed:
-                raise Killed
-            return real(*args)
-
-        return stepped
-
-    reject(path, call("1.1"), call("1.2"))
-    add_delivered(path, "1.1")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", step(os.write))
-        patch.setattr(os, "fsync", step(os.fsync))
-        patch.setattr(Path, "rename", step(Path.rename))
-        with pytest.raises(Killed):
-            forget_delivered(path)
-    assert {"1.2": call("1.2")} == read_rejected(path).calls
-    forget_delivered(path)
-    assert {"1.2": call("1.2")} == read_rejected(path).calls

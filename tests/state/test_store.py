@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,13 +22,9 @@ from vicisync.state.lock import locked
 from vicisync.state.store import RESERVE, Store
 
 START = 1000
-CHECKPOINT = Checkpoint(
-    1729771200,
-    1729767600,
-    1729771260,
-    watching={"5.1": Watched(7, 5, "to_send"), "5.2": Watched(8, 5, "failed", 3)},
-    handled={"4.1": Handled(4, 9), "3.1": Handled(3, 10, "rejected")},
-)
+WATCHING = {"5.1": Watched(7, 5, "to_send"), "5.2": Watched(8, 5, "failed", 3)}
+HANDLED = {"4.1": Handled(4, 9), "3.1": Handled(3, 10, "rejected")}
+CHECKPOINT = Checkpoint(1729771200, 1729767600, 1729771260, WATCHING, HANDLED)
 
 
 @pytest.fixture
@@ -132,14 +127,6 @@ def test_only_the_owner_may_read_the_file_and_enter_a_folder_made_for_it(tmp_pat
     assert modes == dict.fromkeys(["checkpoint", "checkpoint.lock", "checkpoint.reserve"], 0o600)
 
 
-def test_a_file_that_others_could_read_is_closed_to_them_by_the_next_save(path: Path) -> None:
-    path.write_text("1729771200\n")
-    path.chmod(0o644)
-    with opened(path) as store:
-        store.save()
-    assert mode(path) == 0o600
-
-
 def test_a_run_leaves_nothing_but_the_file_and_its_lock(path: Path) -> None:
     with opened(path) as store:
         store.make_ready()
@@ -174,28 +161,6 @@ def test_a_save_that_is_cut_short_leaves_the_old_file_whole(path: Path) -> None:
         store.delivered("5.1", START)
     assert path.read_text() == render(CHECKPOINT) + "delivered\t5.1\t5\t7\n"
     assert sorted(name.name for name in path.parent.iterdir()) == ["checkpoint", "checkpoint.lock"]
-
-
-def test_the_file_is_on_the_disk_before_it_takes_the_name_and_the_name_after(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No power is cut here; what is asked of the disk, and in which order, is looked at instead."""
-    steps: list[str] = []
-    fsync, rename = os.fsync, Path.rename
-
-    def watched_fsync(fd: int) -> None:
-        steps.append(f"fsync {Path(f'/proc/self/fd/{fd}').readlink()}")
-        fsync(fd)
-
-    def watched_rename(self: Path, target: Path) -> Path:
-        steps.append("rename")
-        return rename(self, target)
-
-    monkeypatch.setattr(os, "fsync", watched_fsync)
-    monkeypatch.setattr(Path, "rename", watched_rename)
-    with opened(path) as store:
-        store.save()
-    assert steps == [f"fsync {path}.new", "rename", f"fsync {path.parent}"]
 
 
 # What becomes of calls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import socket
 import stat
@@ -40,7 +39,9 @@ def result_of(site: Site) -> LastRun:
 # The result of the last run
 
 
-def test_a_run_leaves_its_result(site: Site) -> None:
+def test_a_run_leaves_its_result_for_status_and_for_prometheus(site: Site, tmp_path: Path) -> None:
+    file = tmp_path / "vicisync.prom"
+    site.configure(metrics_file=str(file))
     with_calls(site)
     before = time.time()
     assert 0 == site.vicisync("run").returncode
@@ -52,6 +53,8 @@ def test_a_run_leaves_its_result(site: Site) -> None:
     assert last.ended == last.last_success
     assert 0 < last.poll_seconds < last.seconds < 60
     assert 0 == last.lag
+    write_metrics(tmp_path / "expected", last)
+    assert file.read_text() == (tmp_path / "expected").read_text()
 
 
 def test_the_totals_add_up_over_the_runs(site: Site, api: DidOptimizer) -> None:
@@ -64,24 +67,20 @@ def test_the_totals_add_up_over_the_runs(site: Site, api: DidOptimizer) -> None:
     assert 6 == len(api.posts)
 
 
-def no_database(site: Site, api: DidOptimizer) -> None:  # noqa: ARG001
+def no_database(site: Site) -> None:
     site.mariadb.execute(f"RENAME TABLE {site.database}.vicidial_log TO {site.database}.elsewhere")
 
 
-def no_api(site: Site, api: DidOptimizer) -> None:  # noqa: ARG001
-    api.down()
-
-
-def no_such_call(site: Site, api: DidOptimizer) -> None:  # noqa: ARG001
+def no_such_call(api: DidOptimizer) -> None:
     api.fault_for = lambda _: answer(422, body=b"{}")
 
 
 @pytest.mark.parametrize(
     ("break_it", "exit_code", "why"),
     [
-        pytest.param(no_database, 3, "vicidial_log", id="no database"),
-        pytest.param(no_api, 4, "connection refused", id="no API"),
-        pytest.param(no_such_call, 6, None, id="calls rejected"),
+        pytest.param(lambda site, _: no_database(site), 3, "vicidial_log", id="no database"),
+        pytest.param(lambda _, api: api.down(), 4, "connection refused", id="no API"),
+        pytest.param(lambda _, api: no_such_call(api), 6, None, id="calls rejected"),
     ],
 )
 def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_success(
@@ -98,6 +97,7 @@ def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_succ
     assert (exit_code, well.last_success) == (last.exit_code, last.last_success)
     assert (why is None and last.error is None) or (why and why in (last.error or ""))
     assert ["/s3cret-id/start", f"/s3cret-id/{exit_code}"] == pings.paths
+    assert "s3cret-id" not in last_run_file(site.checkpoint_file).read_text()
 
 
 def test_calls_that_could_not_go_are_late_from_their_start(site: Site, api: DidOptimizer) -> None:
@@ -107,12 +107,12 @@ def test_calls_that_could_not_go_are_late_from_their_start(site: Site, api: DidO
     assert 120 <= result_of(site).lag < 600
 
 
-def test_while_the_database_is_away_the_lag_counts_from_the_last_poll(site: Site, api: DidOptimizer) -> None:
+def test_while_the_database_is_away_the_lag_counts_from_the_last_poll(site: Site) -> None:
     site.vicisync("run")
     text = site.checkpoint_file.read_text()
     looked_until = int(text.split("looked_until\t")[1].split()[0])
     site.checkpoint_file.write_text(text.replace(str(looked_until), str(looked_until - 1000)))
-    no_database(site, api)
+    no_database(site)
     assert 3 == site.vicisync("run").returncode
     assert 1000 <= result_of(site).lag < 1100
 
@@ -139,14 +139,6 @@ def test_what_cannot_be_told_is_a_warning_and_the_calls_go(site: Site, api: DidO
     assert 3 == len(api.records)
 
 
-def test_the_result_does_not_hold_the_ping_s_address(site: Site, api: DidOptimizer) -> None:
-    site.configure(ping_url="http://127.0.0.1:9/s3cret-id")
-    api.down()
-    with_calls(site)
-    site.vicisync("run")
-    assert "s3cret-id" not in json.dumps(result_of(site).__dict__)
-
-
 # Metrics
 
 
@@ -156,10 +148,10 @@ def values(path: Path) -> dict[str, float]:
     return {sample.name: sample.value for family in families for sample in family.samples}
 
 
-def test_prometheus_reads_each_figure_of_the_last_run(tmp_path: Path) -> None:
+def test_prometheus_reads_each_figure_of_the_last_run_what_it_is_and_the_totals_as_counters(tmp_path: Path) -> None:
     file = tmp_path / "vicisync.prom"
     write_metrics(file, LAST_RUN)
-    assert {
+    gauges = {
         "vicisync_last_success_timestamp_seconds": 1795402861,
         "vicisync_last_run_timestamp_seconds": 1795402861,
         "vicisync_last_run_exit_code": 0,
@@ -167,21 +159,18 @@ def test_prometheus_reads_each_figure_of_the_last_run(tmp_path: Path) -> None:
         "vicisync_watched": 8,
         "vicisync_run_seconds": 1.25,
         "vicisync_poll_seconds": 0.004,
+    }
+    counters = {
         "vicisync_delivered_total": 200,
         "vicisync_duplicates_total": 2,
         "vicisync_failed_total": 11,
         "vicisync_rejected_total": 1,
-    } == values(file)
-
-
-def test_each_metric_says_what_it_is_and_the_totals_are_counters(tmp_path: Path) -> None:
-    file = tmp_path / "vicisync.prom"
-    write_metrics(file, LAST_RUN)
+    }
+    assert {**gauges, **counters} == values(file)
     families = list(text_string_to_metric_families(file.read_text()))
     assert [] == [family.name for family in families if not family.documentation]
-    counters = {sample.name for family in families if family.type == "counter" for sample in family.samples}
-    assert counters == {name for name in values(file) if name.endswith("_total")}
-    assert {"gauge", "counter"} == {family.type for family in families}
+    assert counters.keys() == {one.name for each in families if each.type == "counter" for one in each.samples}
+    assert gauges.keys() == {each.name for each in families if each.type == "gauge"}
 
 
 def test_before_the_first_success_its_time_is_0(tmp_path: Path) -> None:
@@ -198,37 +187,18 @@ def test_node_exporter_may_read_the_file_and_finds_nothing_half_beside_it(tmp_pa
     assert [file] == list(tmp_path.iterdir())
 
 
-def test_the_metrics_are_those_of_the_last_run(site: Site, tmp_path: Path) -> None:
-    file = tmp_path / "vicisync.prom"
-    site.configure(metrics_file=str(file))
-    with_calls(site)
-    site.vicisync("run")
-    last = result_of(site)
-    found = values(file)
-    assert (3, last.ended, last.seconds, last.lag) == (
-        found["vicisync_delivered_total"],
-        found["vicisync_last_success_timestamp_seconds"],
-        found["vicisync_run_seconds"],
-        found["vicisync_lag_seconds"],
-    )
-
-
 # Pings
 
 
 @pytest.mark.parametrize(
-    ("suffix", "path"),
-    [("start", "/s3cret-id/start"), ("", "/s3cret-id"), ("4", "/s3cret-id/4")],
-    ids=["start", "success", "failure"],
-)
-def test_the_service_is_told_by_the_path(suffix: str, path: str, pings: Pings) -> None:
-    assert ping(pings.url, suffix) is None
-    assert [path] == pings.paths
-
-
-def test_a_query_stays_behind_the_path(pings: Pings) -> None:
-    assert ping(f"{pings.url}/?create=1", "start") is None
-    assert ["/s3cret-id/start?create=1"] == pings.paths
+    ("query", "suffix", "asked"),
+    [("", "start", "/s3cret-id/start"), ("", "", "/s3cret-id"), ("", "4", "/s3cret-id/4"),
+     ("/?create=1", "start", "/s3cret-id/start?create=1")],
+    ids=["start", "success", "failure", "with a query"],
+)  # fmt: skip
+def test_the_service_is_told_by_the_path(query: str, suffix: str, asked: str, pings: Pings) -> None:
+    assert ping(pings.url + query, suffix) is None
+    assert [asked] == pings.paths
 
 
 @pytest.mark.parametrize("http_status", [302, 404, 500])
@@ -238,21 +208,8 @@ def test_a_service_that_does_not_take_it_fails_the_ping(http_status: int, pings:
     assert 1 == len(pings.paths)
 
 
-def keep_silent(connection: socket.socket, given_up: threading.Event) -> None:  # noqa: ARG001
-    given_up.wait(6)
-
-
-def trickle(connection: socket.socket, given_up: threading.Event) -> None:
-    for _ in range(60):
-        if given_up.wait(0.1):
-            break
-        connection.sendall(b"H")
-
-
-@pytest.mark.parametrize("behaves", [keep_silent, trickle])
-def test_a_service_that_does_not_come_to_an_end_is_left(
-    behaves: Callable[[socket.socket, threading.Event], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("sent", [b"", b"H"], ids=["keeps silent", "trickles"])
+def test_a_service_that_does_not_come_to_an_end_is_left(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 5.0 == monitoring.PING_TIMEOUT
     monkeypatch.setattr(monitoring, "PING_TIMEOUT", 0.5)
     given_up = threading.Event()
@@ -260,7 +217,10 @@ def test_a_service_that_does_not_come_to_an_end_is_left(
     def serve() -> None:
         connection, _ = server.accept()
         with connection, suppress(OSError):
-            behaves(connection, given_up)
+            for _ in range(60):
+                if given_up.wait(0.1):
+                    break
+                connection.sendall(sent)
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         serving = threading.Thread(target=serve)

@@ -11,59 +11,48 @@ from typing import NamedTuple
 
 from vicisync.errors import ConfigError
 
-SIZE_LIMIT = 1024 * 1024
-"""Bytes. Real files have a few thousand; a larger one is a log or an image named by mistake."""
+SIZE_LIMIT = 1024 * 1024  # bytes; real files have a few thousand, a larger one is a log or an image named by mistake
 
 
 class Found(NamedTuple):
     """The text of a setting, and where it was written."""
 
     value: str
-    where: str
-    """For people, such as ``/etc/asterisk/dids.conf line 12`` or ``environment API_KEY``."""
+    where: str  # for people, such as "/etc/asterisk/dids.conf line 12" or "environment API_KEY"
 
 
 class DidsFile(NamedTuple):
     """The ``key=value`` lines of dids.conf by section."""
 
-    general: dict[str, Found]
-    """Every line outside our two sections, whatever header stands above it."""
+    general: dict[str, Found]  # every line outside our two sections, whatever header stands above it
     vicisync: dict[str, Found]
     dispositions: dict[str, Found]
-    mistakes: list[str]
-    """One sentence for each line of our two sections that is no ``key=value``."""
+    mistakes: list[str]  # a sentence for each line of our two sections that is no ``key=value``
 
 
 # What every VICIdial script does to a line: s/ |>|\n|\r|\t|\#.*|;.*//gi
 _DROPPED_BY_VICIDIAL = re.compile(r"[ >\n\r\t]|[#;].*")
-_VICIDIAL_KEY = re.compile(r"VARDB_(?:server|database|user|pass|port)")
-_DID_OPTIMIZER_KEY = re.compile(r"\$?VARDB_?(server|database|user|pass|port)")
+_WHITE_SPACE = " \t\r\v\f"
+_HEADER = re.compile(r"\[([^]]*)\]\s*(?:[#;].*)?")
+_KEY = re.compile(r"(\$?VARDB_?)(server|database|user|pass|port)")
 
 
 def read_astguiclient(path: Path) -> dict[str, Found]:
-    """Read the database settings of astguiclient.conf exactly as VICIdial's scripts do.
+    """Read ``VARDB_server`` and the like of astguiclient.conf exactly as VICIdial's scripts do.
 
-    The keys are ``VARDB_server``, ``_database``, ``_user``, ``_pass`` and ``_port``, as far as they are there. A key
-    is a prefix (``VARDB_password`` sets ``VARDB_pass``), the value follows the last ``=`` and is the whole line where
-    there is none, and the last line wins. DID Optimizer's own script also took ``VARDBserver`` and ``$VARDB_server``;
-    those count only where VICIdial's spelling is absent, so both programs log in to the same database.
-
-    Raises FileNotFoundError, and ConfigError for a file that cannot be read.
+    A key is a prefix (``VARDB_password`` sets ``VARDB_pass``), the value follows the last ``=`` and is the whole line
+    where there is none, and the last line wins. DID Optimizer's own script also took ``VARDBserver`` and
+    ``$VARDB_server``; those count only where VICIdial's spelling is absent, so both programs log in to the same
+    database. Raises FileNotFoundError, and ConfigError for a file that cannot be read.
     """
     vicidial: dict[str, Found] = {}
     did_optimizer: dict[str, Found] = {}
-    for number, raw in _lines(path):
+    for where, raw in _lines(path):
         line = _DROPPED_BY_VICIDIAL.sub("", raw)
-        found = Found(line.rpartition("=")[2], f"{path} line {number}")
-        if match := _VICIDIAL_KEY.match(line):
-            vicidial[match[0]] = found
-        elif match := _DID_OPTIMIZER_KEY.match(line):
-            did_optimizer[f"VARDB_{match[1]}"] = found
+        if match := _KEY.match(line):
+            spelling = vicidial if match[1] == "VARDB_" else did_optimizer
+            spelling[f"VARDB_{match[2]}"] = Found(line.rpartition("=")[2], where)
     return {**did_optimizer, **vicidial}
-
-
-_WHITE_SPACE = " \t\r\v\f"
-_HEADER = re.compile(r"\[([^]]*)\]\s*(?:[#;].*)?")
 
 
 def read_dids(path: Path) -> DidsFile:
@@ -72,15 +61,13 @@ def read_dids(path: Path) -> DidsFile:
     The file belongs to DID Optimizer's AGI script, which reads every such line and ignores the headers. So all that
     stands outside ``[vicisync]`` and ``[dispositions]`` is general, and what is no setting there is not ours to judge.
     Only a whole line is a comment: ``#``, ``;`` and ``%`` may be part of a key or password.
-
     Raises FileNotFoundError, and ConfigError for a file that cannot be read.
     """
     file = DidsFile({}, {}, {}, [])
     ours = {"vicisync": file.vicisync, "dispositions": file.dispositions}
     section = "general"
-    for number, raw in _lines(path):
+    for where, raw in _lines(path):
         line = raw.removeprefix("\ufeff").strip(_WHITE_SPACE)
-        where = f"{path} line {number}"
         if not line or line[0] in "#;":
             continue
         if header := _HEADER.fullmatch(line):
@@ -96,17 +83,12 @@ def read_dids(path: Path) -> DidsFile:
     return file
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the lines of a file, numbered from 1.
+def _lines(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield each line with its place; raise FileNotFoundError, or ConfigError saying what the file is instead.
 
     Bytes that are no UTF-8 become lone surrogates (PEP 383), as they do in the environment: a password's bytes are
     not lost, and whoever needs text can tell.
     """
-    return enumerate(_read_bytes(path).decode("utf-8", "surrogateescape").split("\n"), start=1)
-
-
-def _read_bytes(path: Path) -> bytes:
-    """Return what is in a plain text file; raise FileNotFoundError, or ConfigError saying what it is instead."""
     try:
         # A FIFO without a writer would hang the run, and every later one behind its lock.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
@@ -115,8 +97,6 @@ def _read_bytes(path: Path) -> bytes:
             data = file.read(SIZE_LIMIT + 1)
     except FileNotFoundError:
         raise
-    except IsADirectoryError:
-        raise ConfigError([f"{path} is a directory: name the configuration file itself."]) from None
     except PermissionError:
         raise ConfigError([f"{path} cannot be read: permission denied; run vicisync as root, as cron does."]) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
@@ -126,4 +106,5 @@ def _read_bytes(path: Path) -> bytes:
         raise ConfigError([f"{path} is larger than 1 MiB: that is no configuration file; name the right one."])
     if b"\0" in data:
         raise ConfigError([f"{path} holds NUL bytes: it is damaged or not plain text; restore it or save it as UTF-8."])
-    return data
+    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), start=1):
+        yield f"{path} line {number}", line

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 
 def whole_number(lowest: int, highest: int, unit: str = "") -> Callable[[str], int]:
-    """Make a parser of whole numbers from ``lowest`` to ``highest``; a mistake names the ``unit``."""
+    """Make a parser of whole numbers; a mistake names the ``unit``."""
 
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
@@ -35,20 +35,15 @@ def matching(pattern: str, what: str) -> Callable[[str], str]:
     return parse
 
 
-word = matching("[!-~]+", "printable ASCII without white space")
-"""A host name, a database's name or a user."""
-
+word = matching("[!-~]+", "printable ASCII without white space")  # a host, a database or a user
 api_key = matching("[!-~]+", "printable ASCII without white space: copy it again from DID Optimizer")
-"""A key, which has to stand in an HTTP header."""
-
 status = matching(r"\S{1,6}", "a VICIdial status, 1 to 6 characters without white space")
 
 
 def statuses(text: str) -> frozenset[str]:
     """Parse VICIdial statuses separated by spaces, commas or both."""
-    found = frozenset(part for part in re.split(r"[\s,]+", text) if part)
     try:
-        return frozenset(map(status, found or [""]))
+        return frozenset(map(status, text.replace(",", " ").split() or [""]))
     except ValueError:
         raise ValueError("must be VICIdial statuses of 1 to 6 characters, such as INCALL QUEUE DISPO") from None
 
@@ -98,37 +93,27 @@ def verification(text: str) -> bool | Path:
 
 
 _LABEL = "[a-z0-9_-]{1,63}"
-_URL = re.compile(
-    rf"https?://(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]+\])"  # a host, but no user:password@ before it
-    r"(?::(?P<port>[0-9]{1,5}))?(?:/[!-~]*)?",
-    re.ASCII | re.IGNORECASE,
-)
+_HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*\.?|\[[0-9a-f:.]+\])"  # without user:password@ before it
+_URL = re.compile(rf"https?://{_HOST}(?::(?P<port>[0-9]{{1,5}}))?(?:/[!-~]*)?", re.ASCII | re.IGNORECASE)
 
 
 def url(text: str) -> str:
     """Parse an http or https URL, query allowed."""
-    if not _is_url(text):
-        raise ValueError("must be an http:// or https:// URL without user and password")
+    match = _URL.fullmatch(text)
+    try:
+        urlsplit(text)
+    except ValueError:  # what stands between the brackets is no IPv6 address
+        match = None
+    if not match or not 1 <= int(match["port"] or 443) <= 65535:
+        raise ValueError("must be http:// or https:// and a host, without user and password")
     return text
 
 
 def base_url(text: str) -> str:
     """Parse the URL in front of ``/api/v1/call-results``; return it without a slash at its end."""
-    if not _is_url(text) or any(sign in text for sign in "?#@"):  # @ in the path: a password with a / in it
-        raise ValueError(
-            "must be http:// or https:// and a host, without user, password, query or fragment, "
-            "such as http://localhost:5000"
-        )
-    base = text.rstrip("/")
+    if any(sign in text for sign in "?#@"):  # @ in the path: a password with a / in it
+        raise ValueError("must be without user, password, query or fragment, such as http://localhost:5000")
+    base = url(text).rstrip("/")
     if end := re.search(r"/+api/+v1(/.*)?$", base):
         raise ValueError(f"must end before {end[0]}, which vicisync adds itself: write {base[: end.start()]}")
     return base
-
-
-def _is_url(text: str) -> bool:
-    match = _URL.fullmatch(text)
-    try:
-        urlsplit(text)
-    except ValueError:  # what stands between the brackets is no IPv6 address
-        return False
-    return match is not None and 1 <= int(match["port"] or 443) <= 65535

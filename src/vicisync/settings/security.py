@@ -13,17 +13,12 @@ def security_warnings(settings: Settings) -> Iterator[str]:
     """Return a sentence, cure included, for each way in which others could read or take what is sent."""
     url = urlsplit(settings.api_base_url)
     host = url.hostname or ""
-    if url.scheme.lower() == "http":
-        if not is_this_machine(host):
-            yield (
-                f"The API key and phone numbers go to {host} unencrypted, for anyone on the way to read;"
-                " write https:// in api_base_url"
-            )
-    elif settings.verify_ssl is False:
-        yield (
-            f"verify_ssl=0: whoever answers in the place of {host} gets the API key and the calls;"
-            " write verify_ssl=1, or the file of its CA"
-        )
+    if url.scheme == "http" and not is_this_machine(host):
+        problem = f"The API key and phone numbers go to {host} unencrypted, for anyone on the way to read"
+        yield f"{problem}; write https:// in api_base_url"
+    if url.scheme == "https" and settings.verify_ssl is False:
+        problem = f"verify_ssl=0: whoever answers in the place of {host} gets the API key and the calls"
+        yield f"{problem}; write verify_ssl=1, or the file of its CA"
 
 
 def is_this_machine(host: str) -> bool:

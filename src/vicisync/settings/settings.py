@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, TypeVar
@@ -24,21 +25,14 @@ DIDS_CONF = Path("/etc/asterisk/dids.conf")
 class Setting(NamedTuple):
     """What the declaration of a setting says: its default, where it may stand, and what its text may be."""
 
-    name: str
-    """As in `Settings`."""
-    default: str
-    """As it would be written in dids.conf; empty: None, or to be given."""
+    name: str  # in `Settings`
+    default: str  # as it would be written in dids.conf; empty: None, or to be given
     parse: Callable[[str], object]
-    section: str = "vicisync"
-    """Of dids.conf."""
-    variable: str | None = None
-    """In the environment."""
-    vicidial: str | None = None
-    """In astguiclient.conf, which, where it exists, is asked instead of dids.conf."""
-    key: str = ""
-    """In dids.conf: its name, unless another is declared."""
-    shown: bool = True
-    """Whether a mistake or repr may show it: not if it is a secret, or its text could hold one."""
+    section: str = "vicisync"  # of dids.conf
+    variable: str = ""  # in the environment
+    vicidial: str = ""  # in astguiclient.conf, which, where it exists, is asked instead of dids.conf
+    key: str = ""  # in dids.conf: its name, unless another is declared
+    shown: bool = True  # whether a mistake or repr may show it: not if it is a secret, or its text could hold one
 
 
 def setting(default: str, parse: Callable[[str], object], *more: Any, shown: bool = True) -> Any:
@@ -46,84 +40,68 @@ def setting(default: str, parse: Callable[[str], object], *more: Any, shown: boo
     return field(repr=shown, metadata={"setting": Setting("", default, parse, *more)._replace(shown=shown)})
 
 
+secret = partial(setting, shown=False)
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What a run needs to know; secrets are not in its repr. ``conf.example`` says why each default is what it is."""
+    """What a run needs to know, times in seconds; ``conf.example`` says why each default is what it is."""
 
-    sources: Mapping[str, str] = field(repr=False, compare=False)
-    """Where each setting was found, by its name here, such as ``/etc/asterisk/dids.conf line 12``."""
-    dispositions: Mapping[str, str]
-    """VICIdial status to result, over `vicisync.calls.dispositions.RESULTS`."""
+    sources: Mapping[str, str] = field(repr=False, compare=False)  # where each was found: "…/dids.conf line 12"
+    dispositions: Mapping[str, str]  # VICIdial status to result, over `vicisync.calls.dispositions.RESULTS`
 
     db_host: str = setting("localhost", word, "general", "VICIDIAL_DB_HOST", "VARDB_server")
     db_port: int = setting("3306", whole_number(1, 65535), "general", "VICIDIAL_DB_PORT", "VARDB_port")
     db_user: str = setting("cron", word, "general", "VICIDIAL_DB_USER", "VARDB_user")
-    db_password: str = setting(
-        "1234", parsers.password, "general", "VICIDIAL_DB_PASSWORD", "VARDB_pass", "db_pass", shown=False
-    )
-    """One character, up to U+00FF, for each byte of the password."""
+    db_password: str = secret("1234", parsers.password, "general", "VICIDIAL_DB_PASSWORD", "VARDB_pass", "db_pass")
     db_name: str = setting("asterisk", word, "general", "VICIDIAL_DB_NAME", "VARDB_database")
-    api_base_url: str = setting("http://localhost:5000", base_url, "general", "DID_OPTIMIZER_API_URL", shown=False)
-    """Without a slash at its end."""
-    api_key: str = setting("", parsers.api_key, "general", "API_KEY", shown=False)
-    api_timeout: float = setting("10", parsers.seconds, "general")
-    """Seconds, for a request."""
-    max_retries: int = setting("3", whole_number(0, 10), "general")
-    """Further attempts at a call in the same run."""
-    verify_ssl: bool | Path = setting("1", parsers.verification, "general")
-    """Whether to verify the API's certificate, or the CA file to verify it with."""
-    batch_size: int = setting("500", whole_number(1, 10000))
-    """Calls read from the database at once."""
-    concurrency: int = setting("8", whole_number(1, 64))
-    """Calls in flight to the API at once."""
-    overlap: int = setting(
-        "600", whole_number(420, 86400, "seconds")
-    )  # VICIdial's audit adds rows up to 7 minutes late
-    """Seconds before the last poll at which a poll begins, for rows that appear late."""
-    wait_for_disposition: int = setting("900", whole_number(0, 86400, "seconds"))
-    """Seconds after its end that a call waits for its agent's disposition."""
+    api_base_url: str = secret("http://localhost:5000", base_url, "general", "DID_OPTIMIZER_API_URL")
+    api_key: str = secret("", parsers.api_key, "general", "API_KEY")
+    api_timeout: float = setting("10", parsers.seconds, "general")  # for a request
+    max_retries: int = setting("3", whole_number(0, 10), "general")  # further attempts at a call in the same run
+    verify_ssl: bool | Path = setting("1", parsers.verification, "general")  # a path: of the CA file to verify with
+    batch_size: int = setting("500", whole_number(1, 10000))  # calls read from the database at once
+    concurrency: int = setting("8", whole_number(1, 64))  # calls in flight to the API at once
+    overlap: int = setting("600", whole_number(420, 86400, "seconds"))  # VICIdial's audit adds rows up to 420 s late
+    """How long before the last poll a poll begins, for rows that appear late."""
+    wait_for_disposition: int = setting("900", whole_number(0, 86400, "seconds"))  # after a call's end
     waiting_statuses: frozenset[str] = setting("INCALL QUEUE DISPO ALTNUM DONEM XFER", parsers.statuses)
     """Statuses that are not final; '' and NULL never are, and are not in here."""
-    give_up_after: int = setting("28800", whole_number(3600, 604800, "seconds"))
-    """Seconds after its start that a call without an end is watched."""
-    max_runtime: int = setting("50", whole_number(0, 86400, "seconds"))
-    """Seconds after which a run begins no new call; 0 is no limit."""
+    give_up_after: int = setting("28800", whole_number(3600, 604800, "seconds"))  # after its start, without an end
+    max_runtime: int = setting("50", whole_number(0, 86400, "seconds"))  # then no new call is begun; 0 is no limit
     checkpoint_file: Path = setting("/var/lib/vicisync/checkpoint", path)
     rejected_file: Path = setting("/var/lib/vicisync/rejected.jsonl", path)
     old_checkpoint_file: Path = setting("/tmp/did-optimizer-last-check.txt", path)  # noqa: S108 -- only ever read
     """The Perl script's checkpoint, which the first run takes over."""
-    db_timeout: int = setting("10", whole_number(1, 300, "seconds"))
-    """Seconds, for connecting and for a statement."""
+    db_timeout: int = setting("10", whole_number(1, 300, "seconds"))  # for connecting and for a statement
     db_ssl_ca: Path | None = setting("", parsers.ca_file)
     log_phone_numbers: bool = setting("yes", parsers.yes_no)
     metrics_file: Path | None = setting("", path)
-    ping_url: str | None = setting("", parsers.url, shown=False)  # it holds the secret id of the check
+    ping_url: str | None = secret("", parsers.url)  # it holds the secret id of the check
 
     def rules(self, ended_after: int) -> Rules:
         """Return what decides about a call, where calls that ended by the epoch ``ended_after`` are not ours."""
         return Rules(self.waiting_statuses, self.wait_for_disposition, self.give_up_after, ended_after)
 
 
-SETTINGS: tuple[Setting, ...] = tuple(
-    declared._replace(name=each.name, key=declared.key or each.name)
-    for each in fields(Settings)
-    for declared in each.metadata.values()
-)
+_DECLARED = [(each.name, each.metadata["setting"]) for each in fields(Settings) if each.metadata]
+SETTINGS: tuple[Setting, ...] = tuple(each._replace(name=name, key=each.key or name) for name, each in _DECLARED)
 """Every setting: reading, the check for misspelt keys and the test of ``conf.example`` follow from it."""
 
 _SECTIONS = {each.key: each.section for each in SETTINGS}
 _OURS = [key for key, section in _SECTIONS.items() if section == "vicisync"]
+_SHOWN = 60  # characters of a wrong text that a mistake shows
+_File = TypeVar("_File")
+_Texts = Mapping[str, str]
 
 
 def load_settings(
     astguiclient_conf: Path | None, dids_conf: Path | None, environ: Mapping[str, str], options: Mapping[str, str] = {}
 ) -> Settings:
-    """Find, check and return every setting.
+    """Find, check and return every setting; raise ConfigError with every mistake at once, none showing a secret.
 
     A path of None means the standard path; only there may the file be absent. ``options`` holds the raw text of
     command-line options by setting name. An empty text is no setting, wherever it stands.
-
-    Raises ConfigError with every mistake at once; none of them shows a key or password.
     """
     mistakes: list[str] = []
     vicidial = _read(read_astguiclient, astguiclient_conf, ASTGUICLIENT_CONF, mistakes)
@@ -150,9 +128,6 @@ def load_settings(
     return Settings(**values, sources={name: where for name, (_, where) in found.items()})
 
 
-_File = TypeVar("_File")
-
-
 def _read(reader: Callable[[Path], _File], named: Path | None, standard: Path, mistakes: list[str]) -> _File | None:
     """Return the file, or None where there is none; what is wrong goes into ``mistakes``."""
     try:
@@ -165,25 +140,19 @@ def _read(reader: Callable[[Path], _File], named: Path | None, standard: Path, m
     return None
 
 
-def _find(
-    sought: Setting,
-    options: Mapping[str, str],
-    environ: Mapping[str, str],
-    vicidial: Mapping[str, Found] | None,
-    dids: DidsFile,
-) -> Found:
+def _find(it: Setting, options: _Texts, environ: _Texts, vicidial: dict[str, Found] | None, dids: DidsFile) -> Found:
     """Return the text that counts."""
-    if text := options.get(sought.name):
-        return Found(text, f"option --{sought.name.replace('_', '-')}")
-    if sought.variable and (text := environ.get(sought.variable)):
-        return Found(text, f"environment {sought.variable}")
-    if sought.vicidial and vicidial is not None:
-        found = vicidial.get(sought.vicidial)
-        if found and sought.vicidial == "VARDB_pass":
+    if text := options.get(it.name):
+        return Found(text, f"option --{it.name.replace('_', '-')}")
+    if text := environ.get(it.variable):
+        return Found(text, f"environment {it.variable}")
+    if it.vicidial and vicidial is not None:
+        found = vicidial.get(it.vicidial)
+        if found and it.vicidial == "VARDB_pass":
             return found  # even if empty: VICIdial then logs in without a password
     else:
-        found = (dids.general if sought.section == "general" else dids.vicisync).get(sought.key)
-    return found if found and found.value else Found(sought.default, "default")
+        found = (dids.general if it.section == "general" else dids.vicisync).get(it.key)
+    return found if found and found.value else Found(it.default, "default")
 
 
 def _misplaced_keys(dids: DidsFile) -> Iterator[str]:
@@ -213,20 +182,14 @@ def _dispositions(dids: DidsFile, mistakes: list[str]) -> dict[str, str]:
         if result in KNOWN_RESULTS:
             overrides[status] = result
         elif result:  # not shown: whatever was put into the wrong section may be a key
-            cure = _suggestion(result, KNOWN_RESULTS) or ""
-            mistakes.append(
-                f"{where}: the result of {_quoted(status)} must be one of {', '.join(KNOWN_RESULTS)}. {cure}".rstrip()
-            )
+            must = f"the result of {_quoted(status)} must be one of {', '.join(KNOWN_RESULTS)}."
+            mistakes.append(f"{where}: {must} {_suggestion(result, KNOWN_RESULTS)}".rstrip())
     return overrides
 
 
-def _suggestion(word: str, known: Sequence[str]) -> str | None:
-    close = get_close_matches(word[:_SHOWN].lower(), known, n=1)
-    return f"Did you mean {close[0]}?" if close else None
-
-
-_SHOWN = 60
-"""Characters of a wrong text that a mistake shows."""
+def _suggestion(text: str, known: Sequence[str]) -> str:
+    close = get_close_matches(text[:_SHOWN].lower(), known, n=1)
+    return f"Did you mean {close[0]}?" if close else ""
 
 
 def _quoted(text: str) -> str:

@@ -13,16 +13,12 @@ NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def check_folder(folder: Path) -> None:
-    """Raise OSError, the cure in its words, where others decide which files a folder holds.
-
-    They could put a link or a file of theirs in the place of one that root reads and writes.
-    """
+    """Raise OSError, the cure in its words, where others could put a link or a file of theirs into a folder."""
     status = folder.stat()
     place = shlex.quote(str(folder))
     if not _is_ours(status):
-        raise OSError(errno.EPERM, f"its folder belongs to another account; chown {_us()} {place}")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        # Of /tmp, which every program needs as it is, no mode is changed.
+        raise OSError(errno.EPERM, f"its folder belongs to another account; chown {os.geteuid() or 'root'} {place}")
+    if status.st_mode & 0o022:  # of /tmp, which every program needs as it is, no mode is changed
         cure = "name another in dids.conf" if status.st_mode & stat.S_ISVTX else f"chmod go-w {place}"
         raise OSError(errno.EPERM, f"others can write to its folder {folder}, and put anything in its place; {cure}")
 
@@ -34,12 +30,9 @@ def open_regular(path: Path) -> tuple[IO[bytes], os.stat_result]:
 
 
 def open_in_place(path: Path, flags: int) -> int:
-    """Open a file for writing into it as it stands, made with mode 0600 where there is none; raise OSError as above.
-
-    One with a second name is refused: what is written to it would be written to a file somewhere else.
-    """
+    """Open a file for writing into it as it stands, made with mode 0600 where there is none; raise OSError as above."""
     fd = _open(path, os.O_RDWR | os.O_CREAT | flags)
-    if os.fstat(fd).st_nlink > 1:
+    if os.fstat(fd).st_nlink > 1:  # what is written to it would be written to a file somewhere else
         os.close(fd)
         raise OSError(errno.EMLINK, "it has a second name, elsewhere (a hard link); remove this one")
     return fd
@@ -49,31 +42,26 @@ def _open(path: Path, flags: int) -> int:
     try:
         fd = os.open(path, flags | os.O_NONBLOCK | NO_FOLLOW, 0o600)
     except OSError as error:
-        if error.errno == errno.ELOOP:
-            raise OSError(errno.ELOOP, _IS_A_LINK) from error
-        raise
+        if error.errno != errno.ELOOP:
+            raise
+        cure = "remove it, or name the file itself in dids.conf"
+        raise OSError(errno.ELOOP, f"it is a symbolic link, which vicisync does not follow; {cure}") from error
     status = os.fstat(fd)
     if stat.S_ISREG(status.st_mode) and _is_ours(status):
         return fd
     os.close(fd)
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is not a file; move it away, or name another in dids.conf")
-    raise OSError(errno.EPERM, f"it belongs to another account; look into it, then remove it or chown {_us()} it")
-
-
-_IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
+    cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} it"
+    raise OSError(errno.EPERM, f"it belongs to another account; {cure}")
 
 
 def _is_ours(status: os.stat_result) -> bool:
     return status.st_uid in (0, os.geteuid())
 
 
-def _us() -> str:
-    return str(os.geteuid() or "root")
-
-
 def create(path: Path) -> int:
-    """Make a new file of mode 0600, in the place of any old one, and give its descriptor, for appending."""
+    """Make a new file of mode 0600, in the place of any old one, and return its descriptor, for appending."""
     path.unlink(missing_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | NO_FOLLOW, 0o600)
 
@@ -98,8 +86,7 @@ def replace_file(
         write_whole(fd, data)
         if owner:
             os.fchown(fd, *owner)
-        if mode != 0o600:
-            os.fchmod(fd, mode)
+        os.fchmod(fd, mode)
         os.fsync(fd)
         new.rename(path)
         fsync_folder(path.parent)

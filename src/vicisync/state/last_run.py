@@ -1,6 +1,6 @@
-"""The file in which each run leaves its result, for `vicisync status` and for the counters of the metrics.
+"""The file beside the checkpoint in which each run leaves its result, for `vicisync status` and the metrics' counters.
 
-One JSON object beside the checkpoint. It decides about no call: a missing or damaged one costs only what it tells.
+It decides about no call: a missing or damaged one costs only what it tells.
 """
 
 from __future__ import annotations
@@ -12,30 +12,23 @@ from pathlib import Path
 
 from vicisync.state.files import open_regular, replace_file
 
-_LARGEST = 64 * 1024
-
 
 @dataclass(frozen=True)
 class LastRun:
     """The result of the last run, and what all runs have done since this file began."""
 
-    ended: int
-    """Epoch."""
+    ended: int  # epoch
     exit_code: int
-    error: str | None
-    """The sentence that ended it, where one did."""
+    error: str | None  # the sentence that ended it, where one did
     seconds: float
-    poll_seconds: float
-    """Of those, spent on the database."""
-    lag: int
-    """Seconds for which the oldest deliverable call had been waiting when the run ended."""
+    poll_seconds: float  # of those, spent on the database
+    lag: int  # seconds for which the oldest deliverable call had been waiting when the run ended
     delivered: int
     duplicates: int
     failed: int
     rejected: int
     watched: int
-    last_success: int | None
-    """Epoch at which a run last ended with exit code 0."""
+    last_success: int | None  # epoch at which a run last ended with exit code 0
     delivered_total: int
     duplicates_total: int
     failed_total: int
@@ -50,9 +43,8 @@ def last_run_file(checkpoint_file: Path) -> Path:
 def read_last_run(path: Path) -> LastRun | None:
     """Return the result of the last run; None where there is nothing that can be read."""
     try:
-        file, _ = open_regular(path)
-        with file:
-            found = json.loads(file.read(_LARGEST))
+        with open_regular(path)[0] as file:
+            found = json.loads(file.read(64 * 1024))
         values = {field.name: found[field.name] for field in fields(LastRun)}  # a later version may write more
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -61,11 +53,9 @@ def read_last_run(path: Path) -> LastRun | None:
 
 def _is_sound(name: str, value: object) -> bool:
     """Return whether a value can be shown and added to; 1e12 is far beyond every date and count."""
-    if name == "error":
-        return value is None or isinstance(value, str)
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return value is None and name == "last_success"
-    return abs(value) < 1e12
+    if value is None or name == "error":
+        return name in ("error", "last_success") and isinstance(value, (str, type(None)))
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12
 
 
 def write_last_run(path: Path, last_run: LastRun) -> None:

@@ -1,8 +1,7 @@
 """The rejected file: calls that can never be stored, one JSON line each, kept for a person to look at and fix.
 
-``{"when": …, "why": …, "payload": {…}}`` is a rejected call; ``{"when": …, "delivered": "<uniqueid>"}`` says that it
-got through later. What a crash leaves behind: whole lines, each on the disk before its call counts as handled, and
-perhaps one torn line, after which the next one starts afresh.
+``{"when": …, "why": …, "payload": {…}}`` is a rejected call; ``{"when": …, "delivered": "<uniqueid>"}``: it got through
+later. A crash leaves whole lines, each on the disk before its call counts as handled, and perhaps a torn one.
 """
 
 from __future__ import annotations
@@ -20,37 +19,30 @@ from vicisync.state.files import check_folder, fsync_folder, open_in_place, open
 
 
 def add_rejected(path: Path, why: str, payload: Mapping[str, object]) -> None:
-    """Put a call down as rejected, with the payload as it was sent.
-
-    Returns once the line is on the disk; raises CheckpointError where it cannot be.
-    """
+    """Put a call down as rejected, with the payload as it was sent; on the disk on return. Raises CheckpointError."""
     _append(path, {"why": why, "payload": payload})
 
 
 def add_delivered(path: Path, uniqueid: str) -> None:
-    """Note that a rejected call has got through; on the disk when it returns. Raises CheckpointError."""
+    """Note that a rejected call has got through; on the disk on return. Raises CheckpointError."""
     _append(path, {"delivered": uniqueid})
 
 
 def _append(path: Path, entry: Mapping[str, object]) -> None:
-    stamped = {"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **entry}
-    line = json.dumps(stamped, ensure_ascii=True).encode("ascii") + b"\n"
+    line = json.dumps({"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **entry}).encode("ascii") + b"\n"
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_folder(path.parent)
-        fd = open_in_place(path, os.O_APPEND)
-        try:
+        with os.fdopen(open_in_place(path, os.O_APPEND), "ab", 0) as file:
+            fd = file.fileno()
             size = os.fstat(fd).st_size
-            if size and os.pread(fd, 1, size - 1) != b"\n":
-                line = b"\n" + line
+            is_torn = size and os.pread(fd, 1, size - 1) != b"\n"
             try:
-                write_whole(fd, line)
+                write_whole(fd, b"\n" + line if is_torn else line)
             except OSError:
                 os.ftruncate(fd, size)
                 raise
             os.fsync(fd)
-        finally:
-            os.close(fd)
         if not size:
             fsync_folder(path.parent)
     except OSError as error:
@@ -60,19 +52,14 @@ def _append(path: Path, entry: Mapping[str, object]) -> None:
 class Rejected(NamedTuple):
     """The rejected file as it stands."""
 
-    calls: dict[str, Call]
-    """Those that are still to get through, by uniqueid; where one was rejected twice, as it was last."""
-    unreadable: list[int]
-    """Numbers of the lines that hold no call: torn by a crash, or damaged by an editor."""
+    calls: dict[str, Call]  # those still to get through, by uniqueid; where one was rejected twice, as it was last
+    unreadable: list[int]  # numbers of the lines that hold no call: torn by a crash, or damaged by an editor
 
 
 def read_rejected(path: Path) -> Rejected:
     """Read the calls that are still to get through; no file is no calls. Raises CheckpointError."""
     result = Rejected({}, [])
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        entry = _entry(line)
+    for number, _, entry in _entries(path):
         if isinstance(entry, Call):
             result.calls[entry.uniqueid] = entry
         elif entry is None:
@@ -85,25 +72,27 @@ def read_rejected(path: Path) -> Rejected:
 def forget_delivered(path: Path) -> None:
     """Write the file anew without the calls that have got through; lines that hold no call stay as they are."""
     remaining = read_rejected(path).calls
-    lines = [(line, _entry(line)) for line in _lines(path) if line.strip()]
-    kept = [line for line, entry in lines if entry is None or (isinstance(entry, Call) and entry.uniqueid in remaining)]
-    if len(kept) < len(lines):
+    entries = _entries(path)
+    calls = {number for number, _, entry in entries if isinstance(entry, Call) and entry.uniqueid in remaining}
+    kept = [line for number, line, entry in entries if entry is None or number in calls]
+    if len(kept) < len(entries):
         try:
             os.close(replace_file(path, b"".join(line + b"\n" for line in kept)))
         except OSError as error:
             raise CheckpointError(f"Cannot write the rejected file {path}: {error.strerror}") from error
 
 
-def _lines(path: Path) -> list[bytes]:
+def _entries(path: Path) -> list[tuple[int, bytes, Call | str | None]]:
+    """Return the number of each line that is not empty, the line, and what it says."""
     try:
         check_folder(path.parent)
-        file, _ = open_regular(path)
-        with file:
-            return file.read().split(b"\n")
+        with open_regular(path)[0] as file:
+            lines = file.read().split(b"\n")
     except FileNotFoundError:
         return []
     except OSError as error:
         raise CheckpointError(f"Cannot read the rejected file {path}: {error.strerror}") from error
+    return [(number, line, _entry(line)) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def _entry(line: bytes) -> Call | str | None:

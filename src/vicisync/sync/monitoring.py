@@ -6,7 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
+from typing import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from vicisync.errors import SOME_REJECTED, VicisyncError
@@ -15,8 +15,7 @@ from vicisync.settings.settings import Settings
 from vicisync.state.files import replace_file
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run, write_last_run
 
-PING_TIMEOUT = 5.0
-"""Seconds that a ping may take, whatever happens to it: the calls wait for it, and so does the next run."""
+PING_TIMEOUT = 5.0  # seconds, whatever happens to a ping: the calls wait for it, and so does the next run
 
 
 class Monitoring:
@@ -30,55 +29,40 @@ class Monitoring:
         self._report = report
         self._began = time.monotonic()
 
-    def __enter__(self) -> Monitoring:
+    def __enter__(self) -> None:
         self._ping("start")
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if isinstance(error, VicisyncError):
-            exit_code = error.exit_code
-        elif error:
-            exit_code = 1
-        else:
-            exit_code = SOME_REJECTED if self._report.tally.rejected else 0
-        last_run = self._save_result(exit_code, str(error) if isinstance(error, VicisyncError) else None)
-        if path := self._settings.metrics_file:
-            try:
-                write_metrics(path, last_run)
-            except OSError as failure:
-                self._report.warning(f"Cannot write metrics_file {path}: {failure.strerror}")
-        self._ping(str(exit_code) if exit_code else "")
-
-    def _save_result(self, exit_code: int, error: str | None) -> LastRun:
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        tally = self._report.tally
+        exit_code = SOME_REJECTED if tally.rejected else 0
+        if error:
+            exit_code = error.exit_code if isinstance(error, VicisyncError) else 1
+        now = int(time.time())
         path = last_run_file(self._settings.checkpoint_file)
         before = read_last_run(path)
-        tally = self._report.tally
-        now = int(time.time())
+        counts = {name: getattr(tally, name) for name in ("delivered", "duplicates", "failed", "rejected")}
         last_run = LastRun(
             ended=now,
             exit_code=exit_code,
-            error=error,
+            error=str(error) if isinstance(error, VicisyncError) else None,
             seconds=round(time.monotonic() - self._began, 3),
             poll_seconds=round(tally.poll_seconds, 3),
             lag=tally.lag,
-            delivered=tally.delivered,
-            duplicates=tally.duplicates,
-            failed=tally.failed,
-            rejected=tally.rejected,
             watched=tally.waiting,
-            last_success=now if exit_code == 0 else before.last_success if before else None,
-            delivered_total=tally.delivered + (before.delivered_total if before else 0),
-            duplicates_total=tally.duplicates + (before.duplicates_total if before else 0),
-            failed_total=tally.failed + (before.failed_total if before else 0),
-            rejected_total=tally.rejected + (before.rejected_total if before else 0),
+            last_success=now if exit_code == 0 else getattr(before, "last_success", None),
+            **counts,
+            **{f"{name}_total": count + getattr(before, f"{name}_total", 0) for name, count in counts.items()},
         )
+        self._write("the result of this run to", write_last_run, path, last_run)
+        if self._settings.metrics_file:
+            self._write("metrics_file", write_metrics, self._settings.metrics_file, last_run)
+        self._ping(str(exit_code) if exit_code else "")
+
+    def _write(self, what: str, write: Callable[[Path, LastRun], None], path: Path, last_run: LastRun) -> None:
         try:
-            write_last_run(path, last_run)
+            write(path, last_run)
         except OSError as failure:
-            self._report.warning(f"Cannot write the result of this run to {path}: {failure.strerror}")
-        return last_run
+            self._report.warning(f"Cannot write {what} {path}: {failure.strerror}")
 
     def _ping(self, suffix: str) -> None:
         if self._settings.ping_url and (failure := ping(self._settings.ping_url, suffix)):
@@ -104,15 +88,14 @@ _METRICS = (
 def write_metrics(path: Path, last_run: LastRun) -> None:
     """Write a run's metrics for node_exporter's textfile collector, whole, and rename them into place; raise OSError.
 
-    They can be read by everyone, as node_exporter has an account of its own. Where that account owns the folder, it
-    cannot have root write somewhere else by a link that it planted.
+    Everyone can read them, as node_exporter has an account of its own, which cannot lead root astray by a link.
     """
-    lines = []
+    text = ""
     for name, field, about in _METRICS:
         kind = "counter" if name.endswith("_total") else "gauge"
         value = getattr(last_run, field) or 0
-        lines += [f"# HELP vicisync_{name} {about}", f"# TYPE vicisync_{name} {kind}", f"vicisync_{name} {value}"]
-    os.close(replace_file(path, "\n".join([*lines, ""]).encode("ascii"), mode=0o644))
+        text += f"# HELP vicisync_{name} {about}\n# TYPE vicisync_{name} {kind}\nvicisync_{name} {value}\n"
+    os.close(replace_file(path, text.encode("ascii"), mode=0o644))
 
 
 def ping(url: str, suffix: str = "") -> str | None:
@@ -124,23 +107,20 @@ def ping(url: str, suffix: str = "") -> str | None:
 
     parts = urlsplit(url)
     whole = urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{suffix}" if suffix else parts.path))
-    no_answer = f"did not answer within {PING_TIMEOUT:g} s"
+    failures: list[str | None] = [f"did not answer within {PING_TIMEOUT:g} s"]
 
-    def get() -> str | None:
+    def get() -> None:
         try:
             with requests.get(whole, timeout=PING_TIMEOUT, stream=True, allow_redirects=False) as response:
-                return None if response.status_code < 300 else f"answered {response.status_code}"
+                failures.append(None if response.status_code < 300 else f"answered {response.status_code}")
         except requests.exceptions.SSLError:
-            return "has a certificate that is not to be trusted"
-        except requests.Timeout:
-            return no_answer
-        except requests.RequestException:  # its text holds the URL
-            return "cannot be reached"
+            failures.append("has a certificate that is not to be trusted")
+        except requests.RequestException as error:  # its text holds the URL
+            failures.append(failures[0] if isinstance(error, requests.Timeout) else "cannot be reached")
 
-    failures: list[str | None] = [no_answer]
     # A thread, since requests' timeout starts again with every byte that comes, and does not count the look-up of the
     # name: a service that hangs in either would hold up the calls.
-    thread = threading.Thread(target=lambda: failures.append(get()), daemon=True)
+    thread = threading.Thread(target=get, daemon=True)
     thread.start()
     thread.join(PING_TIMEOUT)
     return failures[-1]
