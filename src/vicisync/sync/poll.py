@@ -80,7 +80,6 @@ class Poll:
                 left -= len(wanted)
             if len(wanted) < len(turn.rows):
                 return
-        self.looked_at_all = True
 
     def turns(self) -> Iterator[Turn]:
         """Yield the watched calls that can go and, page by page, the new ones; then those that have failed before."""
@@ -96,6 +95,7 @@ class Poll:
             ready = []
         yield Turn(failed, failed_before=True)
         yield Turn(poisoned, failed_before=True, in_company=True)
+        self.looked_at_all = True
 
     def _begin_at(self) -> int:
         """Return the epoch since which calls may have started that are not known."""
