@@ -21,8 +21,7 @@ from tests.limits import as_nobody, fill, small_disk
 from vicisync.calls.readiness import Watched
 from vicisync.calls.times import local
 from vicisync.commands.check import configuration, schedule, state
-from vicisync.commands.check.clocks import zone_shift
-from vicisync.commands.check.finding import worst
+from vicisync.commands.check.database import zone_shift
 from vicisync.state.checkpoint import render, starting_at
 from vicisync.state.lock import locked
 
@@ -400,9 +399,7 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
         sql("ALTER TABLE vicidial_log DROP COLUMN called_count"),
         "All its columns are there, but called_count (before VICIdial 2.8): null",
     ),
-    "an empty table": (
-        sql("TRUNCATE vicidial_log"), "No calls yet; with some, their time zone can be compared with the database's"
-    ),
+    "an empty table": (sql("TRUNCATE vicidial_log"), "Its indexes are there: PRIMARY, call_date, lead_id"),
     "calls without a start": (
         sql("UPDATE vicidial_log SET start_epoch = 0 LIMIT 3"),
         "call_date and start_epoch of the newest 47 calls agree, time zone {zone}",
@@ -531,7 +528,7 @@ def test_where_the_standard_files_are_missing_it_says_what_counts_instead(
     assert [
         f"✓ {tmp_path}/astguiclient.conf does not exist: db_* of dids.conf count, or their defaults",
         f"⚠ {tmp_path}/dids.conf does not exist → {cure}",
-    ] == [str(found) for found in configuration.files(None, None, {})]
+    ] == [str(found) for found in configuration.files(None, None)]
 
 
 # Folders and disks
@@ -552,7 +549,7 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         found = list(
             state.findings(make_settings(disk, checkpoint_file=f"{disk}/checkpoint", rejected_file=f"{disk}/r"))
         )
-    assert 5 == worst(found)
+    assert 5 == found[0].exit_code
     assert re.match(r"❌ The disk of .* is full: \d+ bytes are left → make room: df -h ", str(found[0]))
 
 
@@ -566,12 +563,12 @@ def test_a_folder_that_is_missing_or_another_s_is_told_where_the_run_could_not_h
         found = list(state.findings(settings))
         metrics = str(list(configuration.values(settings))[-1])
     line = f"❌ {folder} does not exist, and cannot be made here → as root: mkdir -p -m 700 {folder}"
-    assert (5, [line]) == (worst(found), [str(each) for each in found])
+    assert (5, [line]) == (found[0].exit_code, [str(each) for each in found])
     assert f"⚠ metrics_file lies in {tmp_path}, which cannot be written to → chown root {tmp_path}" == metrics
     folder.mkdir(mode=0o755)
     with as_nobody():
         found = list(state.findings(settings))
-    assert (5, 1) == (worst(found), len(found))
+    assert (5, 1) == (found[0].exit_code, len(found))
     assert f"❌ {folder} cannot be written to → as root: chmod 700 {folder}, and run vicisync as root" == str(found[0])
 
 

@@ -23,7 +23,6 @@ from rehearsal.did_optimizer import (
 from tests.checked_dialer import CheckedDialer
 from tests.conftest import make_settings
 from vicisync.commands.check.api import findings
-from vicisync.commands.check.finding import Severity
 
 
 def test_a_refused_key_is_told_with_the_line_that_holds_it_and_without_the_key(dialer: CheckedDialer) -> None:
@@ -108,8 +107,7 @@ def test_the_certificate_is_told(
         found = list(findings(make_settings(tmp_path, api_base_url=api.url, verify_ssl=verify)))
     if line:
         (only,) = found
-        assert (Severity.BROKEN, 4) == (only.severity, only.exit_code)
+        assert 4 == only.exit_code
         assert str(only).startswith(f"❌ No answer from {api.url}: {line}")
     else:
-        assert (verify != "0") == ("✓ Its certificate is valid" in map(str, found))
         assert f"✓ DID Optimizer answers at {api.url} and takes the key" == str(found[-1])

@@ -1,110 +1,98 @@
 """VICIdial's database: the login and what it may read, the table and its indexes, and what its clocks say.
 
-Everything is asked in small statements, each bounded; an account that may only SELECT from vicidial_log can ask them
-all, since information_schema shows everyone what they may read.
+Whoever may SELECT from vicidial_log, and no more, can ask all of this: information_schema shows what one may read.
 """
 
 from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 from vicisync.calls.call import Call
-from vicisync.commands.check.clocks import clock, zones
-from vicisync.commands.check.finding import Finding, broken, fine
+from vicisync.commands.check.finding import Finding, broken, fine, warning
 from vicisync.errors import DatabaseError
+from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.errors import lacks_grant
 
-SAMPLE = 100
-"""Calls of which call_date and start_epoch are compared."""
+_unusable = partial(broken, exit_code=DatabaseError.exit_code)
 
-INDEXES = {"PRIMARY": "uniqueid", "call_date": "call_date", "lead_id": "lead_id"}
+_INDEXES = {"PRIMARY": "uniqueid", "call_date": "call_date", "lead_id": "lead_id"}
 """The indexes that the statements of a run name, and the column that each begins with."""
 
 _SERVER = """
-SELECT VERSION(), CURRENT_USER(), UNIX_TIMESTAMP(),
-       IF(@@session.time_zone = 'SYSTEM', @@system_time_zone, @@session.time_zone)"""
+SELECT VERSION(), CURRENT_USER(), UNIX_TIMESTAMP(), IF(@@time_zone = 'SYSTEM', @@system_time_zone, @@time_zone)"""
 
-_ENGINE = """
-SELECT COALESCE(engine, table_type) FROM information_schema.tables
- WHERE table_schema = %(database)s AND table_name = 'vicidial_log'"""
-
-_COLUMNS = """
-SELECT column_name FROM information_schema.columns
- WHERE table_schema = %(database)s AND table_name = 'vicidial_log'"""
-
-_INDEXES = """
-SELECT index_name, column_name, comment FROM information_schema.statistics
- WHERE table_schema = %(database)s AND table_name = 'vicidial_log' AND seq_in_index = 1"""
+_SCHEMA = "SELECT {} FROM information_schema.{} WHERE table_schema = DATABASE() AND table_name = 'vicidial_log'"
 
 # Ids begin with the epoch of their call. By call_date, the calls of a dialer whose clock face is behind would not be
 # among the newest. Epochs are turned into wall time, and not the other way round, as autumn has an hour twice.
 _NEWEST = """
 SELECT TIMESTAMPDIFF(SECOND, FROM_UNIXTIME(NULLIF(start_epoch, 0)), call_date)
   FROM vicidial_log FORCE INDEX (PRIMARY)
- WHERE uniqueid >= '' ORDER BY uniqueid DESC LIMIT %(sample)s"""
+ WHERE uniqueid >= '' ORDER BY uniqueid DESC LIMIT 100"""
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
     """Check the database, as far as the login gets."""
     host, port = settings.db_host, settings.db_port
-    is_socket = host.startswith("/")
+    place, client = f"{host}:{port}", f"mysql -h {host} -P {port}"
+    if host.startswith("/"):
+        place, client = host, f"mysql -S {host}"
     try:
         with CallLog(settings, select_database=False) as call_log:
             version, account, epoch, zone = call_log.read(_SERVER)[0]
-            user, _, of_host = account.rpartition("@")
-            account = f"'{user}'@'{of_host}'"
-            yield fine(f"{host if is_socket else f'{host}:{port}'}: server {version}, account {account}")
-            yield clock(epoch - time.time())
-            yield from _of_table(settings, call_log, account, zone)
+            account = "'{}'@'{}'".format(*account.rsplit("@", 1))
+            yield fine(f"{place}: server {version}, account {account}")
+            if abs(ahead := epoch - time.time()) <= 8:  # seconds by which VICIdial itself lets clocks differ
+                yield fine("Its clock and this machine's agree")
+            else:
+                apart = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} this machine's"
+                text = f"The database's clock is {apart}; vicisync goes by the database's"
+                yield warning(text, "on both machines: timedatectl set-ntp true")
+            yield from _table(settings, call_log, account, zone)
     except DatabaseError as error:
-        client = (
-            f"mysql {f'-S {host}' if is_socket else f'-h {host} -P {port}'} -u {settings.db_user} -p {settings.db_name}"
-        )
-        yield broken(error.exit_code, str(error), f"to see it from the database's own client: {client}")
+        cure = f"to see it from the database's own client: {client} -u {settings.db_user} -p {settings.db_name}"
+        yield broken(str(error), cure, error.exit_code)
 
 
-def _of_table(settings: Settings, call_log: CallLog, account: str, zone: str) -> Iterator[Finding]:
-    names = {"database": settings.db_name}
-    database = _quoted(settings.db_name)
+def _table(settings: Settings, call_log: CallLog, account: str, zone: str) -> Iterator[Finding]:
+    is_plain = re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", settings.db_name)
+    database = settings.db_name if is_plain else "`" + settings.db_name.replace("`", "``") + "`"
     table = f"{database}.vicidial_log"
-
-    def unreadable(what: str) -> Finding:
-        correct = f"correct VARDB_database ({settings.sources['db_name']})"
-        grant = f"as the database's root: GRANT SELECT ON {table} TO {account};"
-        text = f"Account {account} may not read {what}, or there is none"
-        return broken(DatabaseError.exit_code, text, f"{correct}, or {grant}")
-
+    grant = f"as the database's root: GRANT SELECT ON {table} TO {account};"
+    cure = f"correct VARDB_database ({settings.sources['db_name']}), or {grant}"
     try:
         call_log.read(f"USE {database}")
         call_log.read("SELECT 1 FROM vicidial_log LIMIT 1")
     except DatabaseError as error:
         if not lacks_grant(error):
             raise
-        yield unreadable(table)
+        yield _unusable(f"Account {account} may not read {table}, or there is none", cure)
         return
-    yield fine(f"{table} can be read, engine {call_log.read(_ENGINE, names)[0][0]}")
-    columns = {str(name).lower() for (name,) in call_log.read(_COLUMNS, names)}
-    if lacking := [name for name in Call._fields if name not in columns and name != "called_count"]:
-        yield unreadable(f"column {', '.join(lacking)} of {table}")  # neither would be listed
+    (engine,) = call_log.read(_SCHEMA.format("COALESCE(engine, table_type)", "tables"))[0]
+    yield fine(f"{table} can be read, engine {engine}")
+    columns = {str(name).lower() for (name,) in call_log.read(_SCHEMA.format("column_name", "columns"))}
+    if lacking := ", ".join(name for name in Call._fields if name not in {*columns, "called_count"}):
+        yield _unusable(f"Account {account} may not read column {lacking} of {table}, or there is none", cure)
         return
     before_2_8 = "" if "called_count" in columns else ", but called_count (before VICIdial 2.8): null"
     yield fine(f"All its columns are there{before_2_8}")
-    if missing := list(_missing_indexes(table, call_log.read(_INDEXES, names))):
+    if missing := list(_missing_indexes(table, call_log)):
         yield from missing
         return
-    yield fine(f"Its indexes are there: {', '.join(INDEXES)}")
-    newest = [apart for (apart,) in call_log.read(_NEWEST, {"sample": SAMPLE})]
-    yield from zones(newest, zone, settings.overlap)
+    yield fine(f"Its indexes are there: {', '.join(_INDEXES)}")
+    yield from _zones([apart for (apart,) in call_log.read(_NEWEST)], zone, settings.overlap)
 
 
-def _missing_indexes(table: str, found: Iterable[Sequence[object]]) -> Iterator[Finding]:
-    indexes = {str(name).upper(): (str(column).lower(), str(comment)) for name, column, comment in found}
-    for name, column in INDEXES.items():
-        its_column, comment = indexes.get(name.upper(), ("", ""))
+def _missing_indexes(table: str, call_log: CallLog) -> Iterator[Finding]:
+    parts = call_log.read(_SCHEMA.format("UPPER(index_name), LOWER(column_name), comment, seq_in_index", "statistics"))
+    first = {name: (column, comment) for name, column, comment, position in parts if position == 1}
+    for name, column in _INDEXES.items():
+        its_column, comment = first.get(name.upper(), ("", ""))
         if its_column != column:
             text = f"{table} has no index {name} on {column}, and would be locked for seconds"
             key = f"ADD PRIMARY KEY ({column})" if name == "PRIMARY" else f"ADD INDEX {name} ({column})"
@@ -112,8 +100,35 @@ def _missing_indexes(table: str, found: Iterable[Sequence[object]]) -> Iterator[
             text, key = f"The index {name} of {table} is switched off", "ENABLE KEYS"
         else:
             continue
-        yield broken(DatabaseError.exit_code, text, f"when nobody calls: ALTER TABLE {table} {key};")
+        yield _unusable(text, f"when nobody calls: ALTER TABLE {table} {key};")
 
 
-def _quoted(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else "`" + name.replace("`", "``") + "`"
+def _zones(seconds_apart: Iterable[int | None], zone: str, overlap: int) -> Iterator[Finding]:
+    """Judge by how many seconds call_date is ahead of start_epoch in the newest calls; None lacks one of the two."""
+    compared = [apart for apart in seconds_apart if apart is not None]
+    shifts = [shift for apart in compared if (shift := zone_shift(apart))]
+    newest = f"newest {counted(len(compared), 'call')}"
+    if compared and not shifts:
+        yield fine(f"call_date and start_epoch of the {newest} agree, time zone {zone}")
+    cure = "give the machine that writes them the database's time zone: timedatectl set-timezone"
+    sides = {"behind": [-shift for shift in shifts if shift < 0], "ahead of": [shift for shift in shifts if shift > 0]}
+    for side, shifted in sides.items():
+        most = max(shifted, default=0)
+        text = f"call_date of {len(shifted)} of the {newest} is written {most / 3600:g} h {side} the database's {zone}"
+        if shifted and side == "ahead of":
+            yield warning(f"{text}; each run reads so many hours more", cure)
+        elif shifted and most <= overlap:
+            yield warning(f"{text}; the overlap of {overlap} s finds them, and each run reads that much more", cure)
+        elif shifted:
+            # Of what a run has looked for, it reads what is newer than the last poll by call_date, less the overlap.
+            until_then = f"{cure}; until then, in [vicisync]: overlap={min(86400, 600 + most)}"
+            yield _unusable(f"{text}; runs do not find such calls", until_then)
+
+
+def zone_shift(apart: int) -> int:
+    """Return how many of the seconds that call_date and start_epoch are ``apart`` time zones explain; 0 for none.
+
+    Zones lie quarters of an hour apart, 26 hours at most, and VICIdial writes both within a minute.
+    """
+    shift = round(apart / 900) * 900
+    return shift if abs(apart - shift) <= 60 and abs(shift) <= 26 * 3600 else 0

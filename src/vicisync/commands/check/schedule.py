@@ -13,28 +13,21 @@ from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, lines_that_run, 
 from vicisync.commands.install import LOG
 from vicisync.errors import ConfigError
 
-_CRONS_PATH = "/usr/bin:/bin"
-"""Where cron looks for commands, if a file sets no PATH."""
-
 
 def findings(root: Path = Path("/")) -> Iterator[Finding]:
     """Read what cron and logrotate are told; their files lie below ``root``, the crontab is asked of ``crontab``."""
     found = list(tables(root))
-    unread = [table for table in found if table.unread]
+    unread = [_unreadable(table.name, table.unread) for table in found if table.unread]
     ours = lines_that_run(VICISYNC, found)
     ignored = [table for table in found if table.ignored and table.find(VICISYNC)]
-    for table in unread:
-        yield _unreadable(table.name, table.unread)
-    for table, lines in ours:
-        for number, program in lines.items():
-            yield _job(table, f"{table.name} line {number} runs {program}", program)
+    yield from unread
+    yield from (_job(table, number, program) for table, jobs in ours for number, program in jobs.items())
     if not ours:
-        for table in ignored:
-            yield warning(f"Cron ignores {table.name}", table.ignored)
-        if not ignored and not unread:  # where not all could be read, it may stand in what could not
-            yield warning("No cron entry runs vicisync", "vicisync install")
-    for table, lines in lines_that_run(OLD_SCRIPT, found):
-        for number in lines:
+        yield from (warning(f"Cron ignores {table.name}", table.ignored) for table in ignored)
+    if not (ours or ignored or unread):  # where not all could be read, it may stand in what could not
+        yield warning("No cron entry runs vicisync", "vicisync install")
+    for table, jobs in lines_that_run(OLD_SCRIPT, found):
+        for number in jobs:
             text = f"{table.name} line {number} still runs the old script: each call would be sent twice"
             yield warning(text, "vicisync install --replace-old")
     yield _logrotate(root)
@@ -44,18 +37,18 @@ def _unreadable(name: object, why: str) -> Finding:
     return warning(f"{name} cannot be read: {why}", "sudo vicisync check" if os.geteuid() else "")
 
 
-def _job(table: Table, text: str, program: str) -> Finding:
+def _job(table: Table, number: int, program: str) -> Finding:
+    text = f"{table.name} line {number} runs {program}"
     paths = re.findall(r"^\s*PATH\s*=\s*(.*?)\s*$", table.text, re.MULTILINE)
-    path = str(paths[-1]).strip("\"'") if paths else _CRONS_PATH
+    path = str(paths[-1]).strip("\"'") if paths else "/usr/bin:/bin"  # cron's own
     is_zip = program.endswith(".pyz") and Path(program).is_file()  # which Python runs, executable or not
     if is_zip or shutil.which(program, path=path):
         return fine(text)
-    return broken(ConfigError.exit_code, f"{text}, which is not there or cannot be executed", "vicisync install")
+    return broken(f"{text}, which is not there or cannot be executed", "vicisync install", ConfigError.exit_code)
 
 
 def _logrotate(root: Path) -> Finding:
-    folder = root / "etc/logrotate.d"
-    for path in [root / "etc/logrotate.conf", *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
+    for path in [root / "etc/logrotate.conf", *sorted((root / "etc/logrotate.d").glob("*"))]:
         try:
             text = path.read_text("utf-8", "replace") if path.is_file() else ""
         except OSError as error:
