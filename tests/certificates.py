@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import ssl
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,6 +28,13 @@ class Offered(NamedTuple):
         """Write ca.pem, cert.pem and key.pem."""
         for name, pem in self._asdict().items():
             (folder / f"{name}.pem").write_bytes(pem)
+
+    def context(self, folder: Path) -> ssl.SSLContext:
+        """Write them, and return what a server that offers the certificate needs."""
+        self.write(folder)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+        return context
 
 
 def valid(host: str = "127.0.0.1", not_after: datetime.datetime | None = None) -> Offered:

@@ -8,36 +8,20 @@ import json
 import socket
 import ssl
 import struct
-import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any, Callable
+from typing import Callable
 
 import pytest
-import trustme
 
-from rehearsal.did_optimizer import (
-    CUT_BEFORE,
-    ERROR_500,
-    GARBAGE,
-    GZIP,
-    HALF_ANSWER,
-    HTML,
-    HTML_200,
-    LOST_ANSWER,
-    REDIRECT,
-    SUCCESS_FALSE,
-    DidOptimizer,
-    Fault,
-    answer,
-    rate_limited_429,
-    slow,
-    unavailable_503,
-)
+from rehearsal import did_optimizer as faults
+from rehearsal.did_optimizer import HTML, DidOptimizer, Fault, answer
+from rehearsal.ports import Listener, Script
+from tests.certificates import valid
 from tests.conftest import make_settings
 from vicisync import __version__
 from vicisync.did_optimizer.answer import Answer, Meaning
@@ -45,17 +29,16 @@ from vicisync.did_optimizer.session import LARGEST_ANSWER, ApiSession
 
 KEY = "sk-0123456789abcdef"
 CALL = {"uniqueid": "1729785600.1", "phoneNumber": "2125550100", "campaignId": "CAMP01", "disposition": "SALE"}
+UNSTORABLE = {**CALL, "campaignId": ""}
 
 Open = Callable[..., ApiSession]
 
 
 @pytest.fixture(autouse=True)
 def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "requests_ca_bundle", "curl_ca_bundle"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -77,75 +60,18 @@ def api() -> Iterator[DidOptimizer]:
         yield server
 
 
-# A server of exact bytes
+@pytest.fixture(scope="module")
+def certified(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, str]:
+    """What a server needs that has a certificate, and the file of the CA that vouches for it."""
+    folder = tmp_path_factory.mktemp("certified")
+    return valid().context(folder), str(folder / "ca.pem")
 
 
-Script = Callable[[socket.socket], None]
-"""What happens on one connection; its end closes it."""
+# What a server does on a connection
 
 
-class Wire:
-    """A listening socket whose connections follow scripts, one after the other; the last script serves all further."""
-
-    def __init__(self, scripts: tuple[Script, ...], context: ssl.SSLContext | None) -> None:
-        self._scripts = scripts
-        self._context = context
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._threads = [threading.Thread(target=self._accept)]
-        self._open: list[socket.socket] = []
-        self.port: int = self._listener.getsockname()[1]
-        self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
-        self.connections = 0
-
-    def start(self) -> None:
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            script = self._scripts[min(self.connections, len(self._scripts) - 1)]
-            self.connections += 1
-            connection.settimeout(30)  # no test waits for ever
-            self._open.append(connection)
-            self._threads.append(threading.Thread(target=self._serve, args=(connection, script)))
-            self._threads[-1].start()
-
-    def _serve(self, connection: socket.socket, script: Script) -> None:
-        with connection, suppress(OSError):
-            if self._context is None:
-                script(connection)
-                return
-            with self._context.wrap_socket(connection, server_side=True) as secured:
-                self._open.append(secured)  # the bare one is detached by now
-                script(secured)
-
-    def refuse(self) -> None:
-        """Listen no longer."""
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._threads[0].join()
-
-    def stop(self) -> None:
-        self.refuse()
-        for connection in self._open:
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-
-
-@contextmanager
-def wire(*scripts: Script, context: ssl.SSLContext | None = None) -> Iterator[Wire]:
-    server = Wire(scripts, context)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
+def try_again(words: str, retry_after: float | None = None, *, throttled: bool = False) -> Answer:
+    return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, throttled=throttled)
 
 
 def read_request(connection: socket.socket) -> bytes:
@@ -169,8 +95,17 @@ def http(status: str, body: bytes = b"", *headers: str) -> bytes:
 
 
 STORED = http("200 OK", b'{"success": true, "message": "Call result recorded"}', "Content-Type: application/json")
+GOODBYE = http("200 OK", b'{"success": true, "message": "Call result recorded"}', "Connection: close")
+HALF = b'{"success": true, "message": "Call res'
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
 DELIVERED = Answer(Meaning.DELIVERED, "200 OK: Call result recorded")
-CUT = Answer(Meaning.TRY_AGAIN, "the connection was cut without an answer")
+CUT = try_again("the connection was cut without an answer")
+BROKE_OFF = try_again("the answer broke off")
+NOT_HTTP = try_again("the answer is not HTTP")
+NO_ANSWER = try_again("no answer within 0.3 s")
+REFUSED = try_again("connection refused")
 
 
 def says(*replies: bytes) -> Script:
@@ -195,21 +130,62 @@ def waits(connection: socket.socket) -> None:
         pass
 
 
+def reset(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def answers_then_cuts(connection: socket.socket) -> None:
+    """Answer one request, read another, and close: it came just as the connection ran out."""
+    says(STORED)(connection)
+    read_request(connection)
+
+
+def answers_then_resets(connection: socket.socket) -> None:
+    answers_then_cuts(connection)
+    reset(connection)
+
+
+def resets_before_the_answer(connection: socket.socket) -> None:
+    read_request(connection)
+    reset(connection)
+
+
+def answers_then_resets_within_an_answer(connection: socket.socket) -> None:
+    answers_then_cuts(connection)
+    connection.sendall(HEAD + HALF)
+    time.sleep(0.2)  # a reset overtakes what has not been read
+    reset(connection)
+
+
 # What the request is
 
 
-def test_a_request_says_who_asks_and_carries_exactly_the_payload(open_session: Open) -> None:
+@pytest.fixture
+def heard() -> list[bytes]:
+    """The requests that ``hears`` has read."""
+    return []
+
+
+@pytest.fixture
+def hears(heard: list[bytes]) -> Script:
+    """Store each call, set a cookie, and keep what was asked."""
+
+    def hears(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            heard.append(request)
+            connection.sendall(http("200 OK", b'{"success": true}', "Set-Cookie: sid=1"))
+
+    return hears
+
+
+def test_a_request_says_who_asks_and_carries_exactly_the_payload(
+    open_session: Open, hears: Script, heard: list[bytes]
+) -> None:
     payload = {"uniqueid": "1.1", "comments": 'é "\\ \udcff \u2028', "duration": -3, "callDate": None}
-    requests: list[bytes] = []
-
-    def script(connection: socket.socket) -> None:
-        requests.append(read_request(connection))
-        connection.sendall(STORED)
-
-    with wire(script) as server:
+    with Listener(hears) as server:
         open_session(f"{server.url}/behind/a/proxy").post(payload)
-
-    head, _, body = requests[0].partition(b"\r\n\r\n")
+    head, _, body = heard[0].partition(b"\r\n\r\n")
     first, *lines = head.decode("ascii").split("\r\n")
     assert first == "POST /behind/a/proxy/api/v1/call-results HTTP/1.1"
     assert dict(line.split(": ", 1) for line in lines) == {
@@ -225,251 +201,147 @@ def test_a_request_says_who_asks_and_carries_exactly_the_payload(open_session: O
     assert json.loads(body) == payload
 
 
-def test_each_request_carries_its_own_payload(open_session: Open, api: DidOptimizer) -> None:
-    payloads = [{**CALL, "uniqueid": "1." + "0" * digits} for digits in (9, 1, 5)]
-
-    session = open_session(api.url)
-    for payload in payloads:
-        session.post(payload)
-
-    assert [post.payload for post in api.posts] == payloads
-
-
-def test_one_connection_serves_many_calls_whatever_their_answers(open_session: Open, api: DidOptimizer) -> None:
-    faults = [None, ERROR_500, None, SUCCESS_FALSE, HTML_200, REDIRECT, GZIP, rate_limited_429(), answer(404, {}, HTML)]
-    api.fault_for = lambda payload: faults[payload["number"]]
-
-    session = open_session(api.url)
-    for number in range(len(faults)):
-        session.post({**CALL, "number": number})
-
-    assert len(api.posts) == len(faults)
-    assert api.connections == 1
-
-
 def test_netrc_and_cookies_add_nothing_to_a_request(
-    open_session: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_session: Open, hears: Script, heard: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    requests: list[bytes] = []
-
-    def script(connection: socket.socket) -> None:
-        for _ in range(2):
-            requests.append(read_request(connection))
-            connection.sendall(http("200 OK", b'{"success": true}', "Set-Cookie: sid=1"))
-
-    with wire(script) as server:
+    with Listener(hears) as server:
         session = open_session(server.url)
         session.post(CALL)
         session.post(CALL)
+    assert len(heard) == 2
+    assert not any(name in request.lower() for request in heard for name in (b"authorization:", b"cookie:"))
 
-    assert len(requests) == 2
-    assert not any(name in request.lower() for request in requests for name in (b"authorization:", b"cookie:"))
+
+def test_one_connection_serves_many_calls_each_with_its_own_payload_whatever_their_answers(
+    open_session: Open, api: DidOptimizer
+) -> None:
+    answers = [None, faults.ERROR_500, None, faults.SUCCESS_FALSE, faults.HTML_200, faults.REDIRECT, faults.GZIP]
+    answers += [faults.rate_limited_429(), answer(404, {}, HTML)]
+    payloads = [{**CALL, "number": number, "uniqueid": "1." + "0" * (9 - number)} for number in range(len(answers))]
+    api.fault_for = lambda payload: answers[payload["number"]]
+    session = open_session(api.url)
+    for payload in payloads:
+        session.post(payload)
+    assert [post.payload for post in api.posts] == payloads
+    assert api.connections == 1
 
 
 # What an answer means
 
-UNSTORABLE = {**CALL, "campaignId": ""}
 
-ANSWERS = [
-    pytest.param(None, CALL, DELIVERED, id="stored"),
-    pytest.param(GZIP, CALL, DELIVERED, id="gzip"),
-    pytest.param(
-        None, UNSTORABLE, Answer(Meaning.REJECTED, "400 Bad Request: Missing required fields: campaignId"), id="400"
-    ),
-    pytest.param(
-        SUCCESS_FALSE, CALL, Answer(Meaning.REJECTED, "200 OK: Call result not accepted"), id="success is false"
-    ),
-    pytest.param(
-        answer(401, {}, b'{"error": "API key required"}'),
-        CALL,
-        Answer(Meaning.REFUSED, "401 Unauthorized: API key required; check api_key"),
-        id="401",
-    ),
-    pytest.param(
-        answer(404, {"Content-Type": "text/html"}, HTML),
-        CALL,
-        Answer(Meaning.REFUSED, "404 Not Found; check api_base_url"),
-        id="404 page",
-    ),
-    pytest.param(
-        HTML_200,
-        CALL,
-        Answer(Meaning.REFUSED, "200 OK, but not in the words of DID Optimizer; check api_base_url"),
-        id="200 page",
-    ),
-    pytest.param(
-        ERROR_500,
-        CALL,
-        Answer(Meaning.TRY_AGAIN, "500 Internal Server Error: Failed to record call result"),
-        id="500",
-    ),
-    pytest.param(
-        unavailable_503(7), CALL, Answer(Meaning.TRY_AGAIN, "503 Service Unavailable", retry_after=7.0), id="503"
-    ),
-    pytest.param(
-        rate_limited_429(900),
-        CALL,
-        Answer(Meaning.TRY_AGAIN, "429 Too Many Requests", retry_after=900.0, throttled=True),
-        id="429 in plain text",
-    ),
-    pytest.param(CUT_BEFORE, CALL, CUT, id="cut before the call was stored"),
-    pytest.param(LOST_ANSWER, CALL, CUT, id="cut after the call was stored"),
-    pytest.param(HALF_ANSWER, CALL, Answer(Meaning.TRY_AGAIN, "the answer broke off"), id="half an answer"),
-    pytest.param(GARBAGE, CALL, Answer(Meaning.TRY_AGAIN, "the answer is not HTTP"), id="another protocol"),
-]
-
-
-@pytest.mark.parametrize(("fault", "payload", "expected"), ANSWERS)
+@pytest.mark.parametrize(
+    ("fault", "payload", "expected"),
+    [
+        pytest.param(None, CALL, DELIVERED, id="stored"),
+        pytest.param(faults.GZIP, CALL, DELIVERED, id="gzip"),
+        pytest.param(
+            None, UNSTORABLE, Answer(Meaning.REJECTED, "400 Bad Request: Missing required fields: campaignId"), id="400"
+        ),
+        pytest.param(faults.unavailable_503(7), CALL, try_again("503 Service Unavailable", 7.0), id="503"),
+        pytest.param(
+            faults.rate_limited_429(900), CALL, try_again("429 Too Many Requests", 900.0, throttled=True), id="429"
+        ),
+        pytest.param(faults.CUT_BEFORE, CALL, CUT, id="cut before the call was stored"),
+        pytest.param(faults.LOST_ANSWER, CALL, CUT, id="cut after the call was stored"),
+        pytest.param(faults.HALF_ANSWER, CALL, BROKE_OFF, id="half an answer"),
+        pytest.param(faults.GARBAGE, CALL, NOT_HTTP, id="another protocol"),
+        pytest.param(faults.slow(0.3), CALL, DELIVERED, id="just in time"),
+    ],
+)
 def test_an_answer_is_understood(
-    open_session: Open, api: DidOptimizer, fault: Fault | None, payload: dict[str, Any], expected: Answer
+    open_session: Open, api: DidOptimizer, fault: Fault | None, payload: Mapping[str, str], expected: Answer
 ) -> None:
     api.fault_for = lambda _: fault
-
     assert open_session(api.url).post(payload) == expected
     assert len(api.posts) == 1
 
 
 def test_a_call_that_the_api_knew_is_a_duplicate(open_session: Open, api: DidOptimizer) -> None:
     session = open_session(api.url)
-
     assert [session.post(CALL).duplicate, session.post(CALL).duplicate] == [False, True]
 
 
-def test_a_wrong_key_is_refused_and_not_repeated_to_the_reader(open_session: Open, api: DidOptimizer) -> None:
-    refused = open_session(api.url, api_key="another-key").post(CALL)
-
-    assert refused == Answer(Meaning.REFUSED, "401 Unauthorized: Invalid API key; check api_key")
-
-
-HALF = b'{"success": true, "message": "Call res'
-BROKE_OFF = Answer(Meaning.TRY_AGAIN, "the answer broke off")
-NOT_HTTP = Answer(Meaning.TRY_AGAIN, "the answer is not HTTP")
-
-BYTES = [
-    pytest.param(
-        b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n" + HALF, BROKE_OFF, id="cut in a body of known length"
-    ),
-    pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5a\r\n" + HALF, BROKE_OFF, id="cut in a chunk"),
-    pytest.param(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" + b'{"success": true}' + b"\r\n",
-        BROKE_OFF,
-        id="cut between chunks",
-    ),
-    pytest.param(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n11\r\n" + b'{"success": true}' + b"\r\n0\r\n\r\n",
-        Answer(Meaning.DELIVERED, "200 OK"),
-        id="chunks",
-    ),
-    pytest.param(
-        b'HTTP/1.0 200 OK\r\n\r\n{"success": true}', Answer(Meaning.DELIVERED, "200 OK"), id="HTTP 1.0, to the end"
-    ),
-    pytest.param(
-        http("200 OK", gzip.compress(STORED)[:-9] + b"?" * 9, "Content-Encoding: gzip"),
-        Answer(Meaning.TRY_AGAIN, "the answer cannot be decompressed"),
-        id="broken gzip",
-    ),
-    pytest.param(b"HTTP/1.1 2", NOT_HTTP, id="cut in the status line"),
-    pytest.param(b"220 mail.example ESMTP\r\n", NOT_HTTP, id="a mail server"),
-    pytest.param(b"\x00\xff" * 5000, NOT_HTTP, id="noise"),
-    pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000, NOT_HTTP, id="a header without an end"),
-    pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 100_000, NOT_HTTP, id="headers without an end"),
-    pytest.param(
-        http("503 Out", b"", "Retry-After: soon"),
-        Answer(Meaning.TRY_AGAIN, "503 Service Unavailable"),
-        id="a reason phrase of its own",
-    ),
-    pytest.param(
-        http("400 Bad Request", b"<h1>The plain HTTP request was sent to HTTPS port</h1>"),
-        Answer(Meaning.REFUSED, "400 Bad Request: the server expects https; write https:// in api_base_url"),
-        id="nginx with TLS on this port",
-    ),
-    pytest.param(b"", CUT, id="nothing"),
-]
-
-
-@pytest.mark.parametrize(("reply", "expected"), BYTES)
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        pytest.param(HEAD + HALF, BROKE_OFF, id="cut in a body of known length"),
+        pytest.param(CHUNKED + b"5a\r\n" + HALF, BROKE_OFF, id="cut in a chunk"),
+        pytest.param(CHUNKED + b'11\r\n{"success": true}\r\n', BROKE_OFF, id="cut between chunks"),
+        pytest.param(
+            CHUNKED + b'11\r\n{"success": true}\r\n0\r\n\r\n', Answer(Meaning.DELIVERED, "200 OK"), id="chunks"
+        ),
+        pytest.param(
+            b'HTTP/1.0 200 OK\r\n\r\n{"success": true}', Answer(Meaning.DELIVERED, "200 OK"), id="HTTP 1.0, to the end"
+        ),
+        pytest.param(
+            http("200 OK", gzip.compress(STORED)[:-9] + b"?" * 9, "Content-Encoding: gzip"),
+            try_again("the answer cannot be decompressed"),
+            id="broken gzip",
+        ),
+        pytest.param(b"HTTP/1.1 2", NOT_HTTP, id="cut in the status line"),
+        pytest.param(b"220 mail.example ESMTP\r\n", NOT_HTTP, id="a mail server"),
+        pytest.param(b"\x00\xff" * 5000, NOT_HTTP, id="noise"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 1_000_000, NOT_HTTP, id="a header without an end"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n" + b"X: x\r\n" * 100_000, NOT_HTTP, id="headers without an end"),
+        pytest.param(http("503 Out"), try_again("503 Service Unavailable"), id="a reason phrase of its own"),
+        pytest.param(
+            http("400 Bad Request", b"<h1>The plain HTTP request was sent to HTTPS port</h1>"),
+            Answer(Meaning.REFUSED, "400 Bad Request: the server expects https; write https:// in api_base_url"),
+            id="nginx with TLS on this port",
+        ),
+        pytest.param(b"", CUT, id="nothing"),
+    ],
+)
 def test_bytes_are_understood(open_session: Open, reply: bytes, expected: Answer) -> None:
-    with wire(says(reply)) as server:
+    with Listener(says(reply)) as server:
         assert open_session(server.url).post(CALL) == expected
         assert server.connections == 1
 
 
-def test_a_reset_in_an_answer_is_told_from_one_before_it(open_session: Open) -> None:
-    def resets_within(connection: socket.socket) -> None:
-        says(STORED)(connection)
-        read_request(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n" + HALF)
-        time.sleep(0.2)  # a reset overtakes what has not been read
-        reset(connection)
-
-    def resets_before(connection: socket.socket) -> None:
-        read_request(connection)
-        reset(connection)
-
-    with wire(resets_within, resets_before) as server:
-        session = open_session(server.url)
-        assert [session.post(CALL) for _ in range(3)] == [DELIVERED, BROKE_OFF, CUT]
-        assert server.connections == 2
-
-
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
 SOON = format_datetime(datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=5), usegmt=True)
 
-RETRY_AFTER = [
-    pytest.param("Retry-After: 7", pytest.approx(7), id="seconds"),
-    pytest.param("retry-after: 7", pytest.approx(7), id="small letters"),
-    pytest.param(f"Retry-After: {SOON}", pytest.approx(290, abs=60), id="a date to come"),
-    pytest.param("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT", pytest.approx(0), id="a date gone by"),
-    pytest.param("X-Nothing: 1", None, id="none"),
-    pytest.param("Retry-After: soon", None, id="a word"),
-    pytest.param("Retry-After: -1", None, id="a negative number"),
-    pytest.param("Retry-After: Fri, 31 Dec 99999 23:59:59 GMT", None, id="a date beyond the calendar"),
-    pytest.param(f"Retry-After: {'9' * 5000}", None, id="a number beyond reason"),
-]
 
-
-@pytest.mark.parametrize(("header", "seconds"), RETRY_AFTER)
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        pytest.param("Retry-After: 7", pytest.approx(7), id="seconds"),
+        pytest.param("retry-after: 7", pytest.approx(7), id="small letters"),
+        pytest.param(f"Retry-After: {SOON}", pytest.approx(290, abs=60), id="a date to come"),
+        pytest.param("Retry-After: Wed, 21 Oct 2015 07:28:00 GMT", pytest.approx(0), id="a date gone by"),
+        pytest.param("X-Nothing: 1", None, id="none"),
+        pytest.param("Retry-After: soon", None, id="a word"),
+        pytest.param("Retry-After: -1", None, id="a negative number"),
+        pytest.param("Retry-After: Fri, 31 Dec 99999 23:59:59 GMT", None, id="a date beyond the calendar"),
+        pytest.param(f"Retry-After: {'9' * 5000}", None, id="a number beyond reason"),
+    ],
+)
 def test_retry_after_is_read_in_seconds_or_as_a_date(open_session: Open, header: str, seconds: float | None) -> None:
-    with wire(says(http("503 Service Unavailable", b"", header))) as server:
-        refused = open_session(server.url).post(CALL)
-
-    assert refused.meaning is Meaning.TRY_AGAIN
-    assert refused.retry_after == seconds
-
-
-# Redirects
+    with Listener(says(http("503 Service Unavailable", b"", header))) as server:
+        assert open_session(server.url).post(CALL) == try_again("503 Service Unavailable", seconds)
 
 
 @pytest.mark.parametrize("status", ["301 Moved Permanently", "302 Found", "307 Temporary Redirect", "308 Permanent"])
 def test_a_redirect_is_never_followed_and_its_target_named(open_session: Open, status: str) -> None:
-    with wire(stores_all) as target:
+    with Listener(stores_all) as target:
         elsewhere = f"https://127.0.0.1:{target.port}"
-        with wire(says(http(status, HTML, f"Location: {elsewhere}/api/v1/call-results"))) as server:
+        with Listener(says(http(status, HTML, f"Location: {elsewhere}/api/v1/call-results"))) as server:
             refused = open_session(server.url).post(CALL)
         assert (server.connections, target.connections) == (1, 0)
-
     assert refused.meaning is Meaning.REFUSED
     assert refused.words.endswith(f": the API has moved; write api_base_url={elsewhere}")
 
 
 @pytest.mark.parametrize("location", ["https://[", "gopher://x", "//", "\x80", "/login"])
 def test_a_redirect_to_nowhere_is_refused_as_well(open_session: Open, location: str) -> None:
-    with wire(says(http("302 Found", b"", f"Location: {location}"))) as server:
+    with Listener(says(http("302 Found", b"", f"Location: {location}"))) as server:
         refused = open_session(server.url).post(CALL)
-
     assert refused.meaning is Meaning.REFUSED
     assert refused.words.startswith("302 Found: the API has moved to '")
 
 
 # Too much, too slow
-
-MEGABYTE = b"x" * 1_000_000
 
 
 @pytest.mark.parametrize(
@@ -489,20 +361,19 @@ def test_of_an_endless_answer_only_the_beginning_is_read(open_session: Open, hea
         if read_request(connection):
             connection.sendall(f"HTTP/1.1 {head}\r\n\r\n".encode())
             while sent < 100:
-                connection.sendall(MEGABYTE)
+                connection.sendall(b"x" * 1_000_000)
                 sent += 1
 
-    with wire(script, stores_all) as server:
+    with Listener(script, stores_all) as server:
         session = open_session(server.url)
         assert session.post(CALL).words.startswith(words)
         assert session.post(CALL) == DELIVERED
-
     assert sent < 30  # the rest of it fits into the buffers of both sockets
 
 
 def test_a_body_that_unpacks_to_100_mb_is_not_unpacked(open_session: Open) -> None:
     bomb = gzip.compress(b"\0" * 100_000_000)
-    with wire(says(http("200 OK", bomb, "Content-Encoding: gzip"))) as server:
+    with Listener(says(http("200 OK", bomb, "Content-Encoding: gzip"))) as server:
         session = open_session(server.url)
         tracemalloc.start()
         try:
@@ -510,61 +381,53 @@ def test_a_body_that_unpacks_to_100_mb_is_not_unpacked(open_session: Open) -> No
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
-
     assert refused.meaning is Meaning.REFUSED
     assert peak < 50 * LARGEST_ANSWER
 
 
-def test_an_answer_that_trickles_is_given_up(open_session: Open) -> None:
-    def trickles(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-        for _ in range(1000):
-            connection.sendall(b" ")
-            time.sleep(0.05)
-
-    with wire(trickles) as server:
-        began = time.monotonic()
-        assert open_session(server.url, api_timeout="0.3").post(CALL) == NO_ANSWER
-        assert time.monotonic() - began < 10
+def trickles(connection: socket.socket) -> None:
+    says(HEAD)(connection)
+    for _ in range(1000):
+        connection.sendall(b" ")
+        time.sleep(0.05)
 
 
-NO_ANSWER = Answer(Meaning.TRY_AGAIN, "no answer within 0.3 s")
+def stalls_after(beginning: bytes) -> Script:
+    def script(connection: socket.socket) -> None:
+        says(beginning)(connection)
+        waits(connection)
+
+    return script
 
 
 @pytest.mark.parametrize(
-    "beginning", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n" + HALF]
+    ("script", "scheme"),
+    [
+        pytest.param(trickles, "http:", id="trickles"),
+        pytest.param(stalls_after(b""), "http:", id="never begins"),
+        pytest.param(stalls_after(b"HTTP/1.1 200 OK\r\n"), "http:", id="stops in the head"),
+        pytest.param(stalls_after(HEAD + HALF), "http:", id="stops in the body"),
+        pytest.param(waits, "https:", id="no handshake"),
+    ],
 )
-def test_an_answer_that_stops_coming_is_given_up(open_session: Open, beginning: bytes) -> None:
-    def stalls(connection: socket.socket) -> None:
-        read_request(connection)
-        connection.sendall(beginning)
-        waits(connection)
-
-    with wire(stalls) as server:
-        assert open_session(server.url, api_timeout="0.3").post(CALL) == NO_ANSWER
+def test_an_answer_that_does_not_come_is_given_up(open_session: Open, script: Script, scheme: str) -> None:
+    with Listener(script) as server:
+        began = time.monotonic()
+        assert open_session(server.url.replace("http:", scheme), api_timeout="0.3").post(CALL) == NO_ANSWER
+        assert time.monotonic() - began < 10
         assert server.connections == 1
-
-
-def test_an_answer_just_in_time_counts(open_session: Open, api: DidOptimizer) -> None:
-    api.fault_for = lambda _: slow(0.3)
-
-    assert open_session(api.url).post(CALL) == DELIVERED
 
 
 # No connection
 
 
-def test_a_refused_connection_is_said(open_session: Open) -> None:
-    with wire(waits) as server:
-        server.refuse()
-        assert open_session(server.url).post(CALL) == Answer(Meaning.TRY_AGAIN, "connection refused")
+def test_a_refused_connection_is_said(open_session: Open, closed_port: int) -> None:
+    assert open_session(f"http://127.0.0.1:{closed_port}").post(CALL) == REFUSED
 
 
 def test_a_name_that_is_unknown_is_said(open_session: Open) -> None:
     unknown = open_session("http://did-optimizer.invalid").post(CALL)
-
-    assert unknown == Answer(Meaning.TRY_AGAIN, "the name in api_base_url cannot be resolved")
+    assert unknown == try_again("the name in api_base_url cannot be resolved")
 
 
 def test_a_server_that_does_not_accept_is_given_up(open_session: Open) -> None:
@@ -575,8 +438,7 @@ def test_a_server_that_does_not_accept_is_given_up(open_session: Open) -> None:
             waiting.setblocking(False)
             waiting.connect_ex(listener.getsockname())
         session = open_session(f"http://127.0.0.1:{listener.getsockname()[1]}", api_timeout="0.3")
-
-        assert session.post(CALL) == Answer(Meaning.TRY_AGAIN, "no connection within 0.3 s")
+        assert session.post(CALL) == try_again("no connection within 0.3 s")
 
 
 def test_what_has_no_sentence_of_its_own_is_said_in_the_systems_words(
@@ -586,228 +448,96 @@ def test_what_has_no_sentence_of_its_own_is_said_in_the_systems_words(
         raise OSError(113, "No route to host")
 
     monkeypatch.setattr(socket.socket, "connect", no_route)
-
-    assert open_session("http://127.0.0.1:9").post(CALL) == Answer(Meaning.TRY_AGAIN, "No route to host")
+    assert open_session("http://127.0.0.1:9").post(CALL) == try_again("No route to host")
 
 
 def test_a_proxy_that_does_not_work_is_not_taken_for_the_api(
-    open_session: Open, monkeypatch: pytest.MonkeyPatch
+    open_session: Open, monkeypatch: pytest.MonkeyPatch, closed_port: int
 ) -> None:
-    with wire(waits) as server:
-        server.refuse()
-        monkeypatch.setenv("http_proxy", f"http://someone:secret@127.0.0.1:{server.port}")
-        failed = open_session("http://192.0.2.1").post(CALL)
-
-    assert failed == Answer(Meaning.TRY_AGAIN, "the proxy that the environment names does not let us through")
+    monkeypatch.setenv("http_proxy", f"http://someone:secret@127.0.0.1:{closed_port}")
+    failed = open_session("http://192.0.2.1").post(CALL)
+    assert failed == try_again("the proxy that the environment names does not let us through")
 
 
 # Kept-alive connections
 
 
-def answers_then_cuts(connection: socket.socket) -> None:
-    """Answer one request, read another, and close: it came just as the connection ran out."""
-    read_request(connection)
-    connection.sendall(STORED)
-    read_request(connection)
-
-
-def answers_then_resets(connection: socket.socket) -> None:
-    answers_then_cuts(connection)
-    reset(connection)
-
-
-@pytest.fixture(scope="module")
-def ca() -> trustme.CA:
-    return trustme.CA()
-
-
-def server_context(ca: trustme.CA, *names: str, not_after: datetime.datetime | None = None) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    ca.issue_cert(*(names or ("127.0.0.1",)), not_after=not_after).configure_cert(context)
-    return context
-
-
 @pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
-@pytest.mark.parametrize("end", [answers_then_cuts, answers_then_resets])
-def test_a_connection_that_had_run_out_is_no_failure(
-    open_session: Open, ca: trustme.CA, end: Script, secured: bool
-) -> None:
-    with wire(end, stores_all, context=server_context(ca) if secured else None) as server:
-        session = open_session(server.url, verify_ssl="0")
-        assert [session.post(CALL) for _ in range(3)] == [DELIVERED] * 3
-        assert server.connections == 2
-
-
-@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
-def test_a_connection_known_to_be_closed_is_not_used(open_session: Open, ca: trustme.CA, secured: bool) -> None:
-    with wire(says(STORED), stores_all, context=server_context(ca) if secured else None) as server:
-        session = open_session(server.url, verify_ssl="0")
-        first = session.post(CALL)
-        time.sleep(0.2)  # for the end to arrive
-
-        assert [first, session.post(CALL)] == [DELIVERED] * 2
-        assert server.connections == 2
-
-
 @pytest.mark.parametrize(
-    ("scripts", "connections"),
+    ("scripts", "answers"),
     [
-        pytest.param([says(b"")], 1, id="a first connection"),
-        pytest.param([answers_then_cuts, says(b""), stores_all], 2, id="the fresh one after a kept-alive one"),
+        pytest.param([says(b"")], [CUT], id="a first connection that is cut"),
+        pytest.param([answers_then_cuts, stores_all], [DELIVERED] * 3, id="one that had run out is no failure"),
+        pytest.param([answers_then_resets, stores_all], [DELIVERED] * 3, id="nor one that was reset"),
+        pytest.param([says(STORED), stores_all], [DELIVERED] * 2, id="one known to be closed"),
+        pytest.param([says(GOODBYE), says(b"")], [DELIVERED, CUT], id="a fresh one after a goodbye"),
         pytest.param(
-            [says(http("200 OK", b'{"success": true}', "Connection: close")), says(b""), stores_all],
-            2,
-            id="the one after a goodbye",
+            [answers_then_cuts, says(b""), says(b""), stores_all], [DELIVERED, CUT, CUT, DELIVERED],
+            id="a fresh one after one that had run out, and the next",
+        ),
+        pytest.param(
+            [answers_then_resets_within_an_answer, resets_before_the_answer], [DELIVERED, BROKE_OFF, CUT],
+            id="a reset within an answer, and one before it",
+        ),
+        pytest.param(
+            [answers_then_cuts, says(b"SSH-2.0-OpenSSH\r\n")], [DELIVERED, NOT_HTTP], id="garbage on the fresh one"
         ),
     ],
-)
-def test_a_fresh_connection_that_is_cut_is_a_failure(
-    open_session: Open, scripts: list[Script], connections: int
-) -> None:
-    with wire(*scripts) as server:
-        session = open_session(server.url)
-        posts = [session.post(CALL) for _ in range(connections)]
-
-        assert posts[-1] == CUT
-        assert server.connections == connections
-
-
-def test_after_a_cut_the_next_failure_counts_at_once(open_session: Open) -> None:
-    with wire(answers_then_cuts, says(b""), says(b""), stores_all) as server:
-        session = open_session(server.url)
-        posts = [session.post(CALL) for _ in range(4)]
-
-        assert [post.meaning for post in posts] == [
-            Meaning.DELIVERED,
-            Meaning.TRY_AGAIN,
-            Meaning.TRY_AGAIN,
-            Meaning.DELIVERED,
-        ]
-        assert server.connections == 4
+)  # fmt: skip
+def test_only_the_cut_of_a_fresh_connection_is_a_failure(
+    open_session: Open, certified: tuple[ssl.SSLContext, str], scripts: list[Script], answers: list[Answer],
+    secured: bool,
+) -> None:  # fmt: skip
+    context, ca_file = certified
+    with Listener(*scripts, context=context if secured else None) as server:
+        session = open_session(server.url, verify_ssl=ca_file)
+        for expected in answers:
+            assert session.post(CALL) == expected
+            time.sleep(0.1)  # for an end to arrive
+        assert server.connections == len(scripts)
 
 
 def test_when_the_server_is_gone_for_good_the_fresh_connection_says_so(open_session: Open) -> None:
-    with wire(answers_then_cuts) as server:
+    with Listener(answers_then_cuts) as server:
         session = open_session(server.url)
         session.post(CALL)
         server.refuse()
+        assert session.post(CALL) == REFUSED
 
-        assert session.post(CALL) == Answer(Meaning.TRY_AGAIN, "connection refused")
+
+# TLS; test_tls has the certificates that are not to be trusted
 
 
-def test_garbage_on_the_fresh_connection_is_not_taken_for_the_cut_before_it(open_session: Open) -> None:
-    with wire(answers_then_cuts, says(b"SSH-2.0-OpenSSH\r\n")) as server:
+def test_a_ca_that_the_environment_names_is_trusted(
+    open_session: Open, certified: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context, ca_file = certified
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
+    with Listener(stores_all, context=context) as server:
         session = open_session(server.url)
-        session.post(CALL)
-
-        assert session.post(CALL) == NOT_HTTP
-
-
-# TLS
-
-
-@pytest.fixture
-def ca_file(ca: trustme.CA, tmp_path: Path) -> str:
-    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
-    return str(tmp_path / "ca.pem")
-
-
-def test_a_certificate_of_the_named_ca_is_trusted(open_session: Open, ca: trustme.CA, ca_file: str) -> None:
-    with wire(stores_all, context=server_context(ca)) as server:
-        session = open_session(server.url, verify_ssl=ca_file)
         assert [session.post(CALL), session.post(CALL)] == [DELIVERED] * 2
         assert server.connections == 1
 
 
-def test_a_ca_that_the_environment_names_is_trusted(
-    open_session: Open, ca: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", ca_file)
-    with wire(stores_all, context=server_context(ca)) as server:
-        assert open_session(server.url).post(CALL) == DELIVERED
-
-
-def test_without_verification_any_certificate_will_do_and_nothing_warns(open_session: Open, ca: trustme.CA) -> None:
-    with wire(stores_all, context=server_context(ca, "another.example")) as server:
-        assert open_session(server.url, verify_ssl="0").post(CALL) == DELIVERED
-
-
-LONG_AGO = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
-
-UNTRUSTED = [
-    pytest.param(
-        (), None, "1", ["unable to get local issuer certificate", "name that CA's file in verify_ssl"], id="unknown CA"
-    ),
-    pytest.param((), LONG_AGO, None, ["certificate has expired", "have it renewed"], id="expired"),
-    pytest.param(
-        ("another.example",), None, None, ["127.0.0.1", "write the name it is for in api_base_url"], id="wrong host"
-    ),
-]
-
-
-@pytest.mark.parametrize(("names", "not_after", "verify", "words"), UNTRUSTED)
-def test_a_certificate_that_is_not_to_be_trusted_needs_a_person(
-    open_session: Open,
-    ca: trustme.CA,
-    ca_file: str,
-    names: tuple[str, ...],
-    not_after: datetime.datetime | None,
-    verify: str | None,
-    words: list[str],
-) -> None:
-    requests: list[bytes] = []
-    context = server_context(ca, *names, not_after=not_after)
-    with wire(lambda connection: requests.append(read_request(connection)), context=context) as server:
-        refused = open_session(server.url, verify_ssl=verify or ca_file).post(CALL)
-        assert server.connections == 1
-
-    assert refused.meaning is Meaning.REFUSED
-    assert refused.words.startswith("its certificate is not to be trusted (")
-    assert [word for word in words if word not in refused.words] == []
-    assert not any(requests)
-
-
 def test_plain_http_behind_https_needs_a_person(open_session: Open, api: DidOptimizer) -> None:
     refused = open_session(api.url.replace("http:", "https:")).post(CALL)
-
     assert refused == Answer(Meaning.REFUSED, "the server does not speak TLS as we do; check https:// in api_base_url")
     assert not api.posts
 
 
 def test_a_cut_in_the_handshake_may_pass(open_session: Open) -> None:
-    def cuts(connection: socket.socket) -> None:
-        connection.recv(65536)
-
-    with wire(cuts) as server:
+    with Listener(lambda connection: connection.recv(65536)) as server:
         assert open_session(server.url.replace("http:", "https:")).post(CALL) == CUT
 
 
-def test_a_handshake_that_does_not_come_is_given_up(open_session: Open) -> None:
-    with wire(waits) as server:
-        assert open_session(server.url.replace("http:", "https:"), api_timeout="0.3").post(CALL) == NO_ANSWER
-
-
-def test_a_ca_file_that_went_away_needs_a_person(open_session: Open, ca: trustme.CA, ca_file: str) -> None:
-    with wire(stores_all, context=server_context(ca)) as server:
-        session = open_session(server.url, verify_ssl=ca_file)
-        Path(ca_file).unlink()
+def test_a_ca_file_that_went_away_needs_a_person(open_session: Open, tmp_path: Path) -> None:
+    with Listener(stores_all, context=valid().context(tmp_path)) as server:
+        session = open_session(server.url, verify_ssl=str(tmp_path / "ca.pem"))
+        (tmp_path / "ca.pem").unlink()
         refused = session.post(CALL)
-
     assert refused.meaning is Meaning.REFUSED
     assert refused.words.startswith("its certificate cannot be verified: ")
-    assert ca_file in refused.words
-
-
-# Secrets
-
-
-def test_the_key_stands_in_no_repr(open_session: Open, api: DidOptimizer) -> None:
-    session = open_session(api.url)
-    shown = [repr(session), repr(session.post(CALL)), repr(session.post(UNSTORABLE))]
-    api.down()
-    shown.append(repr(session.post(CALL)))
-
-    assert [text for text in shown if KEY in text] == []
+    assert str(tmp_path / "ca.pem") in refused.words
 
 
 # Requests that carry no call

@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
-from rehearsal.ports import listening
+from rehearsal.ports import Listener
 from rehearsal.site import PASSWORD, Site
+from tests.call_rows import settings_of
 from tests.conftest import make_settings
 from vicisync.calls.call import Call
 from vicisync.calls.readiness import Watched
@@ -69,9 +70,9 @@ def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[ApiSessi
         while connection.recv(65536):
             pass
 
-    with listening(answer) as port:
-        texts = {"api_base_url": f"http://127.0.0.1:{port}", "api_timeout": "5"}
-        session = ApiSession(make_settings(tmp_path_factory.mktemp("api"), **texts))
+    with Listener(answer) as server:
+        folder = tmp_path_factory.mktemp("api")
+        session = ApiSession(make_settings(folder, api_base_url=server.url, api_timeout="5"))
         yield session, replies
         session.close()
 
@@ -177,10 +178,9 @@ def garbled(mariadb: MariaDB, tmp_path_factory: pytest.TempPathFactory) -> Itera
             " SELECT seq, seq, NOW(), UNIX_TIMESTAMP(), 'NA', 'é' FROM seq_1_to_20"
         )
     proxy = Garbling(mariadb)
-    with listening(proxy.serve) as port:
-        texts = {"db_host": "127.0.0.1", "db_port": str(port), "db_user": "cron", "db_password": PASSWORD}
-        folder = tmp_path_factory.mktemp("garbled")
-        yield proxy, make_settings(folder, db_name="garbled", db_timeout="5", **texts)
+    with Listener(proxy.serve) as server:
+        texts = {"db_port": str(server.port), "db_timeout": "5"}
+        yield proxy, settings_of(tmp_path_factory.mktemp("garbled"), mariadb, "garbled", **texts)
 
 
 PACKETS = st.builds(

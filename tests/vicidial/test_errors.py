@@ -20,7 +20,7 @@ from pymysql.constants import ER
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
-from rehearsal.ports import hold_port, listening
+from rehearsal.ports import Listener, hold_port
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, knows_none, row, settings_of
 from tests.certificates import UNTRUSTED, Offered, valid
@@ -164,7 +164,7 @@ def _listener(greeting: bytes | None) -> Callable[[Bench], None]:
             pass
 
     def listen(bench: Bench) -> None:
-        bench.texts.update(db_port=str(bench.stack.enter_context(listening(serve))), db_timeout="1")
+        bench.texts.update(db_port=str(bench.stack.enter_context(Listener(serve)).port), db_timeout="1")
 
     return listen
 
