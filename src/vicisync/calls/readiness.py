@@ -45,10 +45,8 @@ class Watched(NamedTuple):
 
     lead_id: int
     start_epoch: int
-    reason: str
-    """The value of a `Readiness`, or `TO_SEND`, or `FAILED`."""
-    failed_runs: int = 0
-    """Runs in which this call failed while others passed."""
+    reason: str  # the value of a `Readiness`, or `TO_SEND`, or `FAILED`
+    failed_runs: int = 0  # runs in which this call failed while others passed
 
 
 class Rules(NamedTuple):
