@@ -1,7 +1,4 @@
-"""What people read of a run.
-
-The words are those of the Perl script's log, since operators grep for them: ``Summary:``, ``failed:``, ``❌``.
-"""
+"""What people read of a run, in the words of the Perl script's log: they grep for Summary:, failed: and ❌."""
 
 from __future__ import annotations
 

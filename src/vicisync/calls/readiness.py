@@ -1,7 +1,4 @@
-"""When a call can go: decisions over a row as a poll reads it. Pure.
-
-The facts about rows come from VICIdial 2.14's own scripts.
-"""
+"""When a call can go: decisions over a row as a poll reads it, by what VICIdial 2.14's own scripts do. Pure."""
 
 from __future__ import annotations
 
