@@ -38,7 +38,7 @@ _OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
 
 
 def answer_of_failure(error: Exception, timeout: float) -> Answer:
-    """Return what a failure means, with that ``timeout`` (s); TLS that is set up wrongly needs a person, all else may pass."""
+    """Return what a failure means, at that ``timeout`` in seconds; wrong TLS needs a person, all else may pass."""
     if not isinstance(error, (requests.RequestException, HTTPError)):
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
     for cause in _causes(error):
