@@ -24,6 +24,7 @@ LOG_MODE = 0o640
 
 Tell = Callable[[str], None]
 Do = Callable[[str, object, Callable[[], object]], None]
+"""Does one thing to the machine, by its verb and object, and tells so."""
 
 
 def install(
@@ -43,12 +44,11 @@ def install(
     something is known to be in the way, and where cron does not run vicisync in the end.
     """
     contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
-    state = checkpoint_file.parent
-    found = list(tables())
+    state, found, kept = checkpoint_file.parent, list(tables()), []
     old = lines_that_run(OLD_SCRIPT, found)
     _check_machine(state, found, tell, dry_run=dry_run)
     _check_old_script(old, replace_old=replace_old)
-    do: Do = partial(_do, tell, dry_run)
+    do = partial(_do, tell, dry_run)
     for table, lines in old:
         do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
     if state.is_dir():
@@ -56,7 +56,17 @@ def install(
     else:
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
-    kept = [path for path, text in contents.items() if not _put(path, text, do, tell, force=force, show=dry_run)]
+    for path, content in contents.items():
+        if _holds(path, content):
+            tell(f"✓ {path} is as it should be")
+            continue
+        if force or not os.path.lexists(path):
+            do("write", path, partial(write_file, path, content))
+        else:
+            tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
+            kept.append(path)
+        for line in content.decode().splitlines() if dry_run else ():
+            tell(f"    {line}")
     if others := [(table, lines) for table, lines in lines_that_run(VICISYNC, found) if table.path != CRON_JOB]:
         tell(f"⚠ {_places(others)} runs vicisync too: remove it, one is enough")
     if dry_run:
@@ -113,19 +123,18 @@ def _check_machine(state: Path, found: Iterable[Table], tell: Tell, *, dry_run: 
     folders = [CRON_JOB.parent, ROTATION.parent, LOG.parent, above]
     in_the_way = [f"Cannot read {table.name}: {table.unread}" for table in found if table.unread]
     in_the_way += [f"Cannot write to {folder}" for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
-    if in_the_way and not dry_run:
-        cure = "Try as root: sudo vicisync install" if os.geteuid() else "Fix that, then try again"
-        raise InstallError(f"{in_the_way[0]}; nothing was installed. {cure}")
     for line in in_the_way:
+        if not dry_run:
+            cure = "Try as root: sudo vicisync install" if os.geteuid() else "Fix that, then try again"
+            raise InstallError(f"{line}; nothing was installed. {cure}")
         tell(f"⚠ {line}")
 
 
 def _check_old_script(old: Sequence[Lines], *, replace_old: bool) -> None:
-    links = [table.name for table, _ in old if table.path and table.path.is_symlink()]
-    cure = "To comment that out and go on: vicisync install --replace-old"
-    if links:
+    cure = "" if replace_old else "To comment that out and go on: vicisync install --replace-old"
+    if links := [table.name for table, _ in old if table.path and table.path.is_symlink()]:
         cure = f"{links[0]} is a symbolic link, which install does not follow: remove that line by hand"
-    if links or (old and not replace_old):
+    if old and cure:
         why = "Both would send every call twice, so nothing was installed"
         raise InstallError(f"The old script still runs: {_places(old)}. {why}. {cure}")
 
@@ -157,21 +166,6 @@ def _prepare_log(do: Do, tell: Tell) -> None:
 def _set_log_mode(mode: int) -> None:
     with os.fdopen(os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600), "ab") as log:
         os.fchmod(log.fileno(), mode)  # whatever the umask
-
-
-def _put(path: Path, content: bytes, do: Do, tell: Tell, *, force: bool, show: bool) -> bool:
-    """Write a file, but over another only by ``force``; ``show`` what stands in it. Return False where one is kept."""
-    is_there = os.path.lexists(path)
-    if is_there and _holds(path, content):
-        tell(f"✓ {path} is as it should be")
-        return True
-    if force or not is_there:
-        do("write", path, partial(write_file, path, content))
-    else:
-        tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
-    for line in content.decode().splitlines() if show else ():
-        tell(f"    {line}")
-    return force or not is_there
 
 
 def _holds(path: Path, content: bytes) -> bool:
