@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import click
 
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
-from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
+from vicisync.commands.sending import Unsent, open_session, progress_bar, stop_on_signals
 from vicisync.errors import BEHIND, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, load_settings
 from vicisync.sync.run import run as run_once
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def main() -> None:
@@ -59,14 +59,27 @@ def _tell(line: str, *, err: bool = False) -> None:
         send_to_nowhere(sys.stderr if err else sys.stdout)
 
 
-def _conf_options(command: F) -> F:
+class Conf(NamedTuple):
+    """The configuration files that an option or the environment names, in the order of `load_settings`."""
+
+    astguiclient_conf: Path | None
+    dids_conf: Path | None
+
+
+def _conf_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Add the options that name the configuration files; the command gets both as its first argument."""
+
+    @functools.wraps(command)
+    def with_conf(astguiclient_conf: Path | None, dids_conf: Path | None, **options: Any) -> int:
+        return command(Conf(astguiclient_conf, dids_conf), **options)
+
     for option, variable, standard in (
         ("--dids-conf", "VICISYNC_DIDS_CONF", DIDS_CONF),
         ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
     ):
         what = f"Read this file, not {standard}; environment: {variable}."
-        command = click.option(option, envvar=variable, callback=_path, metavar="PATH", help=what)(command)
-    return command
+        with_conf = click.option(option, envvar=variable, callback=_path, metavar="PATH", help=what)(with_conf)
+    return with_conf
 
 
 def _path(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:  # noqa: ARG001
@@ -89,55 +102,38 @@ def commands() -> None:
 @click.option("--max-runtime", metavar="SECONDS", help="Begin no new call after this time; 0 goes on until done.")
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
 @click.option("-v", "--verbose", is_flag=True, help="Also which calls wait, and why.")
-def run(
-    dids_conf: Path | None,
-    astguiclient_conf: Path | None,
-    dry_run: bool,
-    limit: int | None,
-    batch_size: str | None,
-    max_runtime: str | None,
-    quiet: bool,
-    verbose: bool,
-) -> int:
+def run(conf: Conf, dry_run: bool, limit: int | None, quiet: bool, verbose: bool, **texts: str | None) -> int:
     """Deliver the calls that have ended since the last run. Made for cron, every minute."""
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other")
-    given = {"batch_size": batch_size, "max_runtime": max_runtime}
     if dry_run:
-        given["concurrency"] = "1"  # shows the calls in their order
-    settings = load_settings(
-        astguiclient_conf, dids_conf, os.environ, {name: text for name, text in given.items() if text is not None}
-    )
+        texts["concurrency"] = "1"  # shows the calls in their order
+    settings = load_settings(*conf, os.environ, {name: text for name, text in texts.items() if text})
     verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
-    report = Report(
-        sys.stdout,
-        verbosity,
-        show_phone_numbers=settings.log_phone_numbers,
-        dry_run=dry_run,
-        open_bar=None if dry_run else progress_bar,
-    )
-    stop = stop_on_signals()
-    tally = run_once(settings, report, stop, Unsent if dry_run else session_of(settings), dry_run=dry_run, limit=limit)
+    numbers, bar = settings.log_phone_numbers, None if dry_run else progress_bar
+    report = Report(sys.stdout, verbosity, show_phone_numbers=numbers, dry_run=dry_run, open_bar=bar)
+    opener = Unsent if dry_run else functools.partial(open_session, settings)
+    tally = run_once(settings, report, stop_on_signals(), opener, dry_run=dry_run, limit=limit)
     return SOME_REJECTED if tally.rejected else 0
 
 
 @commands.command(short_help="Check that all is set up; change nothing.")
 @_conf_options
-def check(dids_conf: Path | None, astguiclient_conf: Path | None) -> int:
+def check(conf: Conf) -> int:
     """Check that all a run needs is there, and say what fixes what is not. Changes nothing.
 
     One line a finding: ✓ is well, ⚠ deserves attention, ❌ keeps a run from its work.
     """
     from vicisync.commands.check import check as check_everything
 
-    return check_everything(astguiclient_conf, dids_conf, os.environ, _tell)
+    return check_everything(*conf, os.environ, _tell)
 
 
 @commands.command(short_help="Show how things stand.")
 @_conf_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.option("--max-lag", type=click.IntRange(min=0), metavar="SECONDS", help="Exit with 1 when calls are later.")
-def status(dids_conf: Path | None, astguiclient_conf: Path | None, as_json: bool, max_lag: int | None) -> int:
+def status(conf: Conf, as_json: bool, max_lag: int | None) -> int:
     """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.
 
     The lag is the time since the oldest call that could go could have gone. Nothing is changed.
@@ -145,29 +141,20 @@ def status(dids_conf: Path | None, astguiclient_conf: Path | None, as_json: bool
     from vicisync.commands.status import as_json as to_json
     from vicisync.commands.status import as_lines, status_of
 
-    now = status_of(load_settings(astguiclient_conf, dids_conf, os.environ))
+    now = status_of(load_settings(*conf, os.environ))
     lines = [json.dumps(to_json(now, max_lag), indent=2)] if as_json else as_lines(now, max_lag)
     for line in lines:
         _tell(line if as_json else printable(line))
-    return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
+    return BEHIND if now.is_behind(max_lag) else 0
 
 
 @commands.command("install", short_help="Have cron run it every minute; or take that back.")
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
-@click.option(
-    "--uninstall", "take_back", is_flag=True, help="Remove the cron job and the rotation; keep state and log."
-)
+@click.option("--uninstall", "undo", is_flag=True, help="Remove the cron job and the rotation; keep state and log.")
 @click.option("--replace-old", is_flag=True, help="Comment out the cron line of the old script.")
 @click.option("--force", is_flag=True, help="Overwrite a cron job or a rotation that differs.")
-def install(
-    dids_conf: Path | None,
-    astguiclient_conf: Path | None,
-    dry_run: bool,
-    take_back: bool,
-    replace_old: bool,
-    force: bool,
-) -> int:
+def install(conf: Conf, dry_run: bool, undo: bool, replace_old: bool, force: bool) -> int:
     """Have cron run vicisync every minute: the cron job, the log and its rotation, the state folder.
 
     What is there already stays as it is. The job runs the vicisync that was called for this.
@@ -175,75 +162,60 @@ def install(
     from vicisync.commands.install import command_of, uninstall
     from vicisync.commands.install import install as install_here
 
-    if take_back and replace_old:
+    if undo and replace_old:
         raise click.UsageError("--uninstall and --replace-old exclude each other")
-    named = _named_files(astguiclient_conf, dids_conf)
 
     def tell(line: str) -> None:
         _tell(printable(line))
 
-    # Cron has nothing of our environment, so what stands there does not count.
-    files = named.get("--astguiclient-conf"), named.get("--dids-conf")
-    if take_back:
-        settings = None
-        try:
-            settings = load_settings(*files, {})
-        except ConfigError as error:
-            for mistake in error.mistakes:
-                tell(f"⚠ {mistake}")
+    conf, settings = Conf(*(path and path.absolute() for path in conf)), None
+    try:
+        settings = load_settings(*conf, {})  # cron has nothing of our environment, so what stands there does not count
+    except ConfigError as error:
+        if not undo:
+            raise
+        for mistake in error.mistakes:
+            tell(f"⚠ {mistake}")
+    if settings and not undo:
+        named = {option: path for option, path in zip(("--astguiclient-conf", "--dids-conf"), conf) if path}
+        state, command = settings.checkpoint_file.parent, command_of(sys.argv[0], sys.executable)
+        install_here(state, command, named, tell, dry_run=dry_run, force=force, replace_old=replace_old)
+    else:
         uninstall(settings, tell, dry_run=dry_run)
-        return 0
-    checkpoint_file = load_settings(*files, {}).checkpoint_file
-    command = command_of(sys.argv[0], sys.executable)
-    install_here(checkpoint_file, command, named, tell, dry_run=dry_run, force=force, replace_old=replace_old)
     return 0
-
-
-def _named_files(astguiclient_conf: Path | None, dids_conf: Path | None) -> dict[str, Path]:
-    """Return the configuration files that an option or the environment names, absolute, by option."""
-    given = {"--astguiclient-conf": astguiclient_conf, "--dids-conf": dids_conf}
-    return {option: path.absolute() for option, path in given.items() if path}
 
 
 @commands.command("retry-rejected", short_help="Send the rejected calls again.")
 @_conf_options
 @click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
-def retry_rejected(dids_conf: Path | None, astguiclient_conf: Path | None, quiet: bool) -> int:
+def retry_rejected(conf: Conf, quiet: bool) -> int:
     """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
-    settings = load_settings(astguiclient_conf, dids_conf, os.environ)
-    verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
-    report = Report(
-        sys.stdout, verbosity, show_phone_numbers=settings.log_phone_numbers, after_failure="stays rejected"
-    )
-    remaining = resend(settings, report, stop_on_signals(), session_of(settings))
+    settings = load_settings(*conf, os.environ)
+    verbosity, numbers = Verbosity.QUIET if quiet else Verbosity.NORMAL, settings.log_phone_numbers
+    report = Report(sys.stdout, verbosity, show_phone_numbers=numbers, after_failure="stays rejected")
+    remaining = resend(settings, report, stop_on_signals(), functools.partial(open_session, settings))
     return SOME_REJECTED if remaining else 0
 
 
 @commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")
 @_conf_options
 @click.option(
-    "--to",
-    "to",
-    show_default="1h; the newest end delivered, where that is older",
-    metavar="TIME",
-    help=("Deliver what ended after this: '2024-10-24 12:00:00' (local), an epoch, or how long ago: 90m, 1h, 2d."),
-)
+    "--to", show_default="1h; the newest end delivered, where that is older", metavar="TIME",
+    help="Deliver what ended after this: '2024-10-24 12:00:00' (local), an epoch, or how long ago: 90m, 1h, 2d.",
+)  # fmt: skip
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def reset_checkpoint(dids_conf: Path | None, astguiclient_conf: Path | None, to: str | None, yes: bool) -> int:
+def reset_checkpoint(conf: Conf, to: str | None, yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
     from vicisync.commands.reset_checkpoint import reset
 
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     confirm = (lambda: True) if yes else _is_confirmed if is_terminal else None
-    settings = load_settings(astguiclient_conf, dids_conf, os.environ)
-    return 0 if reset(settings, to, _tell, confirm) else 130
+    return 0 if reset(load_settings(*conf, os.environ), to, _tell, confirm) else 130
 
 
 def _is_confirmed() -> bool:
-    try:
+    with suppress(click.Abort):
         if click.confirm("Reset?"):
             return True
-    except click.Abort:
-        pass
     _tell("Aborted; nothing was changed", err=True)
     return False

@@ -28,7 +28,7 @@ Do = Callable[[str, object, Callable[[], object]], None]
 
 
 def install(
-    checkpoint_file: Path,
+    state: Path,
     command: Sequence[str],
     configuration_files: Mapping[str, Path],
     tell: Tell,
@@ -39,12 +39,12 @@ def install(
 ) -> None:
     """Have cron call ``command`` every minute, with these options for its files; tell what is done, line by line.
 
-    Files that are there already stay, unless ``force`` writes them anew. Lines of cron that run the script which
-    vicisync replaces become comments with ``replace_old``. Raises InstallError: before anything is changed where
-    something is known to be in the way, and where cron does not run vicisync in the end.
+    ``state`` is made, the checkpoint's folder. Files that are there already stay, unless ``force`` writes them anew;
+    ``replace_old`` makes comments of lines of cron that run the old script. Raises InstallError: before anything is
+    changed where something is known to be in the way, and where cron does not run vicisync in the end.
     """
     contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
-    state, found, kept = checkpoint_file.parent, list(tables()), []
+    found, kept = list(tables()), []
     old = lines_that_run(OLD_SCRIPT, found)
     _check_machine(state, found, tell, dry_run=dry_run)
     _check_old_script(old, replace_old=replace_old)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
-from types import FrameType
+from collections.abc import Mapping
 
 import click
 
@@ -16,15 +15,11 @@ from vicisync.output import ProgressBar
 from vicisync.settings.settings import Settings
 
 
-def session_of(settings: Settings) -> Callable[[], Session]:
-    """Return what opens a session with the API."""
+def open_session(settings: Settings) -> Session:
+    """Open a session with the API."""
+    from vicisync.did_optimizer.session import ApiSession  # requests takes longer to import than an idle run needs
 
-    def open_session() -> Session:
-        from vicisync.did_optimizer.session import ApiSession  # requests takes longer to import than an idle run needs
-
-        return ApiSession(settings)
-
-    return open_session
+    return ApiSession(settings)
 
 
 class Unsent:
@@ -41,12 +36,8 @@ class Unsent:
 def stop_on_signals() -> StopSignal:
     """Return where SIGTERM and SIGINT are noted from now on; they end the process no more."""
     stop = StopSignal()
-
-    def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a handler's signature
-        stop.number = number
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, remember)
+        signal.signal(number, lambda number, _: setattr(stop, "number", number))
     return stop
 
 
