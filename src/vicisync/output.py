@@ -22,11 +22,8 @@ def printable(text: str) -> str:
 class ProgressBar(Protocol):
     """What a terminal shows of a backlog."""
 
-    def update(self, n_steps: int) -> None:
-        """Move on by calls that are through."""
-
-    def render_finish(self) -> None:
-        """Leave the bar as it stands."""
+    def update(self, n_steps: int) -> None: ...
+    def render_finish(self) -> None: ...
 
 
 class Output:

@@ -1,7 +1,4 @@
-"""What people read of a run.
-
-The words are those of the Perl script's log, since operators grep for them: ``Summary:``, ``failed:``, ``❌``.
-"""
+"""What people read of a run, in the words of the Perl script's log: they grep for Summary:, failed: and ❌."""
 
 from __future__ import annotations
 
@@ -43,18 +40,14 @@ class Tally:
     """What a run did, counted as it goes."""
 
     delivered: int = 0
-    duplicates: int = 0
-    """Of the delivered ones, those that the API knew already."""
-    failed: int = 0
-    """Tried and not delivered, whether to be tried again or rejected."""
+    duplicates: int = 0  # of the delivered ones, those that the API knew already
+    failed: int = 0  # tried and not delivered, whether to be tried again or rejected
     rejected: int = 0
     gone: int = 0
     never_ended: int = 0
     waiting: int = 0
-    lag: int = 0
-    """Seconds by which the oldest call that could go has not gone."""
-    poll_seconds: float = 0.0
-    """Spent on the database."""
+    lag: int = 0  # seconds by which the oldest call that could go has not gone
+    poll_seconds: float = 0.0  # spent on the database
 
 
 def counted(number: int, what: str) -> str:

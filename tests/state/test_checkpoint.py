@@ -189,15 +189,8 @@ def test_a_start_looks_back_for_calls_that_had_begun_by_then(epoch: int, looked_
     assert starting_at(epoch, 28800) == Checkpoint(epoch, epoch, looked_until)
 
 
-@pytest.mark.parametrize(
-    ("first", "epoch"),
-    [
-        pytest.param(None, 99, id="all began later"),
-        pytest.param(100, 100, id="one began in that second"),
-        pytest.param(100, 500, id="two that could go, and two that could not"),
-    ],
-)
-def test_starting_over_may_leave_out_the_calls_that_could_go_and_began_before(first: int | None, epoch: int) -> None:
+def test_the_calls_that_could_go_are_those_that_failed_or_whose_turn_did_not_come() -> None:
     reasons = {90: "not_ended", 95: "no_disposition", 300: FAILED, 100: TO_SEND}
     checkpoint = Checkpoint(400, 0, 400, {f"{start}.1": Watched(1, start, word) for start, word in reasons.items()})
-    assert first == checkpoint.first_left_out_by(epoch)
+    assert [300, 100] == list(checkpoint.deliverable_starts())
+    assert 400 == checkpoint.lag(500)

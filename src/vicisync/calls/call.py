@@ -1,8 +1,4 @@
-"""A call: what is read of it, and what the API is told. Pure.
-
-The facts about rows come from VICIdial 2.14's own scripts; the field names and
-JSON types from DID Optimizer's documentation of ``POST /api/v1/call-results``.
-"""
+"""A call: what is read of it (VICIdial 2.14), and what the API is told (DID Optimizer's setup guide). Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""When a call can go: decisions over a row as a poll reads it. Pure.
-
-The facts about rows come from VICIdial 2.14's own scripts.
-"""
+"""When a call can go: decisions over a row as a poll reads it, by what VICIdial 2.14's own scripts do. Pure."""
 
 from __future__ import annotations
 
@@ -45,10 +42,8 @@ class Watched(NamedTuple):
 
     lead_id: int
     start_epoch: int
-    reason: str
-    """The value of a `Readiness`, or `TO_SEND`, or `FAILED`."""
-    failed_runs: int = 0
-    """Runs in which this call failed while others passed."""
+    reason: str  # the value of a `Readiness`, or `TO_SEND`, or `FAILED`
+    failed_runs: int = 0  # runs in which this call failed while others passed
 
 
 class Rules(NamedTuple):

@@ -61,7 +61,7 @@ def _old(settings: Settings) -> tuple[Checkpoint | None, str]:
 
 def _left_out(old: Checkpoint, epoch: int) -> str | None:
     """Return what a reset to ``epoch`` would never send, and how to send it; None where it only goes back."""
-    first = old.first_left_out_by(epoch)
+    first = min((start for start in old.deliverable_starts() if start <= epoch), default=None)
     if first is None and epoch <= old.end_epoch:
         return None
     keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)

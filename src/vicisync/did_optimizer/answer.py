@@ -25,14 +25,10 @@ class Answer(NamedTuple):
     """An answer, or the lack of one, understood."""
 
     meaning: Meaning
-    words: str
-    """For the operator and the rejected file: the HTTP status and what the API said, cut short."""
-    duplicate: bool = False
-    """The API knew the call already."""
-    retry_after: float | None = None
-    """Seconds that the API asks everyone to wait."""
-    throttled: bool = False
-    """Any other call would have been answered the same: too many came, or too early."""
+    words: str  # for the operator and the rejected file: the HTTP status and what the API said, cut short
+    duplicate: bool = False  # the API knew the call already
+    retry_after: float | None = None  # seconds that the API asks everyone to wait
+    throttled: bool = False  # any other call would have been answered the same: too many came, or too early
 
 
 def answer_of(
@@ -43,40 +39,32 @@ def answer_of(
     ``headers`` are looked up by their usual spelling; ``body`` may be cut short; ``retry_after`` is in seconds. Where
     the answer repeats the ``api_key``, the words do not.
     """
-    content = _json_object(body)
+    content = json_object(body)
     words = _words(http_status, content, api_key)
     if http_status in (200, 201):
         if content is not None and content.get("success") is True:
             return Answer(Meaning.DELIVERED, words, duplicate=content.get("duplicate") is True)
         if content is not None and content.get("success") is False:
             return Answer(Meaning.REJECTED, words)
-        return _refused(f"{words}, but not in the words of DID Optimizer; check api_base_url")
+        return Answer(Meaning.REFUSED, f"{words}, but not in the words of DID Optimizer; check api_base_url")
     if http_status == 400 and b"plain HTTP request was sent to HTTPS port" in body:  # nginx speaks, not the API
-        return _refused(f"{words}: the server expects https; write https:// in api_base_url")
+        return Answer(Meaning.REFUSED, f"{words}: the server expects https; write https:// in api_base_url")
     if http_status in (400, 413, 422):
         return Answer(Meaning.REJECTED, words)
     if http_status in (401, 403):
-        return _refused(f"{words}; check api_key")
+        return Answer(Meaning.REFUSED, f"{words}; check api_key")
     if http_status in (404, 405):
-        return _refused(f"{words}; check api_base_url")
+        return Answer(Meaning.REFUSED, f"{words}; check api_base_url")
     if 300 <= http_status < 400:
         location = _one_line(headers.get("Location", ""), api_key)
-        return _refused(f"{words}: the API has moved{_moved_to(location)}")
+        return Answer(Meaning.REFUSED, f"{words}: the API has moved{_moved_to(location)}")
     if 200 <= http_status < 300:
-        return _refused(f"{words}, which DID Optimizer never says; check api_base_url")
+        return Answer(Meaning.REFUSED, f"{words}, which DID Optimizer never says; check api_base_url")
     return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, throttled=http_status in (425, 429))
 
 
-def is_json_object(body: bytes) -> bool:
-    """Return whether an answer is a JSON object, as all of DID Optimizer's are but the one to too many requests."""
-    return _json_object(body) is not None
-
-
-def _refused(words: str) -> Answer:
-    return Answer(Meaning.REFUSED, words)
-
-
-def _json_object(body: bytes) -> dict[str, object] | None:
+def json_object(body: bytes) -> dict[str, object] | None:
+    """Return the JSON object that all of DID Optimizer's answers are but the one to too many requests; else None."""
     try:
         content = json.loads(body)
     except (ValueError, RecursionError):

@@ -22,8 +22,7 @@ class Attempt(NamedTuple):
 
     Once others have got through since, its failing tells nothing new about the API.
     """
-    in_company: bool = False
-    """Whether it is sent only once another has got through."""
+    in_company: bool = False  # whether it is sent only once another has got through
     tries: int = 0
 
 

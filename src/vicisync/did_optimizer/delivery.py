@@ -34,11 +34,8 @@ _KEPT = "Nothing is lost: the calls are kept for the next try"
 class Session(Protocol):
     """What a worker sends through."""
 
-    def post(self, payload: Mapping[str, object]) -> Answer:
-        """Send one call, once."""
-
-    def close(self) -> None:
-        """Close the connection."""
+    def post(self, payload: Mapping[str, object]) -> Answer: ...
+    def close(self) -> None: ...
 
 
 class StopSignal:

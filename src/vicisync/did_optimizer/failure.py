@@ -29,22 +29,16 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 )
 """What an operator reads of a failure that may pass: the first that fits."""
 
-_CURES = {
-    9: "set this machine's clock",
-    10: "have it renewed, or set this machine's clock",
-    62: "write the name it is for in api_base_url",
-    64: "write the name it is for in api_base_url",
+_CURES = {  # by OpenSSL's numbers
+    9: "set this machine's clock",  # it is not valid yet
+    10: "have it renewed, or set this machine's clock",  # it has expired
+    **dict.fromkeys((62, 64), "write the name it is for in api_base_url"),  # it is another's
 }
-"""What helps against a certificate that is not valid yet, has expired, or is another's, by OpenSSL's numbers."""
-
 _OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
 
 
 def answer_of_failure(error: Exception, timeout: float) -> Answer:
-    """Return what a failure of the network means; TLS that is set up wrongly needs a person, all else may pass.
-
-    ``timeout`` is the one that was set, in seconds.
-    """
+    """Return what a failure means, at that ``timeout`` in seconds; wrong TLS needs a person, all else may pass."""
     if not isinstance(error, (requests.RequestException, HTTPError)):
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
     for cause in _causes(error):

@@ -14,7 +14,7 @@ from urllib3.exceptions import HTTPError, InsecureRequestWarning, InvalidHeader,
 from urllib3.util.retry import Retry
 
 from vicisync import __version__
-from vicisync.did_optimizer.answer import Answer, Meaning, answer_of, is_json_object
+from vicisync.did_optimizer.answer import Answer, Meaning, answer_of
 from vicisync.did_optimizer.failure import CUT, NO_ANSWER, answer_of_failure, is_due_to
 from vicisync.settings.settings import Settings
 
@@ -28,24 +28,12 @@ _RAW = {"redirect": False, "assert_same_host": False, "preload_content": False, 
 """What urllib3 is asked to leave to us: nothing is followed, and no answer is read beyond `LARGEST_ANSWER`."""
 
 
-class _Reply(NamedTuple):
-    """An HTTP answer, read; in the order that ``answer_of`` takes it."""
-
-    http_status: int
-    headers: Mapping[str, str]
-    body: bytes
-    retry_after: float | None
-
-
-class Probe(NamedTuple):
-    """What came of a request that carries no call."""
+class Reply(NamedTuple):
+    """What came of a request."""
 
     answer: Answer
-    """As if a call had been sent; its words are for the operator."""
-    http_status: int | None = None
-    """None where no HTTP answer came."""
-    is_json: bool = False
-    """Whether the answer is a JSON object, as DID Optimizer's own are, and not somebody's web page."""
+    http_status: int | None = None  # None where no HTTP answer came
+    body: bytes = b""
 
 
 class ApiSession:
@@ -81,24 +69,20 @@ class ApiSession:
 
     def post(self, payload: Mapping[str, object]) -> Answer:
         """Send one call, once, and return what came of it; whatever the network does becomes an Answer."""
-        reply = self._exchange(json.dumps(payload).encode("ascii"))
-        return reply if isinstance(reply, Answer) else answer_of(*reply, self._api_key)
+        return self._exchange(json.dumps(payload).encode("ascii")).answer
 
-    def try_key(self) -> Probe:
+    def try_key(self) -> Reply:
         """POST an empty object in a call's place: 401 is a wrong key, 400 a right one, and nothing is recorded."""
-        reply = self._exchange(b"{}")
-        if isinstance(reply, Answer):
-            return Probe(reply)
-        return Probe(answer_of(*reply, self._api_key), reply.http_status, is_json_object(reply.body))
+        return self._exchange(b"{}")
 
-    def _exchange(self, body: bytes) -> _Reply | Answer:
+    def _exchange(self, body: bytes) -> Reply:
         """Return the API's answer, or what kept it from coming."""
         was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
             response = self._send(body)
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
             if not (was_kept_alive and is_due_to(error, *CUT)):
-                return answer_of_failure(error, self._seconds)
+                return Reply(answer_of_failure(error, self._seconds))
         else:
             return self._read(response)
         # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
@@ -116,7 +100,7 @@ class ApiSession:
         way = self._adapter.request_url(self._request, found["proxies"])
         return cast("urllib3.HTTPConnectionPool", pool), way
 
-    def _read(self, response: urllib3.BaseHTTPResponse) -> _Reply | Answer:
+    def _read(self, response: urllib3.BaseHTTPResponse) -> Reply:
         give_up = time.monotonic() + self._seconds  # urllib3's own timeout starts again with every byte
         body = b""
         try:
@@ -125,16 +109,18 @@ class ApiSession:
                 if len(body) >= LARGEST_ANSWER:
                     break
                 if time.monotonic() > give_up:
-                    return Answer(Meaning.TRY_AGAIN, NO_ANSWER.format(timeout=self._seconds))
+                    return Reply(Answer(Meaning.TRY_AGAIN, NO_ANSWER.format(timeout=self._seconds)))
         except (ProtocolError, SSLError):
-            return Answer(Meaning.TRY_AGAIN, "the answer broke off")
+            return Reply(Answer(Meaning.TRY_AGAIN, "the answer broke off"))
         except (OSError, HTTPError) as error:
-            return answer_of_failure(error, self._seconds)
+            return Reply(answer_of_failure(error, self._seconds))
         finally:
             response.close()
             response.release_conn()
         self._kept_alive = response.headers.get("Connection", "").lower() != "close"
-        return _Reply(response.status, response.headers, body, _retry_after(response.headers))
+        retry_after = _retry_after(response.headers)
+        answer = answer_of(response.status, response.headers, body, retry_after, self._api_key)
+        return Reply(answer, response.status, body)
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:

@@ -53,14 +53,11 @@ class Checkpoint:
 
         Calls are dated by their start, and what no poll has seen counts from ``looked_until``.
         """
-        return lag(now, [self.looked_until, *self._deliverable_starts()])
+        return lag(now, [self.looked_until, *self.deliverable_starts()])
 
-    def _deliverable_starts(self) -> Iterator[int]:
+    def deliverable_starts(self) -> Iterator[int]:
+        """Yield the start of each watched call that could go, as far as the file alone tells."""
         return (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED))
-
-    def first_left_out_by(self, epoch: int) -> int | None:
-        """Return the start of the first call that waits to be sent and that a reset to ``epoch`` may leave out."""
-        return min((start for start in self._deliverable_starts() if start <= epoch), default=None)
 
     def forget_before(self, since: int) -> None:
         """Forget handled calls that no later poll can meet again.

@@ -41,6 +41,7 @@ class Store:
         self._fd = -1
         self._size = 0
         self._saved = b""
+        self._reserve = path.with_name(path.name + ".reserve") if path else None
         self._has_reserve = False
 
     def __enter__(self) -> Store:
@@ -128,11 +129,11 @@ class Store:
 
     def make_ready(self) -> None:
         """Make ready to record answers, before calls are sent: a disk that has no room for them is found here."""
-        if self._has_reserve or not self._path:
+        if self._has_reserve or not (self._path and self._reserve):
             return
         self.save()
         try:
-            with os.fdopen(create(_reserve(self._path)), "wb") as reserve:
+            with os.fdopen(create(self._reserve), "wb") as reserve:
                 os.posix_fallocate(reserve.fileno(), 0, RESERVE)
         except OSError as error:
             self._release_reserve()
@@ -160,10 +161,6 @@ class Store:
             raise CheckpointError(f"No room for the checkpoint {path}: {error.strerror}. {cure}") from error
 
     def _release_reserve(self) -> None:
-        if self._path:
-            with suppress(OSError):  # one that stays behind does no harm: the next run makes its own
-                _reserve(self._path).unlink()
-
-
-def _reserve(path: Path) -> Path:
-    return path.with_name(path.name + ".reserve")
+        with suppress(OSError):  # one that stays behind does no harm: the next run makes its own
+            if self._reserve:
+                self._reserve.unlink()

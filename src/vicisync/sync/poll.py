@@ -28,12 +28,9 @@ class Turn(NamedTuple):
     """Calls whose turn it is."""
 
     rows: list[CallRow]
-    last_second: str | None = None
-    """Of the page that brought them; None where no page comes after it."""
-    failed_before: bool = False
-    """They failed in an earlier run."""
-    in_company: bool = False
-    """They failed while others passed: alone, that could not be told from an outage."""
+    last_second: str | None = None  # of the page that brought them; None where no page comes after it
+    failed_before: bool = False  # they failed in an earlier run
+    in_company: bool = False  # they failed while others passed: alone, that could not be told from an outage
 
 
 @dataclass
@@ -47,13 +44,10 @@ class Poll:
     call_log: CallLog
     store: Store
     report: Report
-    now: int
-    """The database's epoch."""
-    is_over: Callable[[], bool] = lambda: False
-    """Whether the run is over, and no further page is read."""
+    now: int  # the database's epoch
+    is_over: Callable[[], bool] = lambda: False  # whether the run is over, and no further page is read
     looked_at_all: bool = False
-    failed_before: int = 0
-    """Calls that failed in earlier runs and can go now."""
+    failed_before: int = 0  # calls that failed in earlier runs and can go now
 
     def __post_init__(self) -> None:
         self._polled_before = self.store.checkpoint.looked_until
@@ -89,7 +83,10 @@ class Poll:
         for page in self.call_log.pages(since, self.store.checkpoint.knows):
             if self.is_over():
                 return
-            ready += self._sorted(self._new(page, since))
+            unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
+            for former, row in rewritten.items():
+                self.store.rewritten(former, row.uniqueid)
+            ready += self._sorted(unknown)
             yield Turn(ready, page.last_second)
             self._looked_through(page)
             ready = []
@@ -127,12 +124,6 @@ class Poll:
         poisoned = [row for row in can_go if before[row.uniqueid].failed_runs]
         failed = [row for row in can_go if before[row.uniqueid].reason == FAILED and row not in poisoned]
         return [row for row in can_go if row not in failed and row not in poisoned], failed, poisoned
-
-    def _new(self, page: Page, since: int) -> list[CallRow]:
-        unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
-        for former, row in rewritten.items():
-            self.store.rewritten(former, row.uniqueid)
-        return unknown
 
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Watch what has to wait and drop what needs nothing more; return what can go."""
@@ -190,10 +181,8 @@ class Backlog(NamedTuple):
     """The calls that could go: watched ones, and new ones as far as the first page of the table that has any."""
 
     calls: int
-    rows_behind: int
-    """Rows after that page, not looked at yet."""
-    lag: int
-    """Seconds that the oldest of these calls has been waiting."""
+    rows_behind: int  # rows after that page, not looked at yet
+    lag: int  # seconds that the oldest of these calls has been waiting
 
 
 def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint) -> Backlog:

@@ -36,14 +36,11 @@ SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), P
 class Page(NamedTuple):
     """Whole seconds of the table, in the order of call_date."""
 
-    rows: list[CallRow]
-    """Of the seconds in which a row may be unknown."""
-    present: set[str]
-    """The ids of all rows, those that are known included."""
+    rows: list[CallRow]  # of the seconds in which a row may be unknown
+    present: set[str]  # the ids of all rows, those that are known included
     last_second: str | None
     """The call_date up to which rows were read; None on the last page, which reads to the end."""
-    first_second: str = ""
-    """The call_date of its first row; given where ``last_second`` is."""
+    first_second: str = ""  # the call_date of its first row; given where ``last_second`` is
 
 
 class _Second(NamedTuple):

@@ -7,8 +7,8 @@ from contextlib import closing
 from functools import partial
 
 from vicisync.commands.check.finding import Finding, broken, fine, warning
-from vicisync.did_optimizer.answer import Meaning
-from vicisync.did_optimizer.session import ApiSession, Probe
+from vicisync.did_optimizer.answer import Meaning, json_object
+from vicisync.did_optimizer.session import ApiSession, Reply
 from vicisync.errors import ApiError
 from vicisync.settings.settings import Settings
 
@@ -21,16 +21,17 @@ def findings(settings: Settings) -> Iterator[Finding]:
         yield _judged(session.try_key(), settings)
 
 
-def _judged(probe: Probe, settings: Settings) -> Finding:
+def _judged(reply: Reply, settings: Settings) -> Finding:
     url, where = settings.api_base_url, settings.sources["api_base_url"]
-    http_status, words = probe.http_status, probe.answer.words
+    http_status, words = reply.http_status, reply.answer.words
     why, _, cure = words.partition("; ")
+    is_json = json_object(reply.body) is not None
     if http_status is None:
         cure = cure or f"start DID Optimizer, or correct api_base_url ({where})"
         return _unusable(f"No answer from {url}: {why}", cure)
-    if probe.is_json and (http_status == 400 or probe.answer.meaning in (Meaning.DELIVERED, Meaning.REJECTED)):
+    if is_json and (http_status == 400 or reply.answer.meaning in (Meaning.DELIVERED, Meaning.REJECTED)):
         return fine(f"DID Optimizer answers at {url} and takes the key")
-    if probe.is_json and http_status in (401, 403):
+    if is_json and http_status in (401, 403):
         cure = f"copy the key again from DID Optimizer to api_key= ({settings.sources['api_key']})"
         return _unusable(f"It refuses the key: {words.partition(';')[0]}", cure)
     if http_status == 429:
