@@ -58,17 +58,17 @@ class Polls:
     calls: int
     site: Site
     ours: list[Cost] = field(default_factory=list)
-    seed: list[Cost] = field(default_factory=list)
+    script: list[Cost] = field(default_factory=list)
     wait_ours: list[float] = field(default_factory=list)
     """The longest that an UPDATE took during the poll, seconds."""
-    wait_seed: list[float] = field(default_factory=list)
+    wait_script: list[float] = field(default_factory=list)
     wait_nobody: list[float] = field(default_factory=list)
     """The same while nobody polled: what the machine itself contributes."""
 
     def as_json(self) -> dict[str, object]:
         """Return the medians, times in milliseconds."""
         result: dict[str, object] = {"calls": self.calls}
-        for name, costs, waits in (("vicisync", self.ours, self.wait_ours), ("seed", self.seed, self.wait_seed)):
+        for name, costs, waits in (("vicisync", self.ours, self.wait_ours), ("script", self.script, self.wait_script)):
             result[name] = {
                 "database_ms": _ms([cost.cpu for cost in costs]),
                 "busy_ms": _ms([cost.busy for cost in costs]),
@@ -106,7 +106,7 @@ def _one_round(ground: Ground, table: Polls) -> None:
     def ours() -> None:
         vicisync(site, "run")
 
-    def seed() -> None:
+    def script() -> None:
         with _connect(site) as connection, connection.cursor() as cursor:
             cursor.execute(SEED, (ground.now,))
 
@@ -114,8 +114,8 @@ def _one_round(ground: Ground, table: Polls) -> None:
         time.sleep(NOBODY_POLLS)
 
     table.ours.append(_cost(ground.mariadb, ours))
-    table.seed.append(_cost(ground.mariadb, seed))
-    for poll, waits in ((ours, table.wait_ours), (seed, table.wait_seed), (nobody, table.wait_nobody)):
+    table.script.append(_cost(ground.mariadb, script))
+    for poll, waits in ((ours, table.wait_ours), (script, table.wait_script), (nobody, table.wait_nobody)):
         with _dialer_at_work(site) as taken:
             poll()
         waits.append(max(taken))
@@ -168,14 +168,14 @@ def _dialer_at_work(site: Site) -> Iterator[Sequence[float]]:
 
 def _figures(tables: Sequence[Polls]) -> list[Figure]:
     ours = {table.calls: _ms([cost.cpu for cost in table.ours]) for table in tables}
-    seed = {table.calls: _ms([cost.cpu for cost in table.seed]) for table in tables}
-    against_seed = [
+    script = {table.calls: _ms([cost.cpu for cost in table.script]) for table in tables}
+    against_script = [
         Figure(
             f"poll_{calls}_against_seed",
-            f"database time of an idle poll, {calls:,} calls, against the seed's statement",
+            f"database time of an idle poll, {calls:,} calls, against the Perl script's statement",
             ours[calls],
             "ms",
-            seed[calls],
+            script[calls],
             at_most=1 / 60 if calls == HUGE else None,
         )
         for calls in ours
@@ -194,16 +194,16 @@ def _figures(tables: Sequence[Polls]) -> list[Figure]:
     waits = [
         Figure(
             f"longest_update_{table.calls}",
-            f"longest wait of a dialer's UPDATE, {table.calls:,} calls, during an idle poll (the seed's beside it)",
+            f"longest wait of a dialer's UPDATE, {table.calls:,} calls, in an idle poll (the script's beside it)",
             _ms(table.wait_ours),
             "ms",
-            _ms(table.wait_seed),
+            _ms(table.wait_script),
             is_ratio=False,
             at_most=15 if table.calls == 1_000_000 else None,
         )
         for table in tables
     ]
-    return against_seed + growth + waits
+    return against_script + growth + waits
 
 
 def _ms(seconds: Sequence[float]) -> float:
