@@ -18,6 +18,7 @@ import pytest
 
 from rehearsal.did_optimizer import HTML_200, SUCCESS_FALSE, DidOptimizer, answer
 from rehearsal.site import COMMAND, Site
+from tests.call_rows import insert, row
 from tests.commands.command import (
     INDIA,
     STAMP,
@@ -205,40 +206,33 @@ def test_a_verbose_run_also_says_which_calls_wait_and_why(site: Site) -> None:
 
 # What arrives
 
-WRITTEN = {
-    "uniqueid": "1.1", "leadId": "4294967295", "listId": "99800123456789", "campaignId": "CAMPAIGN",
-    "phoneNumber": "0015550100", "phoneCode": "044", "disposition": "SALE", "duration": 45, "agentId": "agent001",
-    "userGroup": "AGENTS", "termReason": "CALLER", "comments": "müde \t", "altDial": "MAIN", "calledCount": 3,
+COLUMNS: dict[str, tuple[str, object]] = {
+    "leadId": ("lead_id", "4294967295"), "listId": ("list_id", "99800123456789"),
+    "campaignId": ("campaign_id", "CAMPAIGN"), "phoneNumber": ("phone_number", "0015550100"),
+    "phoneCode": ("phone_code", "044"), "disposition": ("status", "SALE"), "duration": ("length_in_sec", 45),
+    "agentId": ("user", "agent001"), "userGroup": ("user_group", "AGENTS"), "termReason": ("term_reason", "CALLER"),
+    "comments": ("comments", "müde \t"), "altDial": ("alt_dial", "MAIN"), "calledCount": ("called_count", 3),
 }  # fmt: skip
+"""What arrives in a field, and the column in which it is written."""
 
 
 def test_every_documented_field_arrives_with_its_type(site: Site, api: DidOptimizer) -> None:
     start = int(time.time()) - 900
     end = start + 45
-    written = {**WRITTEN, "uniqueid": f"{start}.1"}
-    names = "uniqueid, lead_id, list_id, campaign_id, phone_number, phone_code, status, length_in_sec, user, user_group"
-    names += ", term_reason, comments, alt_dial, called_count"
-    site.mariadb.execute(
-        f"INSERT INTO `{site.database}`.vicidial_log ({names}, call_date, start_epoch, end_epoch)"
-        f" VALUES ({', '.join(['%s'] * 14)}, FROM_UNIXTIME(%s), %s, %s)",
-        [*written.values(), start, start, end],
-    )
+    insert(site.mariadb, site.database, row(f"{start}.1", start, end_epoch=end, **dict(COLUMNS.values())))
     ((call_date,),) = rows(site, "CAST(call_date AS CHAR)")
     vicisync(site, "run")
     (post,) = api.posts
     times = {"callDate": call_date, "startEpoch": start, "endEpoch": end, "timestamp": end}
-    assert {**written, **times, "result": "answered"} == post.payload
+    written = {field: value for field, (_, value) in COLUMNS.items()}
+    assert {"uniqueid": f"{start}.1", **written, **times, "result": "answered"} == post.payload
     assert (site.api_key, "application/json") == (post.headers["x-api-key"], post.headers["Content-Type"])
 
 
 def test_what_vicidial_left_empty_arrives_as_null(site: Site, api: DidOptimizer) -> None:
-    start = int(time.time()) - 1800
-    site.mariadb.execute(
-        f"INSERT INTO `{site.database}`.vicidial_log"
-        " (uniqueid, lead_id, campaign_id, phone_number, call_date, start_epoch, end_epoch, term_reason, alt_dial,"
-        " called_count) VALUES ('1.1', 7, 'C', '5550100', FROM_UNIXTIME(%s), %s, %s, NULL, NULL, NULL)",
-        (start, start, start + 45),
-    )
+    ended = int(time.time()) - 1800
+    nothing = dict.fromkeys(("length_in_sec", "status", "term_reason", "alt_dial", "called_count"))
+    insert(site.mariadb, site.database, row("1.1", ended, **nothing))
     vicisync(site, "run")
     empty = {"listId", "phoneCode", "disposition", "duration", "agentId", "userGroup", "termReason", "comments"}
     assert {*empty, "altDial", "calledCount"} == {name for name, value in api.posts[0].payload.items() if value is None}
@@ -280,17 +274,12 @@ def test_a_dry_run_shows_what_would_be_sent_in_order_and_changes_nothing(
     assert sorted(calls) == sorted(arrived(api)[sent:])
 
 
-def test_a_dry_run_shows_no_more_than_the_limit(site: Site, api: DidOptimizer) -> None:
-    finish(site, 30)
-    said = lines(vicisync(site, "run", "--dry-run", "--limit", "4").stdout)
-    assert 4 == len([line for line in said if line.startswith("→ would send ")])
-    assert "🔍 Dry run: 4 calls would be sent; nothing was sent, nothing was saved" == said[-1]
-    assert [] == api.posts
-
-
 def test_limited_runs_send_at_most_so_many_calls_and_skip_none(site: Site, api: DidOptimizer) -> None:
     calls = finish(site, 10, ago=1200)  # further back than the overlap, which would make up for a skipped one
     sent, last_words = [], []
+    shown = lines(vicisync(site, "run", "--dry-run", "--limit", "4").stdout)
+    assert 4 == len([line for line in shown if line.startswith("→ would send ")])
+    assert "🔍 Dry run: 4 calls would be sent; nothing was sent, nothing was saved" == shown[-1]
     for _ in range(4):
         last_words += lines(vicisync(site, "run", "--limit", "4").stdout)[-1:]
         sent.append(len(api.posts))

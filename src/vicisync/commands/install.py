@@ -20,7 +20,6 @@ from vicisync.state.files import NO_FOLLOW, open_regular
 CRON_JOB = Path("/etc/cron.d/vicisync")
 ROTATION = Path("/etc/logrotate.d/vicisync")
 LOG = Path("/var/log/did-optimizer-sync.log")
-LOG_MODE = 0o640
 
 Tell = Callable[[str], None]
 Do = Callable[[str, object, Callable[[], object]], None]
@@ -46,8 +45,8 @@ def install(
     contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
     found, kept = list(tables()), []
     old = lines_that_run(OLD_SCRIPT, found)
-    _check_machine(state, found, tell, dry_run=dry_run)
-    _check_old_script(old, replace_old=replace_old)
+    _check_machine(state, found, tell, dry_run)
+    _check_old_script(old, replace_old)
     do = partial(_do, tell, dry_run)
     for table, lines in old:
         do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
@@ -78,7 +77,7 @@ def install(
 
 
 def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -> None:
-    """Remove the cron job and the rotation, but name state and log, which stay; settings that are wrong are None.
+    """Remove the cron job and the rotation; name state and log, which stay. Settings that are wrong are None.
 
     Raises InstallError where something cannot be removed, and where cron runs vicisync all the same.
     """
@@ -114,7 +113,7 @@ def _do(tell: Tell, dry_run: bool, verb: str, what: object, act: Callable[[], ob
     tell(f"✓ {past[verb]} {what}")
 
 
-def _check_machine(state: Path, found: Iterable[Table], tell: Tell, *, dry_run: bool) -> None:
+def _check_machine(state: Path, found: Iterable[Table], tell: Tell, dry_run: bool) -> None:
     """Raise InstallError where not all could be read and written, since half an installation helps nobody."""
     for path, package in ((CRON_JOB, "cron"), (ROTATION, "logrotate")):
         if not path.parent.is_dir():
@@ -130,7 +129,7 @@ def _check_machine(state: Path, found: Iterable[Table], tell: Tell, *, dry_run: 
         tell(f"⚠ {line}")
 
 
-def _check_old_script(old: Sequence[Lines], *, replace_old: bool) -> None:
+def _check_old_script(old: Sequence[Lines], replace_old: bool) -> None:
     cure = "" if replace_old else "To comment that out and go on: vicisync install --replace-old"
     if links := [table.name for table, _ in old if table.path and table.path.is_symlink()]:
         cure = f"{links[0]} is a symbolic link, which install does not follow: remove that line by hand"
@@ -151,21 +150,21 @@ def _make_folder(folder: Path) -> None:
 
 def _prepare_log(do: Do, tell: Tell) -> None:
     """Make the log, or take the rights of others away: it holds phone numbers."""
-    mode = LOG.lstat().st_mode if os.path.lexists(LOG) else None
-    if mode is None:
-        do("make", f"{LOG}, mode {LOG_MODE:04o}", partial(_set_log_mode, LOG_MODE))
-    elif not stat.S_ISREG(mode):
+
+    def set_mode() -> None:
+        with os.fdopen(os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600), "ab") as log:
+            os.fchmod(log.fileno(), mode & 0o640)  # whatever the umask
+
+    is_there = os.path.lexists(LOG)
+    mode = LOG.lstat().st_mode if is_there else stat.S_IFREG | 0o640
+    if not stat.S_ISREG(mode):
         tell(f"⚠ {LOG} is no plain file, and was left as it is; it should not be readable by all")
-    elif stat.S_IMODE(mode) & ~LOG_MODE:
-        what = f"the mode of {LOG} from {stat.S_IMODE(mode):04o} to {mode & LOG_MODE:04o}: it holds phone numbers"
-        do("set", what, partial(_set_log_mode, mode & LOG_MODE))
+    elif not is_there:
+        do("make", f"{LOG}, mode 0640", set_mode)
+    elif (shown := stat.S_IMODE(mode)) & ~0o640:
+        do("set", f"the mode of {LOG} from {shown:04o} to {mode & 0o640:04o}: it holds phone numbers", set_mode)
     else:
         tell(f"✓ {LOG} is there")
-
-
-def _set_log_mode(mode: int) -> None:
-    with os.fdopen(os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600), "ab") as log:
-        os.fchmod(log.fileno(), mode)  # whatever the umask
 
 
 def _holds(path: Path, content: bytes) -> bool:
