@@ -174,6 +174,10 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         lambda d: d.site.checkpoint_file.symlink_to("/etc/passwd"),
         5, "❌ Cannot read the checkpoint .*symbolic link, [^→]* → remove it, or name .*", "",
     ),
+    "state folder a program": (
+        lambda d: d.site.configure(checkpoint_file=f"{COMMAND}/x", rejected_file=f"{COMMAND}/y"),
+        5, f"❌ {COMMAND} cannot be written to → as root: chmod 700 .*", "",
+    ),
     "state folder below a file": (
         under_a_file,
         5, "❌ {root}/file/x cannot be used: Not a directory → to look at it: ls -ld {root}/file/x", "",
@@ -364,6 +368,10 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
         sql("ALTER TABLE vicidial_log DROP COLUMN called_count"),
         "All its columns are there, but called_count (before VICIdial 2.8): null",
     ),
+    "an index of two columns": (
+        sql("ALTER TABLE vicidial_log DROP INDEX lead_id, ADD INDEX lead_id (lead_id, status)"),
+        "Its indexes are there: PRIMARY, call_date, lead_id",
+    ),
     "an empty table": (sql("TRUNCATE vicidial_log"), "Its indexes are there: PRIMARY, call_date, lead_id"),
     "calls without a start": (
         sql("UPDATE vicidial_log SET start_epoch = 0 LIMIT 3"),
@@ -482,8 +490,9 @@ def test_all_mistakes_of_a_configuration_are_told_and_what_needs_it_is_left_out_
 def test_a_named_file_that_does_not_exist_is_told_once(which: str, dialer: CheckedDialer) -> None:
     path = getattr(dialer.site, which)
     path.unlink()
-    code, (line, _) = dialer.worse()
-    assert (2, f"❌ {path} does not exist: correct the option or environment variable that names it") == (code, line)
+    code, lines = dialer.check()
+    told = f"❌ {path} does not exist: correct the option or environment variable that names it"
+    assert (2, [told]) == (code, [line for line in lines if "does not exist" in line])
 
 
 def test_where_the_standard_files_are_missing_it_says_what_counts_instead(
