@@ -9,8 +9,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from functools import wraps
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Optional
 
 import click
 
@@ -22,6 +23,9 @@ from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, load_settings
 from vicisync.sync.run import run as run_once
+
+Files = tuple[Optional[Path], Optional[Path]]
+"""astguiclient.conf and dids.conf, where an option or the environment names them."""
 
 
 def main() -> None:
@@ -59,33 +63,33 @@ def _tell(line: str, *, err: bool = False) -> None:
         send_to_nowhere(sys.stderr if err else sys.stdout)
 
 
-class Conf(NamedTuple):
-    """The configuration files that an option or the environment names, in the order of `load_settings`."""
-
-    astguiclient_conf: Path | None
-    dids_conf: Path | None
+def _tell_safely(line: str) -> None:
+    _tell(printable(line))
 
 
 def _conf_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Add the options that name the configuration files; the command gets both as its first argument."""
+    """Give a command the options that name the configuration files; it gets both as ``files``."""
 
-    @functools.wraps(command)
-    def with_conf(astguiclient_conf: Path | None, dids_conf: Path | None, **options: Any) -> int:
-        return command(Conf(astguiclient_conf, dids_conf), **options)
+    @wraps(command)
+    def with_files(astguiclient_conf: Path | None, dids_conf: Path | None, **options: Any) -> int:
+        return command((astguiclient_conf, dids_conf), **options)
 
     for option, variable, standard in (
         ("--dids-conf", "VICISYNC_DIDS_CONF", DIDS_CONF),
         ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
     ):
         what = f"Read this file, not {standard}; environment: {variable}."
-        with_conf = click.option(option, envvar=variable, callback=_path, metavar="PATH", help=what)(with_conf)
-    return with_conf
+        click.option(option, envvar=variable, callback=_path, metavar="PATH", help=what)(with_files)
+    return with_files
 
 
 def _path(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:  # noqa: ARG001
     if text == "":
         raise click.BadParameter("needs a path")
     return None if text is None else Path(text)
+
+
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
 
 
 @click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -100,40 +104,45 @@ def commands() -> None:
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N calls; the next run goes on.")
 @click.option("--batch-size", metavar="N", help="Calls read from the database at once.")
 @click.option("--max-runtime", metavar="SECONDS", help="Begin no new call after this time; 0 goes on until done.")
-@click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
+@_QUIET
 @click.option("-v", "--verbose", is_flag=True, help="Also which calls wait, and why.")
-def run(conf: Conf, dry_run: bool, limit: int | None, quiet: bool, verbose: bool, **texts: str | None) -> int:
+def run(files: Files, dry_run: bool, limit: int | None, quiet: bool, verbose: bool, **options: str | None) -> int:
     """Deliver the calls that have ended since the last run. Made for cron, every minute."""
     if quiet and verbose:
         raise click.UsageError("-q and -v exclude each other")
+    given = {name: text for name, text in options.items() if text is not None}
     if dry_run:
-        texts["concurrency"] = "1"  # shows the calls in their order
-    settings = load_settings(*conf, os.environ, {name: text for name, text in texts.items() if text})
-    verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
-    numbers, bar = settings.log_phone_numbers, None if dry_run else progress_bar
-    report = Report(sys.stdout, verbosity, show_phone_numbers=numbers, dry_run=dry_run, open_bar=bar)
-    opener = Unsent if dry_run else functools.partial(open_session, settings)
-    tally = run_once(settings, report, stop_on_signals(), opener, dry_run=dry_run, limit=limit)
+        given["concurrency"] = "1"  # shows the calls in their order
+    settings = load_settings(*files, os.environ, given)
+    report = Report(
+        sys.stdout,
+        Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL,
+        show_phone_numbers=settings.log_phone_numbers,
+        dry_run=dry_run,
+        open_bar=None if dry_run else progress_bar,
+    )
+    open_session = Unsent if dry_run else session_of(settings)
+    tally = run_once(settings, report, stop_on_signals(), open_session, dry_run=dry_run, limit=limit)
     return SOME_REJECTED if tally.rejected else 0
 
 
 @commands.command(short_help="Check that all is set up; change nothing.")
 @_conf_options
-def check(conf: Conf) -> int:
+def check(files: Files) -> int:
     """Check that all a run needs is there, and say what fixes what is not. Changes nothing.
 
     One line a finding: ✓ is well, ⚠ deserves attention, ❌ keeps a run from its work.
     """
     from vicisync.commands.check import check as check_everything
 
-    return check_everything(*conf, os.environ, _tell)
+    return check_everything(*files, os.environ, _tell)
 
 
 @commands.command(short_help="Show how things stand.")
 @_conf_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.option("--max-lag", type=click.IntRange(min=0), metavar="SECONDS", help="Exit with 1 when calls are later.")
-def status(conf: Conf, as_json: bool, max_lag: int | None) -> int:
+def status(files: Files, as_json: bool, max_lag: int | None) -> int:
     """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.
 
     The lag is the time since the oldest call that could go could have gone. Nothing is changed.
@@ -141,7 +150,7 @@ def status(conf: Conf, as_json: bool, max_lag: int | None) -> int:
     from vicisync.commands.status import as_json as to_json
     from vicisync.commands.status import as_lines, status_of
 
-    now = status_of(load_settings(*conf, os.environ))
+    now = status_of(load_settings(*files, os.environ))
     lines = [json.dumps(to_json(now, max_lag), indent=2)] if as_json else as_lines(now, max_lag)
     for line in lines:
         _tell(line if as_json else printable(line))
@@ -151,66 +160,65 @@ def status(conf: Conf, as_json: bool, max_lag: int | None) -> int:
 @commands.command("install", short_help="Have cron run it every minute; or take that back.")
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
-@click.option("--uninstall", "undo", is_flag=True, help="Remove the cron job and the rotation; keep state and log.")
+@click.option("--uninstall", is_flag=True, help="Remove the cron job and the rotation; keep state and log.")
 @click.option("--replace-old", is_flag=True, help="Comment out the cron line of the old script.")
 @click.option("--force", is_flag=True, help="Overwrite a cron job or a rotation that differs.")
-def install(conf: Conf, dry_run: bool, undo: bool, replace_old: bool, force: bool) -> int:
+def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, force: bool) -> int:
     """Have cron run vicisync every minute: the cron job, the log and its rotation, the state folder.
 
     What is there already stays as it is. The job runs the vicisync that was called for this.
     """
-    from vicisync.commands.install import command_of, uninstall
-    from vicisync.commands.install import install as install_here
+    from vicisync.commands import install as machine
 
-    if undo and replace_old:
+    if uninstall and replace_old:
         raise click.UsageError("--uninstall and --replace-old exclude each other")
-
-    def tell(line: str) -> None:
-        _tell(printable(line))
-
-    conf, settings = Conf(*(path and path.absolute() for path in conf)), None
-    try:
-        settings = load_settings(*conf, {})  # cron has nothing of our environment, so what stands there does not count
+    named = {option: path.absolute() for option, path in zip(("--astguiclient-conf", "--dids-conf"), files) if path}
+    settings = None
+    try:  # cron has nothing of our environment, so what stands there does not count
+        settings = load_settings(named.get("--astguiclient-conf"), named.get("--dids-conf"), {})
     except ConfigError as error:
-        if not undo:
+        if not uninstall:
             raise
         for mistake in error.mistakes:
-            tell(f"⚠ {mistake}")
-    if settings and not undo:
-        named = {option: path for option, path in zip(("--astguiclient-conf", "--dids-conf"), conf) if path}
-        state, command = settings.checkpoint_file.parent, command_of(sys.argv[0], sys.executable)
-        install_here(state, command, named, tell, dry_run=dry_run, force=force, replace_old=replace_old)
+            _tell_safely(f"⚠ {mistake}")
+    if uninstall or settings is None:
+        machine.uninstall(settings, _tell_safely, dry_run=dry_run)
     else:
-        uninstall(settings, tell, dry_run=dry_run)
+        command = machine.command_of(sys.argv[0], sys.executable)
+        options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
+        machine.install(settings.checkpoint_file, command, named, _tell_safely, **options)
     return 0
 
 
 @commands.command("retry-rejected", short_help="Send the rejected calls again.")
 @_conf_options
-@click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
-def retry_rejected(conf: Conf, quiet: bool) -> int:
+@_QUIET
+def retry_rejected(files: Files, quiet: bool) -> int:
     """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
-    settings = load_settings(*conf, os.environ)
-    verbosity, numbers = Verbosity.QUIET if quiet else Verbosity.NORMAL, settings.log_phone_numbers
-    report = Report(sys.stdout, verbosity, show_phone_numbers=numbers, after_failure="stays rejected")
-    remaining = resend(settings, report, stop_on_signals(), functools.partial(open_session, settings))
-    return SOME_REJECTED if remaining else 0
+    settings = load_settings(*files, os.environ)
+    shown = settings.log_phone_numbers
+    verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
+    report = Report(sys.stdout, verbosity, show_phone_numbers=shown, after_failure="stays rejected")
+    return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
 
 
 @commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")
 @_conf_options
 @click.option(
-    "--to", show_default="1h; the newest end delivered, where that is older", metavar="TIME",
+    "--to",
+    show_default="1h; the newest end delivered, where that is older",
+    metavar="TIME",
     help="Deliver what ended after this: '2024-10-24 12:00:00' (local), an epoch, or how long ago: 90m, 1h, 2d.",
-)  # fmt: skip
+)
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def reset_checkpoint(conf: Conf, to: str | None, yes: bool) -> int:
+def reset_checkpoint(files: Files, to: str | None, yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
     from vicisync.commands.reset_checkpoint import reset
 
     is_terminal = sys.stdin is not None and sys.stdin.isatty()
     confirm = (lambda: True) if yes else _is_confirmed if is_terminal else None
-    return 0 if reset(load_settings(*conf, os.environ), to, _tell, confirm) else 130
+    settings = load_settings(*files, os.environ)
+    return 0 if reset(settings, to, _tell, confirm) else 130
 
 
 def _is_confirmed() -> bool:
