@@ -313,9 +313,9 @@ def test_who_is_not_root_is_told_so_before_anything_is_written_and_may_try_a_dry
         with pytest.raises(
             InstallError, match=r"only root .*; nothing was installed\. Try as root: sudo vicisync install"
         ):
-            install(state, [str(COMMAND)], {}, said.append)
+            install(state / "checkpoint", [str(COMMAND)], {}, said.append)
         assert [] == said
-        install(state, [str(COMMAND)], {}, said.append, dry_run=True)
+        install(state / "checkpoint", [str(COMMAND)], {}, said.append, dry_run=True)
     assert "⚠ Cannot read root's crontab: only root can list it" == said[0]
     assert f"→ would make {state}, mode 0700" in said
     assert not state.exists()

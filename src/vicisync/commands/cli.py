@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
@@ -17,7 +16,7 @@ import click
 
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
-from vicisync.commands.sending import Unsent, open_session, progress_bar, stop_on_signals
+from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
 from vicisync.errors import BEHIND, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
@@ -154,7 +153,7 @@ def status(files: Files, as_json: bool, max_lag: int | None) -> int:
     lines = [json.dumps(to_json(now, max_lag), indent=2)] if as_json else as_lines(now, max_lag)
     for line in lines:
         _tell(line if as_json else printable(line))
-    return BEHIND if now.is_behind(max_lag) else 0
+    return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
 
 
 @commands.command("install", short_help="Have cron run it every minute; or take that back.")

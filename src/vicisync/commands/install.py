@@ -27,7 +27,7 @@ Do = Callable[[str, object, Callable[[], object]], None]
 
 
 def install(
-    state: Path,
+    checkpoint_file: Path,
     command: Sequence[str],
     configuration_files: Mapping[str, Path],
     tell: Tell,
@@ -38,12 +38,12 @@ def install(
 ) -> None:
     """Have cron call ``command`` every minute, with these options for its files; tell what is done, line by line.
 
-    ``state`` is made, the checkpoint's folder. Files that are there already stay, unless ``force`` writes them anew;
+    The folder of ``checkpoint_file`` is made. Files that are there already stay, unless ``force`` writes them anew;
     ``replace_old`` makes comments of lines of cron that run the old script. Raises InstallError: before anything is
     changed where something is known to be in the way, and where cron does not run vicisync in the end.
     """
     contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
-    found, kept = list(tables()), []
+    state, found, kept = checkpoint_file.parent, list(tables()), []
     old = lines_that_run(OLD_SCRIPT, found)
     _check_machine(state, found, tell, dry_run)
     _check_old_script(old, replace_old)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import click
 
@@ -15,11 +15,15 @@ from vicisync.output import ProgressBar
 from vicisync.settings.settings import Settings
 
 
-def open_session(settings: Settings) -> Session:
-    """Open a session with the API."""
-    from vicisync.did_optimizer.session import ApiSession  # requests takes longer to import than an idle run needs
+def session_of(settings: Settings) -> Callable[[], Session]:
+    """Return what opens a session with the API."""
 
-    return ApiSession(settings)
+    def open_session() -> Session:
+        from vicisync.did_optimizer.session import ApiSession  # requests takes longer to import than an idle run needs
+
+        return ApiSession(settings)
+
+    return open_session
 
 
 class Unsent:
