@@ -16,14 +16,7 @@ from tests.commands.conftest import Refused
 
 
 @pytest.mark.parametrize(
-    ("to", "back"),
-    [
-        pytest.param(None, 3600, id="an hour where nothing is said"),
-        pytest.param("1h", 3600, id="1h"),
-        pytest.param("90m", 5400, id="90m"),
-        pytest.param("2d", 172800, id="2d"),
-        pytest.param("1 hour ago", 3600, id="1 hour ago"),
-    ],
+    ("to", "back"), [(None, 3600), ("1h", 3600), ("90m", 5400), ("2d", 172800), ("1 hour ago", 3600)]
 )
 def test_a_checkpoint_is_reset_to_so_long_ago(to: str | None, back: int, site: Site) -> None:
     began = int(time.time())
@@ -89,14 +82,8 @@ def test_after_a_reset_the_next_run_delivers_again_what_ended_after_it(site: Sit
 
 @pytest.mark.parametrize(
     ("arguments", "answer", "resets"),
-    [
-        pytest.param((), "y\n", True, id="yes"),
-        pytest.param((), "n\n", False, id="no"),
-        pytest.param((), "\n", False, id="return, which means no"),
-        pytest.param((), "\x03", False, id="Ctrl-C"),
-        pytest.param((), "\x04", False, id="Ctrl-D"),
-        pytest.param(("--yes",), "", True, id="not asked"),
-    ],
+    [((), "y\n", True), *(((), no, False) for no in ("n\n", "\n", "\x03", "\x04")), (("--yes",), "", True)],
+    ids=["yes", "no", "return, which means no", "Ctrl-C", "Ctrl-D", "not asked"],
 )
 def test_on_a_terminal_a_reset_asks_first(arguments: Sequence[str], answer: str, resets: bool, site: Site) -> None:
     vicisync(site, "run")

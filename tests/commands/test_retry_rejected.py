@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import threading
-from collections import Counter
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rehearsal.did_optimizer import (
-    ERROR_500,
-    LOST_ANSWER,
-    SUCCESS_FALSE,
-    DidOptimizer,
-    Fault,
-    answer,
-    rate_limited_429,
-)
+from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, SUCCESS_FALSE, DidOptimizer, Fault, answer, rate_limited_429
 from rehearsal.site import Site
+from tests.call_rows import insert, row
 from tests.limits import largest_file
 from vicisync.calls.call import Call, payload
 from vicisync.did_optimizer.delivery import FAILURES_BEFORE_OUTAGE
@@ -35,24 +27,11 @@ CONCURRENCY = 4
 
 def call(number: int, **changed: str) -> Call:
     whole = Call(
-        uniqueid=f"{START}.{number}",
-        lead_id=number,
-        list_id=101,
-        campaign_id="CAMP01",
-        call_date="2024-10-24 12:00:00",
-        start_epoch=START,
-        end_epoch=START + number,
-        length_in_sec=number,
-        status="SALE",
-        phone_code="1",
-        phone_number=f"21255501{number:02}",
-        user="6666",
-        comments="AUTO",
-        user_group="AGENTS",
-        term_reason="AGENT",
-        alt_dial="MAIN",
-        called_count=1,
-    )
+        uniqueid=f"{START}.{number}", lead_id=number, list_id=101, campaign_id="CAMP01",
+        call_date="2024-10-24 12:00:00", start_epoch=START, end_epoch=START + number, length_in_sec=number,
+        status="SALE", phone_code="1", phone_number=f"21255501{number:02}", user="6666", comments="AUTO",
+        user_group="AGENTS", term_reason="AGENT", alt_dial="MAIN", called_count=1,
+    )  # fmt: skip
     return whole._replace(**changed)  # type: ignore[arg-type]
 
 
@@ -87,8 +66,10 @@ def fault_of(faults: dict[int, Fault]) -> Callable[[dict[str, Any]], Fault | Non
     return lambda sent: faults.get(number_of(sent["uniqueid"]))
 
 
-def said(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines on both streams, without their time stamps."""
+def retry(site: Site, *options: str, code: int = 0) -> list[str]:
+    """Run the command, which has to exit with ``code``; return the lines on both streams, without their time stamps."""
+    done = site.vicisync("retry-rejected", *options)
+    assert code == done.returncode, done.stderr
     return [line.split(" ", 3)[3] for line in (done.stdout + done.stderr).splitlines()]
 
 
@@ -100,12 +81,10 @@ def test_what_was_rejected_is_sent_again_and_when_all_got_through_the_file_is_em
 ) -> None:
     calls = [call(number) for number in range(1, 13)]
     reject(site, *calls)
-    done = site.vicisync("retry-rejected")
-    assert 0 == done.returncode
+    lines = retry(site)
     assert {each.uniqueid: payload(each, {}) for each in calls} == api.records
     assert len(calls) == len(api.posts)
     assert b"" == site.rejected_file.read_bytes()
-    lines = said(done)
     assert "📞 Found 12 rejected calls" == lines[0]
     assert f"✓ {START}.7: CAMP01/2125550107 → SALE (7s)" in lines
     assert lines[-2].startswith("📊 Summary: 12 processed, 0 failed in ")
@@ -116,11 +95,9 @@ def test_what_fails_again_stays_as_it_was_written(site: Site, api: DidOptimizer)
     reject(site, call(1), call(2, phone_number=""), call(3), call(4), call(5))
     before = site.rejected_file.read_bytes().splitlines()
     api.fault_for = fault_of({3: ERROR_500, 4: SUCCESS_FALSE})
-    done = site.vicisync("retry-rejected")
-    assert 6 == done.returncode
+    lines = retry(site, code=6)
     assert [1, 5] == stored(api)
     assert [before[1], before[2], before[3]] == site.rejected_file.read_bytes().splitlines()
-    lines = said(done)
     assert f"✗ {START}.2: failed: 400 Bad Request: Missing required fields: phoneNumber; rejected" in lines
     assert any(line.startswith(f"✗ {START}.3: failed: 500") and line.endswith("; stays rejected") for line in lines)
     assert any(line.startswith(f"✗ {START}.4: failed: 200") and line.endswith("; rejected") for line in lines)
@@ -129,64 +106,42 @@ def test_what_fails_again_stays_as_it_was_written(site: Site, api: DidOptimizer)
     assert "💾 Left: 3 rejected calls" == lines[-1]
 
 
-def test_what_stayed_gets_through_when_its_cause_is_gone(site: Site, api: DidOptimizer) -> None:
-    reject(site, call(1), call(2), call(3))
-    api.fault_for = fault_of({2: SUCCESS_FALSE})
-    assert 6 == site.vicisync("retry-rejected").returncode
-    api.fault_for = None
-    assert 0 == site.vicisync("retry-rejected").returncode
-    assert {1: 1, 2: 2, 3: 1} == Counter(posted(api))
-    assert b"" == site.rejected_file.read_bytes()
-
-
 def test_a_call_whose_answer_was_lost_stays_and_is_taken_out_as_a_duplicate(site: Site, api: DidOptimizer) -> None:
     reject(site, call(1), call(2))
     api.fault_for = fault_of({2: LOST_ANSWER})
-    assert 6 == site.vicisync("retry-rejected").returncode
+    retry(site, code=6)
     assert [2] == left(site)
     api.fault_for = None
-    done = site.vicisync("retry-rejected")
-    assert 0 == done.returncode
-    assert any(line.endswith("(duplicate)") for line in said(done))
+    assert any(line.endswith("(duplicate)") for line in retry(site))
+    assert 1 == posted(api).count(1)
     assert b"" == site.rejected_file.read_bytes()
 
 
-def test_a_call_noted_as_delivered_is_not_sent(site: Site, api: DidOptimizer) -> None:
+@pytest.mark.parametrize("delivered", [[1], [1, 2]])
+def test_calls_noted_as_delivered_before_a_kill_are_not_sent_but_taken_out(
+    delivered: list[int], site: Site, api: DidOptimizer
+) -> None:
     reject(site, call(1), call(2))
-    add_delivered(site.rejected_file, call(1).uniqueid)
-    assert 0 == site.vicisync("retry-rejected").returncode
-    assert [2] == posted(api)
+    for number in delivered:
+        add_delivered(site.rejected_file, call(number).uniqueid)
+    retry(site)
+    assert posted(api) == [number for number in (1, 2) if number not in delivered]
+    assert b"" == site.rejected_file.read_bytes()
 
 
-def test_without_a_rejected_file_it_says_so_and_makes_none(site: Site, api: DidOptimizer) -> None:
-    done = site.vicisync("retry-rejected")
-    assert 0 == done.returncode
-    assert ["✅ No rejected calls"] == said(done)
-    assert [] == api.posts
+def test_without_a_rejected_file_or_calls_in_it_it_says_so_and_makes_none(site: Site, api: DidOptimizer) -> None:
+    assert ["✅ No rejected calls"] == retry(site)
     assert not site.rejected_file.exists()
-
-
-def test_an_empty_file_is_no_calls(site: Site) -> None:
-    site.rejected_file.parent.mkdir()
     site.rejected_file.touch()
-    done = site.vicisync("retry-rejected")
-    assert (0, ["✅ No rejected calls"]) == (done.returncode, said(done))
-
-
-def test_calls_all_noted_before_a_kill_are_taken_out_by_the_next_retry(site: Site) -> None:
-    reject(site, call(1), call(2))
-    add_delivered(site.rejected_file, call(1).uniqueid)
-    add_delivered(site.rejected_file, call(2).uniqueid)
-    assert 0 == site.vicisync("retry-rejected").returncode
-    assert b"" == site.rejected_file.read_bytes()
+    assert ["✅ No rejected calls"] == retry(site)
+    assert [] == api.posts
 
 
 def test_quiet_leaves_the_summary_and_what_failed(site: Site) -> None:
     reject(site, call(1), call(2, phone_number=""))
-    lines = said(site.vicisync("retry-rejected", "--quiet"))
-    assert 2 == len(lines)
-    assert lines[0].startswith(f"✗ {START}.2: failed: 400 ")
-    assert lines[1].startswith("📊 Summary: 1 processed, 1 failed in ")
+    failed, summary = retry(site, "--quiet", code=6)
+    assert failed.startswith(f"✗ {START}.2: failed: 400 ")
+    assert summary.startswith("📊 Summary: 1 processed, 1 failed in ")
 
 
 @pytest.mark.parametrize("made", [0o600, 0o644])
@@ -199,23 +154,14 @@ def test_the_file_is_for_the_owner_alone(site: Site, api: DidOptimizer, made: in
     assert ["checkpoint.lock", "rejected.jsonl"] == sorted(entry.name for entry in site.rejected_file.parent.iterdir())
 
 
-# What a person has mended
-
-
-def test_a_phone_number_mended_by_hand_is_what_is_sent(site: Site, api: DidOptimizer) -> None:
-    reject(site, call(1), call(2, phone_number=""))
-    assert 6 == site.vicisync("retry-rejected").returncode
-    text = site.rejected_file.read_text("ascii")
-    site.rejected_file.write_text(text.replace('"phoneNumber": ""', '"phoneNumber": "2125550199"'))
-    assert 0 == site.vicisync("retry-rejected").returncode
-    assert payload(call(2, phone_number="2125550199"), {}) == api.records[call(2).uniqueid]
+# What a person has fixed
 
 
 def test_the_result_follows_from_the_overrides_in_force_now(site: Site, api: DidOptimizer) -> None:
     reject(site, call(1, status="XFER"), call(2, status="SALE"))
     with site.dids_conf.open("a") as conf:
         conf.write("[dispositions]\nXFER = answered\n")
-    assert 0 == site.vicisync("retry-rejected").returncode
+    retry(site)
     results = {number_of(sent["uniqueid"]): (sent["disposition"], sent["result"]) for sent in api.records.values()}
     assert {1: ("XFER", "answered"), 2: ("SALE", "answered")} == results
 
@@ -226,11 +172,8 @@ def test_a_line_that_holds_no_call_is_warned_about_and_kept(site: Site, api: Did
     with site.rejected_file.open("ab") as file:
         file.write(torn)
     reject(site, call(2))
-    for quiet in ([], ["--quiet"]):
-        done = site.vicisync("retry-rejected", *quiet)
-        assert 0 == done.returncode
-        number = 1 if quiet else 2
-        assert f"⚠ {site.rejected_file} line {number} holds no call; left as it is" == said(done)[0]
+    for number, quiet in ((2, []), (1, ["--quiet"])):
+        assert f"⚠ {site.rejected_file} line {number} holds no call; left as it is" == retry(site, *quiet)[0]
         assert torn + b"\n" == site.rejected_file.read_bytes()
     assert [1, 2] == stored(api)
 
@@ -238,55 +181,41 @@ def test_a_line_that_holds_no_call_is_warned_about_and_kept(site: Site, api: Did
 # The API cannot be given everything
 
 
-def test_an_api_that_is_down_gets_exit_4_and_nothing_is_lost(site: Site, api: DidOptimizer) -> None:
-    reject(site, *(call(number) for number in range(1, 21)))
-    before = site.rejected_file.read_bytes()
-    api.down()
-    done = site.vicisync("retry-rejected")
-    assert 4 == done.returncode
-    assert said(done)[-1].startswith(f"❌ DID Optimizer at {api.url} is down: 5 calls in a row failed")
-    assert before == site.rejected_file.read_bytes()
-    api.up()
-    assert 0 == site.vicisync("retry-rejected").returncode
-    assert list(range(1, 21)) == stored(api)
-    assert 0 == api.repeats
-
-
 @pytest.mark.parametrize(
     ("tried", "fault"),
-    [
-        pytest.param(1, answer(401), id="the key is refused"),
-        pytest.param(5, answer(503), id="the server behind is down"),
-        pytest.param(5, rate_limited_429(0), id="too many requests"),
-    ],
+    [(0, None), (1, answer(401)), (5, answer(503)), (5, rate_limited_429(0))],
+    ids=["it is down", "the key is refused", "the server behind is down", "too many requests"],
 )
 def test_an_api_that_takes_nothing_gets_exit_4_and_is_soon_left_alone(
-    site: Site, api: DidOptimizer, tried: int, fault: Fault
+    site: Site, api: DidOptimizer, tried: int, fault: Fault | None
 ) -> None:
-    reject(site, *(call(number) for number in range(1, 21)))
+    reject(site, *map(call, range(1, 21)))
     before = site.rejected_file.read_bytes()
     api.fault_for = lambda _: fault
-    assert 4 == site.vicisync("retry-rejected").returncode
+    if not fault:
+        api.down()
+    error = retry(site, code=4)[-1]
+    assert error.startswith(f"❌ DID Optimizer at {api.url}")
+    assert ("is down: 5 calls in a row failed" in error) == (tried != 1)
     assert tried == len(api.posts)
     assert before == site.rejected_file.read_bytes()
 
 
 def test_an_api_that_goes_down_in_the_middle_keeps_what_it_did_not_take(site: Site, api: DidOptimizer) -> None:
-    reject(site, *(call(number) for number in range(1, 41)))
+    reject(site, *map(call, range(1, 41)))
     api.fault_for = lambda _: ERROR_500 if len(api.records) >= 15 else None
-    done = site.vicisync("retry-rejected")
-    assert 4 == done.returncode
+    lines = retry(site, code=4)
     assert sorted(set(range(1, 41)) - set(stored(api))) == left(site)
     assert len(left(site)) == len(site.rejected_file.read_bytes().splitlines())
-    assert f"💾 Left: {len(left(site))} rejected calls" in said(done)
+    assert f"💾 Left: {len(left(site))} rejected calls" in lines
     api.fault_for = None
-    assert 0 == site.vicisync("retry-rejected").returncode
+    retry(site)
     assert list(range(1, 41)) == stored(api)
     assert 0 == api.repeats
 
 
 def test_an_api_that_asks_for_an_hour_s_wait_gets_exit_4_and_the_runs_go_on(site: Site, api: DidOptimizer) -> None:
-    reject(site, *(call(number) for number in range(1, 9)))
+    reject(site, *map(call, range(1, 9)))
     api.fault_for = lambda _: rate_limited_429(3600) if len(api.records) >= 3 else None
     with site.start("retry-rejected") as process:
         try:
@@ -306,11 +235,8 @@ def test_calls_that_can_never_be_stored_do_not_keep_the_others_from_getting_thro
     Five of them in a row are an outage, by the chance of the order, and the next run goes on.
     """
     poisoned = range(1, 1 + number)
-    for each in poisoned:
-        why = "failed in 10 runs while others passed; last: 500 Internal Server Error"
-        add_rejected(site.rejected_file, why, payload(call(each), {}))
     others = range(7, 21)
-    reject(site, *(call(each) for each in others))
+    reject(site, *map(call, [*poisoned, *others]))
     api.fault_for = fault_of(dict.fromkeys(poisoned, ERROR_500))
     for _ in range(runs):
         done = site.vicisync("retry-rejected")
@@ -323,7 +249,7 @@ def test_calls_that_can_never_be_stored_do_not_keep_the_others_from_getting_thro
 
 
 def test_a_disk_without_room_for_the_notes_ends_it_at_the_first_call(site: Site, api: DidOptimizer) -> None:
-    reject(site, *(call(number) for number in range(1, 9)))
+    reject(site, *map(call, range(1, 9)))
     before = site.rejected_file.read_bytes()
     with largest_file(len(before) + 10):
         done = site.vicisync("retry-rejected")
@@ -337,29 +263,23 @@ def test_a_disk_without_room_for_the_notes_ends_it_at_the_first_call(site: Site,
 # Cut short
 
 
-class Reached:
-    """Tells when the API has been sent so many calls, and is being sent one more."""
+def reached(api: DidOptimizer, posts: int) -> threading.Event:
+    """Return what is set when the API has been sent so many calls, and is being sent one more."""
+    event = threading.Event()
 
-    def __init__(self, api: DidOptimizer, posts: int) -> None:
-        self._posts = posts
-        self._api = api
-        self._event = threading.Event()
-        api.fault_for = self._look
+    def watch(_: dict[str, Any]) -> None:
+        if len(api.posts) >= posts:
+            event.set()
 
-    def _look(self, _: dict[str, Any]) -> None:
-        if len(self._api.posts) >= self._posts:
-            self._event.set()
-
-    def wait(self) -> None:
-        assert self._event.wait(30), "the API was not sent as many calls as that"
-        self._api.fault_for = None
+    api.fault_for = watch
+    return event
 
 
 def cut_short(site: Site, api: DidOptimizer, signal_number: signal.Signals, posts: int) -> int:
     api.latency = 0.05
-    reached = Reached(api, posts)
+    is_reached = reached(api, posts)
     with site.start("retry-rejected") as process:
-        reached.wait()
+        assert is_reached.wait(30)
         process.send_signal(signal_number)
         process.communicate(timeout=30)
     api.latency = 0.0
@@ -380,7 +300,7 @@ def test_a_kill_loses_no_call_and_repeats_only_what_was_in_flight(site: Site, ap
     assert max(0, posts - CONCURRENCY) <= len(before_retry) <= len(api.records)
     assert sorted(set(calls) - before_retry) == left(site)
     first = len(api.posts)
-    assert 0 == site.vicisync("retry-rejected").returncode
+    retry(site)
     assert list(calls) == stored(api)
     assert [] == left(site)
     assert b"" == site.rejected_file.read_bytes()
@@ -399,7 +319,7 @@ def test_a_signal_ends_it_when_what_got_through_is_out_of_the_file(
     assert 8 <= len(api.records) < len(calls)
     assert sorted(set(calls) - set(stored(api))) == left(site)
     assert len(left(site)) == len(site.rejected_file.read_bytes().splitlines())
-    assert 0 == site.vicisync("retry-rejected").returncode
+    retry(site)
     assert list(calls) == stored(api)
     assert 0 == api.repeats
 
@@ -411,9 +331,7 @@ def test_while_a_run_is_at_work_it_touches_nothing(site: Site, api: DidOptimizer
     reject(site, call(1))
     before = site.rejected_file.read_bytes()
     with locked(site.checkpoint_file):
-        done = site.vicisync("retry-rejected")
-    assert 75 == done.returncode
-    assert said(done)[-1].startswith("❌ Another run is at work (process ")
+        assert retry(site, code=75)[-1].startswith("❌ Another run is at work (process ")
     assert (before, []) == (site.rejected_file.read_bytes(), api.posts)
 
 
@@ -421,9 +339,9 @@ def test_while_a_run_is_at_work_it_touches_nothing(site: Site, api: DidOptimizer
 def test_while_it_is_at_work_no_other_is(site: Site, api: DidOptimizer, command: str) -> None:
     reject(site, *map(call, range(1, 9)))
     api.latency = 0.4
-    reached = Reached(api, 0)
+    is_reached = reached(api, 0)
     with site.start("retry-rejected") as process:
-        reached.wait()
+        assert is_reached.wait(30)
         assert 75 == site.vicisync(command).returncode
         process.communicate(timeout=30)
     assert 0 == process.returncode
@@ -435,17 +353,12 @@ def test_while_it_is_at_work_no_other_is(site: Site, api: DidOptimizer, command:
 
 def test_a_call_that_a_run_rejected_gets_through_and_no_later_run_sends_it_again(site: Site, api: DidOptimizer) -> None:
     assert 0 == site.vicisync("run").returncode
-    with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO vicidial_log (uniqueid, lead_id, campaign_id, phone_number, call_date, start_epoch, end_epoch,"
-            " length_in_sec, status) SELECT CONCAT(UNIX_TIMESTAMP(), '.1'), 1, 'C', '', NOW(), UNIX_TIMESTAMP(),"
-            " UNIX_TIMESTAMP(), 0, 'NA'"
-        )
-        connection.commit()
+    now = int(time.time())
+    insert(site.mariadb, site.database, row(f"{now}.1", now, phone_number=""))
     assert 6 == site.vicisync("run").returncode
     text = site.rejected_file.read_text("ascii")
     site.rejected_file.write_text(text.replace('"phoneNumber": ""', '"phoneNumber": "2125550199"'))
-    assert 0 == site.vicisync("retry-rejected").returncode
+    retry(site)
     assert 0 == site.vicisync("run").returncode
     assert ["", "2125550199"] == [post.payload["phoneNumber"] for post in api.posts]
     assert ["2125550199"] == [sent["phoneNumber"] for sent in api.records.values()]

@@ -16,9 +16,8 @@ from vicisync.state.files import replace_file
 # A line that cron runs begins with a digit, a star or the like; comments and settings do not.
 _JOB = r"""[ \t]*[^\s#A-Za-z_"'].*?"""
 
-# A job that only watches the old script is found, too: better to ask a person than to send each call twice.
 OLD_SCRIPT = re.compile(_JOB + r"(?<![\w.-])process-call-results\.(?:pl|js)(?![\w.-])")
-"""A line that runs the script which vicisync replaces, in Perl or for Node.js."""
+"""A line with the script which vicisync replaces, even if it only watches that: better to ask than to send twice."""
 
 VICISYNC = re.compile(
     _JOB
@@ -35,12 +34,11 @@ _OTHERS_NAMES = re.compile(r"[^.#].*(?<!~)(?<!\.rpmsave)(?<!\.rpmorig)(?<!\.rpmn
 
 
 class Table(NamedTuple):
-    """One of cron's tables."""
+    """One of cron's tables; bytes that are no UTF-8 are lone surrogates (PEP 383) in its text."""
 
     path: Path | None
     """None is root's crontab, which is the program crontab's to read and write."""
     text: str
-    """Bytes that are no UTF-8 are lone surrogates (PEP 383)."""
     unread: str = ""
     """Why it could not be read; '' where it was."""
     ignored: str = ""
@@ -48,7 +46,7 @@ class Table(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What to call it."""
+        """For people."""
         return str(self.path or "root's crontab")
 
     def find(self, job: re.Pattern[str]) -> dict[int, str]:
@@ -79,32 +77,25 @@ def lines_that_run(job: re.Pattern[str], found: Iterable[Table]) -> list[Lines]:
 
 
 def tables(root: Path = Path("/")) -> Iterator[Table]:
-    """Read the tables in which root's jobs stand: root's crontab, and the files of cron below ``root``."""
+    """Read root's crontab, and the files of cron below ``root``."""
     try:
         yield Table(None, _decoded(_crontab("-l")))
     except InstallError as error:
         yield Table(None, "", unread=str(error))
     names = _DEBIANS_NAMES if (root / "etc/debian_version").exists() else _OTHERS_NAMES
-    folder = root / "etc/cron.d"
-    for path in [root / "etc/crontab", *(sorted(folder.iterdir()) if folder.is_dir() else [])]:
-        if path.is_file():
-            yield _table(path, names)
+    for path in filter(Path.is_file, [root / "etc/crontab", *sorted((root / "etc/cron.d").glob("*"))]):
+        yield _table(path, names)
 
 
 def _table(path: Path, names: re.Pattern[str]) -> Table:
     try:
-        return Table(path, _decoded(path.read_bytes()), ignored=_ignored(path, names))
+        status, text = path.stat(), _decoded(path.read_bytes())
     except OSError as error:
         return Table(path, "", unread=str(error.strerror))
-
-
-def _ignored(path: Path, names: re.Pattern[str]) -> str:
     if not names.fullmatch(path.name):
-        return f"mv {path} {path.with_name('vicisync')}"
-    status = path.stat()
-    if status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        return f"chown root {path}; chmod go-w {path}"
-    return ""
+        return Table(path, text, ignored=f"mv {path} {path.with_name('vicisync')}")
+    is_unsafe = status.st_uid or status.st_mode & 0o022
+    return Table(path, text, ignored=f"chown root {path}; chmod go-w {path}" if is_unsafe else "")
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
@@ -121,13 +112,8 @@ def _crontab(argument: str, data: bytes = b"") -> bytes:
     if os.geteuid() != 0:  # it would show that of whoever asks
         raise InstallError("only root can list it")
     try:
-        done = subprocess.run(  # noqa: S603 -- of two arguments of ours
-            ["crontab", argument],  # noqa: S607 -- where it lies differs, and the PATH is root's own
-            input=data,
-            capture_output=True,
-            env={**os.environ, "LC_ALL": "C"},
-            check=False,
-        )
+        command, environment = ["crontab", argument], {**os.environ, "LC_ALL": "C"}  # it lies where root's PATH says
+        done = subprocess.run(command, input=data, capture_output=True, env=environment, check=False)  # noqa: S603
     except FileNotFoundError:
         return b""
     if done.returncode and b"no crontab for" not in done.stderr:

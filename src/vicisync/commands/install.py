@@ -20,10 +20,10 @@ from vicisync.state.files import NO_FOLLOW, open_regular
 CRON_JOB = Path("/etc/cron.d/vicisync")
 ROTATION = Path("/etc/logrotate.d/vicisync")
 LOG = Path("/var/log/did-optimizer-sync.log")
-LOG_MODE = 0o640
 
 Tell = Callable[[str], None]
 Do = Callable[[str, object, Callable[[], object]], None]
+"""Does one thing to the machine, by its verb and object, and tells so."""
 
 
 def install(
@@ -38,17 +38,16 @@ def install(
 ) -> None:
     """Have cron call ``command`` every minute, with these options for its files; tell what is done, line by line.
 
-    Files that are there already stay, unless ``force`` writes them anew. Lines of cron that run the script which
-    vicisync replaces become comments with ``replace_old``. Raises InstallError: before anything is changed where
-    something is known to be in the way, and where cron does not run vicisync in the end.
+    The folder of ``checkpoint_file`` is made. Files that are there already stay, unless ``force`` writes them anew;
+    ``replace_old`` makes comments of lines of cron that run the old script. Raises InstallError: before anything is
+    changed where something is known to be in the way, and where cron does not run vicisync in the end.
     """
     contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
-    state = checkpoint_file.parent
-    found = list(tables())
+    state, found, kept = checkpoint_file.parent, list(tables()), []
     old = lines_that_run(OLD_SCRIPT, found)
-    _check_machine(state, found, tell, dry_run=dry_run)
-    _check_old_script(old, replace_old=replace_old)
-    do: Do = partial(_do, tell, dry_run)
+    _check_machine(state, found, tell, dry_run)
+    _check_old_script(old, replace_old)
+    do = partial(_do, tell, dry_run)
     for table, lines in old:
         do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
     if state.is_dir():
@@ -56,7 +55,17 @@ def install(
     else:
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
-    kept = [path for path, text in contents.items() if not _put(path, text, do, tell, force=force, show=dry_run)]
+    for path, content in contents.items():
+        if _holds(path, content):
+            tell(f"✓ {path} is as it should be")
+            continue
+        if force or not os.path.lexists(path):
+            do("write", path, partial(write_file, path, content))
+        else:
+            tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
+            kept.append(path)
+        for line in content.decode().splitlines() if dry_run else ():
+            tell(f"    {line}")
     if others := [(table, lines) for table, lines in lines_that_run(VICISYNC, found) if table.path != CRON_JOB]:
         tell(f"⚠ {_places(others)} runs vicisync too: remove it, one is enough")
     if dry_run:
@@ -68,7 +77,7 @@ def install(
 
 
 def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -> None:
-    """Remove the cron job and the rotation, but name state and log, which stay; settings that are wrong are None.
+    """Remove the cron job and the rotation; name state and log, which stay. Settings that are wrong are None.
 
     Raises InstallError where something cannot be removed, and where cron runs vicisync all the same.
     """
@@ -104,7 +113,7 @@ def _do(tell: Tell, dry_run: bool, verb: str, what: object, act: Callable[[], ob
     tell(f"✓ {past[verb]} {what}")
 
 
-def _check_machine(state: Path, found: Iterable[Table], tell: Tell, *, dry_run: bool) -> None:
+def _check_machine(state: Path, found: Iterable[Table], tell: Tell, dry_run: bool) -> None:
     """Raise InstallError where not all could be read and written, since half an installation helps nobody."""
     for path, package in ((CRON_JOB, "cron"), (ROTATION, "logrotate")):
         if not path.parent.is_dir():
@@ -113,19 +122,18 @@ def _check_machine(state: Path, found: Iterable[Table], tell: Tell, *, dry_run: 
     folders = [CRON_JOB.parent, ROTATION.parent, LOG.parent, above]
     in_the_way = [f"Cannot read {table.name}: {table.unread}" for table in found if table.unread]
     in_the_way += [f"Cannot write to {folder}" for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
-    if in_the_way and not dry_run:
-        cure = "Try as root: sudo vicisync install" if os.geteuid() else "Fix that, then try again"
-        raise InstallError(f"{in_the_way[0]}; nothing was installed. {cure}")
     for line in in_the_way:
+        if not dry_run:
+            cure = "Try as root: sudo vicisync install" if os.geteuid() else "Fix that, then try again"
+            raise InstallError(f"{line}; nothing was installed. {cure}")
         tell(f"⚠ {line}")
 
 
-def _check_old_script(old: Sequence[Lines], *, replace_old: bool) -> None:
-    links = [table.name for table, _ in old if table.path and table.path.is_symlink()]
-    cure = "To comment that out and go on: vicisync install --replace-old"
-    if links:
+def _check_old_script(old: Sequence[Lines], replace_old: bool) -> None:
+    cure = "" if replace_old else "To comment that out and go on: vicisync install --replace-old"
+    if links := [table.name for table, _ in old if table.path and table.path.is_symlink()]:
         cure = f"{links[0]} is a symbolic link, which install does not follow: remove that line by hand"
-    if links or (old and not replace_old):
+    if old and cure:
         why = "Both would send every call twice, so nothing was installed"
         raise InstallError(f"The old script still runs: {_places(old)}. {why}. {cure}")
 
@@ -142,36 +150,21 @@ def _make_folder(folder: Path) -> None:
 
 def _prepare_log(do: Do, tell: Tell) -> None:
     """Make the log, or take the rights of others away: it holds phone numbers."""
-    mode = LOG.lstat().st_mode if os.path.lexists(LOG) else None
-    if mode is None:
-        do("make", f"{LOG}, mode {LOG_MODE:04o}", partial(_set_log_mode, LOG_MODE))
-    elif not stat.S_ISREG(mode):
+
+    def set_mode() -> None:
+        with os.fdopen(os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600), "ab") as log:
+            os.fchmod(log.fileno(), mode & 0o640)  # whatever the umask
+
+    is_there = os.path.lexists(LOG)
+    mode = LOG.lstat().st_mode if is_there else stat.S_IFREG | 0o640
+    if not stat.S_ISREG(mode):
         tell(f"⚠ {LOG} is no plain file, and was left as it is; it should not be readable by all")
-    elif stat.S_IMODE(mode) & ~LOG_MODE:
-        what = f"the mode of {LOG} from {stat.S_IMODE(mode):04o} to {mode & LOG_MODE:04o}: it holds phone numbers"
-        do("set", what, partial(_set_log_mode, mode & LOG_MODE))
+    elif not is_there:
+        do("make", f"{LOG}, mode 0640", set_mode)
+    elif (shown := stat.S_IMODE(mode)) & ~0o640:
+        do("set", f"the mode of {LOG} from {shown:04o} to {mode & 0o640:04o}: it holds phone numbers", set_mode)
     else:
         tell(f"✓ {LOG} is there")
-
-
-def _set_log_mode(mode: int) -> None:
-    with os.fdopen(os.open(LOG, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK | NO_FOLLOW, 0o600), "ab") as log:
-        os.fchmod(log.fileno(), mode)  # whatever the umask
-
-
-def _put(path: Path, content: bytes, do: Do, tell: Tell, *, force: bool, show: bool) -> bool:
-    """Write a file, but over another only by ``force``; ``show`` what stands in it. Return False where one is kept."""
-    is_there = os.path.lexists(path)
-    if is_there and _holds(path, content):
-        tell(f"✓ {path} is as it should be")
-        return True
-    if force or not is_there:
-        do("write", path, partial(write_file, path, content))
-    else:
-        tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
-    for line in content.decode().splitlines() if show else ():
-        tell(f"    {line}")
-    return force or not is_there
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -19,9 +19,7 @@ def reset(settings: Settings, to: str | None, say: Callable[[str], None], confir
     """Save a checkpoint from which on the next run delivers what ended after ``to``; return whether that was done.
 
     ``to`` is a text that `parse_when` reads; None: an hour ago, or the newest end delivered where that is older.
-    ``confirm`` decides, after ``say`` has told what changes. None: nobody can be asked, and a reset that would leave
-    calls out is refused.
-
+    ``confirm`` decides, after ``say`` has told what changes; None: nobody can be asked, and no call may be left out.
     Raises ConfigError for a time that cannot be, CheckpointError for a file that cannot be read or written.
     """
     now = time.time()
@@ -51,7 +49,7 @@ def reset(settings: Settings, to: str | None, say: Callable[[str], None], confir
 
 
 def _old(settings: Settings) -> tuple[Checkpoint | None, str]:
-    """Return the checkpoint that will be replaced, None where none can be read, and what it is in words."""
+    """Return the checkpoint that will be replaced, None where none can be read, and what it is, in words."""
     try:
         old = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
     except CheckpointError as error:
@@ -67,7 +65,5 @@ def _left_out(old: Checkpoint, epoch: int) -> str | None:
     if first is None and epoch <= old.end_epoch:
         return None
     keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
-    return (
-        f"Calls that ended before {local(epoch)} and were not delivered would never be sent;"
-        f" to send them: vicisync reset-checkpoint --to '{local(keeps)}'"
-    )
+    text = f"Calls that ended before {local(epoch)} and were not delivered would never be sent"
+    return f"{text}; to send them: vicisync reset-checkpoint --to '{local(keeps)}'"

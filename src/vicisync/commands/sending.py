@@ -6,7 +6,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from types import FrameType
 
 import click
 
@@ -41,12 +40,8 @@ class Unsent:
 def stop_on_signals() -> StopSignal:
     """Return where SIGTERM and SIGINT are noted from now on; they end the process no more."""
     stop = StopSignal()
-
-    def remember(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 -- a handler's signature
-        stop.number = number
-
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, remember)
+        signal.signal(number, lambda number, _: setattr(stop, "number", number))
     return stop
 
 
