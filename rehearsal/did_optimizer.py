@@ -109,6 +109,10 @@ HTML_200 = Fault("html_200", answer=Answer(200, _HTML_TYPE, HTML))
 SUCCESS_FALSE = Fault(
     "success_false", answer=Answer(200, _JSON_TYPE, b'{"success": false, "error": "Call result not accepted"}')
 )
+NOT_ACCEPTED = Fault(
+    "not_accepted", answer=Answer(400, _JSON_TYPE, b'{"success": false, "error": "Call result not accepted"}')
+)
+"""The API's own verdict: this call can never be stored."""
 REDIRECT = Fault(
     "redirect", answer=Answer(301, {"Location": "https://127.0.0.1/api/v1/call-results", **_HTML_TYPE}, HTML)
 )

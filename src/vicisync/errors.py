@@ -43,11 +43,11 @@ class AlreadyRunning(VicisyncError, exit_code=75):  # EX_TEMPFAIL of sysexits.h
 
 
 class Stopped(VicisyncError):
-    """A signal asked the run to end, with exit code 128 + its number; everything was saved first."""
+    """A signal asked the run to end, with exit code 128 + its number (SIGHUP as SIGTERM); all was saved first."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(f"Stopped by {signal.Signals(signal_number).name}")
-        self.exit_code = 128 + signal_number
+        self.exit_code = 128 + (signal.SIGTERM if signal_number == signal.SIGHUP else signal_number)
 
 
 SOME_REJECTED = 6  # exit code of a run that got through, but in which calls were rejected

@@ -18,8 +18,9 @@ from vicisync.calls.dispositions import KNOWN_RESULTS, RESULTS, result_of
         ("DROP", "dropped"),
         ("AMD", "dropped"),
         pytest.param("CALLBK", "completed", id="a status that the table does not name"),
-        pytest.param("sale", "completed", id="another case is another status"),
-        pytest.param("SALE ", "completed", id="white space is part of a status"),
+        pytest.param("sale", "answered", id="as MariaDB compares: case aside"),
+        pytest.param("SALE ", "answered", id="as MariaDB compares: trailing blanks aside"),
+        pytest.param(" SALE", "completed", id="a leading blank is part of a status"),
         pytest.param("", "completed", id="no status"),
         pytest.param(None, "completed", id="NULL"),
     ],
@@ -30,6 +31,10 @@ def test_each_status_has_the_result_of_the_setup_guide(status: str | None, resul
 
 def test_an_override_wins_over_the_table() -> None:
     assert result_of("B", {"B": "busy"}) == "busy"
+
+
+def test_an_override_is_compared_likewise() -> None:
+    assert result_of("xfer ", {"Xfer": "answered"}) == "answered"
 
 
 def test_an_override_names_a_status_that_is_not_in_the_table() -> None:

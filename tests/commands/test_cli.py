@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.did_optimizer import HTML_200, SUCCESS_FALSE, DidOptimizer, answer
+from rehearsal.did_optimizer import HTML_200, NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import COMMAND, Site
 from tests.call_rows import insert, row
 from tests.commands.command import (
@@ -35,10 +35,6 @@ from tests.commands.command import (
 )
 from tests.commands.conftest import Refused
 from vicisync import __version__
-
-JSON = {"Content-Type": "application/json"}
-NOT_ACCEPTED = answer(400, JSON, b'{"success": false, "error": "Never this"}')
-
 
 # What a run says
 
@@ -76,7 +72,7 @@ def test_on_a_terminal_the_lines_have_no_time_stamps(site: Site) -> None:
 
 def test_on_a_terminal_a_backlog_is_a_bar_with_its_speed_and_not_a_line_a_call(site: Site, api: DidOptimizer) -> None:
     finish(site, 600)
-    api.fault_for = lambda payload: SUCCESS_FALSE if payload["uniqueid"].endswith("7") else None
+    api.fault_for = lambda payload: NOT_ACCEPTED if payload["uniqueid"].endswith("7") else None
     code, output = on_terminal(site, "run")
     assert 6 == code
     assert re.search(r"\[#+-*\] +\d+/600 .* \d+ calls/s", output)
@@ -190,7 +186,7 @@ def test_a_quiet_run_says_only_the_summary_and_what_failed(site: Site, api: DidO
     calls = finish(site, 3)
     api.fault_for = lambda payload: NOT_ACCEPTED if payload["uniqueid"] == calls[1] else None
     said = lines(vicisync(site, "run", "-q", code=6).stdout)
-    assert f"✗ {calls[1]}: failed: 400 Bad Request: Never this; rejected" == said[0]
+    assert f"✗ {calls[1]}: failed: 400 Bad Request: Call result not accepted; rejected" == said[0]
     assert ["📊 Summary: 2 processed, 1 failed"] == [line.partition(" in ")[0] for line in said[1:]]
     assert "" == vicisync(site, "run", "--quiet").stdout
 
@@ -225,7 +221,8 @@ def test_every_documented_field_arrives_with_its_type(site: Site, api: DidOptimi
     (post,) = api.posts
     times = {"callDate": call_date, "startEpoch": start, "endEpoch": end, "timestamp": end}
     written = {field: value for field, (_, value) in COLUMNS.items()}
-    assert {"uniqueid": f"{start}.1", **written, **times, "result": "answered"} == post.payload
+    derived = {"result": "answered", "customerPhone": "0015550100", "talkTime": 45}
+    assert {"uniqueid": f"{start}.1", **written, **times, **derived} == post.payload
     assert (site.api_key, "application/json") == (post.headers["x-api-key"], post.headers["Content-Type"])
 
 
@@ -235,7 +232,9 @@ def test_what_vicidial_left_empty_arrives_as_null(site: Site, api: DidOptimizer)
     insert(site.mariadb, site.database, row("1.1", ended, **nothing))
     vicisync(site, "run")
     empty = {"listId", "phoneCode", "disposition", "duration", "agentId", "userGroup", "termReason", "comments"}
-    assert {*empty, "altDial", "calledCount"} == {name for name, value in api.posts[0].payload.items() if value is None}
+    assert {*empty, "altDial", "calledCount", "talkTime"} == {
+        name for name, value in api.posts[0].payload.items() if value is None
+    }
 
 
 def test_dispositions_of_dids_conf_override_single_results(site: Site, api: DidOptimizer) -> None:
@@ -464,11 +463,12 @@ def test_rejected_calls_end_the_run_with_6_and_hold_up_nobody(site: Site, api: D
     bad = set(calls[3:5])
     api.fault_for = lambda payload: NOT_ACCEPTED if payload["uniqueid"] in bad else None
     said = lines(vicisync(site, "run", code=6).stdout)
-    assert 2 == len([line for line in said if line.endswith(": failed: 400 Bad Request: Never this; rejected")])
+    rejected = ": failed: 400 Bad Request: Call result not accepted; rejected"
+    assert 2 == len([line for line in said if line.endswith(rejected)])
     assert [True] == ["18 processed, 2 failed" in line for line in said if "Summary:" in line]
     kept = [json.loads(line) for line in site.rejected_file.read_text().splitlines()]
     assert bad == {entry["payload"]["uniqueid"] for entry in kept}
-    assert {"400 Bad Request: Never this"} == {entry["why"] for entry in kept}
+    assert {"400 Bad Request: Call result not accepted"} == {entry["why"] for entry in kept}
     assert set(calls) - bad == set(api.records)
     assert f"⚠ 2 calls rejected: see {site.rejected_file}" == said[-1]
     vicisync(site, "run")

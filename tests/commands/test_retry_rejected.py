@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, SUCCESS_FALSE, DidOptimizer, Fault, answer, rate_limited_429
+from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, NOT_ACCEPTED, DidOptimizer, Fault, answer, rate_limited_429
 from rehearsal.site import Site
 from tests.call_rows import insert, row
 from tests.limits import largest_file
@@ -94,13 +94,13 @@ def test_what_was_rejected_is_sent_again_and_when_all_got_through_the_file_is_em
 def test_what_fails_again_stays_as_it_was_written(site: Site, api: DidOptimizer) -> None:
     reject(site, call(1), call(2, phone_number=""), call(3), call(4), call(5))
     before = site.rejected_file.read_bytes().splitlines()
-    api.fault_for = fault_of({3: ERROR_500, 4: SUCCESS_FALSE})
+    api.fault_for = fault_of({3: ERROR_500, 4: NOT_ACCEPTED})
     lines = retry(site, code=6)
     assert [1, 5] == stored(api)
     assert [before[1], before[2], before[3]] == site.rejected_file.read_bytes().splitlines()
     assert f"✗ {START}.2: failed: 400 Bad Request: Missing required fields: phoneNumber; rejected" in lines
     assert any(line.startswith(f"✗ {START}.3: failed: 500") and line.endswith("; stays rejected") for line in lines)
-    assert any(line.startswith(f"✗ {START}.4: failed: 200") and line.endswith("; rejected") for line in lines)
+    assert any(line.startswith(f"✗ {START}.4: failed: 400") and line.endswith("; rejected") for line in lines)
     assert lines[-2].startswith("📊 Summary: 2 processed, 3 failed in ")
     assert lines[-2].endswith("s (2 rejected)")
     assert "💾 Left: 3 rejected calls" == lines[-1]
@@ -148,7 +148,7 @@ def test_quiet_leaves_the_summary_and_what_failed(site: Site) -> None:
 def test_the_file_is_for_the_owner_alone(site: Site, api: DidOptimizer, made: int) -> None:
     reject(site, call(1), call(2))
     site.rejected_file.chmod(made)
-    api.fault_for = fault_of({2: SUCCESS_FALSE})
+    api.fault_for = fault_of({2: NOT_ACCEPTED})
     site.vicisync("retry-rejected")
     assert 0o600 == site.rejected_file.stat().st_mode & 0o777
     assert ["checkpoint.lock", "rejected.jsonl"] == sorted(entry.name for entry in site.rejected_file.parent.iterdir())

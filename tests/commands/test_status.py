@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rehearsal.dialer import Dialer, fill, never_ends, new_call
-from rehearsal.did_optimizer import SUCCESS_FALSE, DidOptimizer
+from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import Site
 from tests.commands.command import files
 from vicisync.state.lock import lock_holder
@@ -89,7 +89,7 @@ def test_an_outage_is_told_with_the_sentence_that_ended_the_run(site: Site, api:
 
 def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimizer) -> None:
     with_calls(site)
-    api.fault_for = lambda _: SUCCESS_FALSE
+    api.fault_for = lambda _: NOT_ACCEPTED
     site.vicisync("run")
     assert f"⚠ Rejected: 3 calls; fix what {site.rejected_file} says, then: vicisync retry-rejected" in lines(site)
 

@@ -20,6 +20,7 @@ DELIVERED, REJECTED, TRY_AGAIN, REFUSED = (
     Meaning.TRY_AGAIN,
     Meaning.REFUSED,
 )
+IN_FRONT = "not from DID Optimizer but from something in front of it; check api_base_url and what is on the way"
 OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
 
 
@@ -29,12 +30,17 @@ OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
         pytest.param(DELIVERED, "200 OK: Call result recorded", 200, OK, id="stored"),
         pytest.param(DELIVERED, "201 Created: Call result recorded", 201, OK, id="created"),
         pytest.param(DELIVERED, "200 OK", 200, b'{"success": true}', id="stored, without a word"),
-        pytest.param(REJECTED, "200 OK: phoneNumber is required", 200, NO, id="200 that says no"),
-        pytest.param(REJECTED, "201 Created: phoneNumber is required", 201, NO, id="201 that says no"),
+        pytest.param(TRY_AGAIN, "200 OK: phoneNumber is required", 200, NO, id="200 that says no"),
+        pytest.param(TRY_AGAIN, "201 Created: phoneNumber is required", 201, NO, id="201 that says no"),
         pytest.param(REJECTED, "400 Bad Request: phoneNumber is required", 400, NO, id="a field is missing"),
-        pytest.param(REJECTED, "400 Bad Request", 400, HTML, id="400 as a page"),
-        pytest.param(REJECTED, "413 ", 413, b"", id="too large"),
-        pytest.param(REJECTED, "422 Unprocessable ", 422, b"", id="unprocessable"),
+        pytest.param(REJECTED, "413 ", 413, NO, id="too large"),
+        pytest.param(REJECTED, "422 Unprocessable ", 422, NO, id="unprocessable"),
+        pytest.param(REFUSED, f"400 Bad Request, {IN_FRONT}", 400, HTML, id="nginx asks for a certificate"),
+        pytest.param(REFUSED, f"401 Unauthorized, {IN_FRONT}", 401, HTML, id="nginx asks for a password"),
+        pytest.param(REFUSED, f"403 Forbidden, {IN_FRONT}", 403, HTML, id="a CDN's page"),
+        pytest.param(REFUSED, f"407 Proxy Authentication Required, {IN_FRONT}", 407, b"", id="a proxy's password"),
+        pytest.param(REFUSED, "413 ", 413, b"", id="nginx's own limit"),
+        pytest.param(REFUSED, "422 ", 422, b"[]", id="422 of something else"),
         pytest.param(TRY_AGAIN, "408 Request Timeout", 408, b"", id="too slow"),
         pytest.param(TRY_AGAIN, "409 Conflict", 409, b"", id="409"),
         pytest.param(TRY_AGAIN, "418", 418, b"", id="418"),
@@ -49,7 +55,7 @@ OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
         pytest.param(TRY_AGAIN, "599", 599, b"", id="a status without a name"),
         pytest.param(TRY_AGAIN, "100 Continue", 100, b"", id="1xx"),
         pytest.param(REFUSED, "401 Unauthorized: bad key; check api_key", 401, b'{"error": "bad key"}', id="no key"),
-        pytest.param(REFUSED, "403 Forbidden; check api_key", 403, b"", id="forbidden"),
+        pytest.param(REFUSED, "403 Forbidden; check api_key", 403, b"{}", id="forbidden"),
         pytest.param(REFUSED, "404 Not Found; check api_base_url", 404, HTML, id="no such path"),
         pytest.param(REFUSED, "405 Method Not Allowed; check api_base_url", 405, b"", id="no POST"),
         pytest.param(REFUSED, "202 Accepted: Call", 202, OK, id="202 is not stored"),

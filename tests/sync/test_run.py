@@ -27,11 +27,12 @@ from rehearsal.dialer import (
     transfer,
     twins,
 )
-from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.did_optimizer import SUCCESS_FALSE, DidOptimizer, Fault, answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from tests.call_rows import NOON, insert, row
 from tests.conftest import run_here
+from vicisync.errors import ApiError
 from vicisync.state.checkpoint import starting_at
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
@@ -241,3 +242,33 @@ def test_a_second_row_that_looks_like_a_delivered_call_is_sent_where_that_one_s_
     site.mariadb.set_clock(NOON + 120)
     assert run_here(site).error is None
     assert [(f"{NOON}.1", "NA"), (f"{NOON}.2", "NA")] == statuses(api)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said", "posts"),
+    [
+        pytest.param(
+            answer(400, body=b"<h1>No required SSL certificate was sent</h1>"),
+            "refuses us: 400 Bad Request, not from DID Optimizer but from something in front of it",
+            1,
+            id="nginx's own 400",
+        ),
+        pytest.param(SUCCESS_FALSE, "is down: 5 calls in a row failed, 200 OK: Call result not accepted", 5, id="200"),
+    ],
+)
+def test_what_is_no_verdict_of_the_api_on_a_call_rejects_none(
+    site: Site, dialer: Dialer, api: DidOptimizer, fault: Fault, said: str, posts: int
+) -> None:
+    for second in range(9):
+        dialer.begin(no_answer(new_call(NOON + second)))
+    dialer.play(NOON + 60)
+    site.mariadb.set_clock(NOON + 60)
+    site.configure(max_retries="0")
+    api.fault_for = lambda _: fault
+    error = run_here(site).error
+    assert isinstance(error, ApiError)
+    assert said in str(error)
+    assert (posts, False) == (len(api.posts), site.rejected_file.exists())
+    api.fault_for = lambda _: None
+    at(site, dialer, NOON + 120)
+    assert 9 == len(api.records)

@@ -63,6 +63,7 @@ def assert_the_next_run_sends_the_rest(site: Site, api: DidOptimizer, calls: lis
         pytest.param(signal.SIGTERM, 1, 143, id="SIGTERM"),
         pytest.param(signal.SIGINT, 1, 130, id="SIGINT"),
         pytest.param(signal.SIGINT, 3, 130, id="SIGINT by the impatient"),
+        pytest.param(signal.SIGHUP, 1, 143, id="SIGHUP, as SIGTERM"),
     ],
 )
 def test_a_signal_lets_what_is_in_flight_come_home_and_sends_nothing_more(

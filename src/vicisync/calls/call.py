@@ -83,7 +83,10 @@ def payload(call: Call, overrides: Mapping[str, str]) -> dict[str, str | int | N
     sent: dict[str, str | int | None] = {field: getattr(call, column) for field, column in _FIELDS.items()}
     for field in ("leadId", "listId"):
         sent[field] = None if sent[field] is None else str(sent[field])
-    return {**sent, "result": result_of(call.status, overrides), "timestamp": call.end_epoch}
+    if call.length_in_sec is not None:  # DID Optimizer answers 500 for ever to a negative one
+        sent["duration"] = max(0, call.length_in_sec)
+    sent |= {"customerPhone": call.phone_number, "talkTime": sent["duration"]}  # else its newest fills in wrong ones
+    return {**sent, "result": result_of(call.status, overrides), "timestamp": call.end_epoch or call.start_epoch}
 
 
 def call_of(payload: Mapping[str, object]) -> Call:

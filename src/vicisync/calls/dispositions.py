@@ -31,8 +31,7 @@ KNOWN_RESULTS: tuple[str, ...] = (*dict.fromkeys(RESULTS.values()), OTHER)
 def result_of(status: str | None, overrides: Mapping[str, str]) -> str:
     """Return the result for a status as ``vicidial_log`` holds it; ``overrides`` win over `RESULTS`.
 
-    Statuses are compared exactly: VICIdial writes its own in capitals, and a campaign may tell ``Na`` from ``NA``.
+    Statuses are compared as MariaDB compares them: case and trailing blanks aside.
     """
-    if status is None:
-        return OTHER
-    return overrides.get(status) or RESULTS.get(status, OTHER)
+    table = {**RESULTS, **{name.upper(): result for name, result in overrides.items()}}
+    return table.get((status or "").rstrip(" ").upper(), OTHER)

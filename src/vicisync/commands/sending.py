@@ -38,10 +38,11 @@ class Unsent:
 
 
 def stop_on_signals() -> StopSignal:
-    """Return where SIGTERM and SIGINT are noted from now on; they end the process no more."""
+    """Return where SIGTERM, SIGINT and SIGHUP are noted from now on; they end the process no more."""
     stop = StopSignal()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda number, _: setattr(stop, "number", number))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # under nohup the run goes on
+            signal.signal(number, lambda number, _: setattr(stop, "number", number))
     return stop
 
 

@@ -45,10 +45,13 @@ def answer_of(
         if content is not None and content.get("success") is True:
             return Answer(Meaning.DELIVERED, words, duplicate=content.get("duplicate") is True)
         if content is not None and content.get("success") is False:
-            return Answer(Meaning.REJECTED, words)
+            # "Database connection lost, try again" came so for every call: it tells nothing of this one.
+            return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after)
         return Answer(Meaning.REFUSED, f"{words}, but not in the words of DID Optimizer; check api_base_url")
     if http_status == 400 and b"plain HTTP request was sent to HTTPS port" in body:  # nginx speaks, not the API
         return Answer(Meaning.REFUSED, f"{words}: the server expects https; write https:// in api_base_url")
+    if http_status in (400, 401, 403, 407, 413, 422) and content is None:  # nginx, a proxy, a CDN: no verdict
+        return Answer(Meaning.REFUSED, f"{words}, {_NOT_THE_API}")
     if http_status in (400, 413, 422):
         return Answer(Meaning.REJECTED, words)
     if http_status in (401, 403):
@@ -61,6 +64,9 @@ def answer_of(
     if 200 <= http_status < 300:
         return Answer(Meaning.REFUSED, f"{words}, which DID Optimizer never says; check api_base_url")
     return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, throttled=http_status in (425, 429))
+
+
+_NOT_THE_API = "not from DID Optimizer but from something in front of it; check api_base_url and what is on the way"
 
 
 def json_object(body: bytes) -> dict[str, object] | None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from functools import partial
 
 from vicisync.commands.check.finding import Finding, broken, fine, warning
-from vicisync.did_optimizer.answer import Meaning, json_object
+from vicisync.did_optimizer.answer import json_object
 from vicisync.did_optimizer.session import ApiSession, Reply
 from vicisync.errors import ApiError
 from vicisync.settings.settings import Settings
@@ -25,13 +25,13 @@ def _judged(reply: Reply, settings: Settings) -> Finding:
     url, where = settings.api_base_url, settings.sources["api_base_url"]
     http_status, words = reply.http_status, reply.answer.words
     why, _, cure = words.partition("; ")
-    is_json = json_object(reply.body) is not None
+    content = json_object(reply.body)
     if http_status is None:
         cure = cure or f"start DID Optimizer, or correct api_base_url ({where})"
         return _unusable(f"No answer from {url}: {why}", cure)
-    if is_json and (http_status == 400 or reply.answer.meaning in (Meaning.DELIVERED, Meaning.REJECTED)):
+    if content is not None and (http_status in (400, 413, 422) or (http_status in (200, 201) and "success" in content)):
         return fine(f"DID Optimizer answers at {url} and takes the key")
-    if is_json and http_status in (401, 403):
+    if content is not None and http_status in (401, 403):
         cure = f"copy the key again from DID Optimizer to api_key= ({settings.sources['api_key']})"
         return _unusable(f"It refuses the key: {words.partition(';')[0]}", cure)
     if http_status == 429:
