@@ -284,7 +284,7 @@ ODD_ROWS: dict[str, tuple[dict[str, object], dict[str, object] | None]] = {
     "end as far ahead as can be": ({"end_epoch": 4294967295}, {"endEpoch": 4294967295}),
     "end 0": ({"end_epoch": 0}, None),
     "end NULL for ever": ({"end_epoch": None, "status": "LRERR"}, None),
-    "negative length": ({"length_in_sec": -7}, {"duration": -7}),
+    "negative length": ({"length_in_sec": -7}, {"duration": 0}),
     "no lead, no list": ({"lead_id": 0, "list_id": None}, {"leadId": "0", "listId": None}),
     "status NULL": ({"status": None}, {"disposition": None}),
     "status empty": ({"status": ""}, {"disposition": ""}),
