@@ -79,14 +79,8 @@ class Machine:
 def _described(path: Path) -> tuple[object, ...]:
     status = path.lstat()
     content = path.read_bytes() if stat.S_ISREG(status.st_mode) else b""
-    return (
-        status.st_mode,
-        status.st_uid,
-        status.st_gid,
-        content,
-        status.st_ino,
-        stat.S_ISDIR(status.st_mode) or status.st_mtime_ns,
-    )
+    changed = stat.S_ISDIR(status.st_mode) or status.st_mtime_ns
+    return status.st_mode, status.st_uid, status.st_gid, content, status.st_ino, changed
 
 
 @contextmanager

@@ -150,7 +150,5 @@ def test_a_disposition_that_an_agent_can_change_goes_only_when_the_wait_is_over(
         pytest.param(0, [NOW + 3], id="an end that lies ahead is no lag"),
     ],
 )
-def test_the_lag_is_how_long_the_oldest_deliverable_call_has_been_waiting(
-    seconds: int, could_go_since: list[int]
-) -> None:
+def test_the_lag_is_how_long_the_oldest_deliverable_call_has_waited(seconds: int, could_go_since: list[int]) -> None:
     assert seconds == lag(NOW, could_go_since)

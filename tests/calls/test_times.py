@@ -65,31 +65,10 @@ def test_what_is_shown_is_read_back_but_for_the_second_of_autumns_hours(epoch: i
 
 
 BAD = [
-    "",
-    "yesterday",
-    "12:00:00",
-    "12:00",
-    "2024-10",
-    "2024-10-2",
-    "24-10-2024",
-    "2024-10-32",
-    "2024-10-24 12",
-    "2024-10-24 25:00",
-    "2024-10-24 12:00 UT",
-    "2024/10/24",
-    "2024-10-24T12:00:00",
-    "2024-10-24 12:00:00 UTC",
-    "2024-10-24T12:00",
-    "2024-13-01 00:00:00",
-    "2023-02-29 00:00:00",
-    "24-10-24 12:00:00",
-    "1729771200.5",
-    "-1",
-    "+5",
-    "1e9",
-    "0x10",
-    "١٧٢٩٧٧١٢٠٠",
-    "1729771200 1729771200",
+    "", "yesterday", "12:00:00", "12:00", "2024-10", "2024-10-2", "24-10-2024", "2024-10-32", "2024-10-24 12",
+    "2024-10-24 25:00", "2024-10-24 12:00 UT", "2024/10/24", "2024-10-24T12:00:00", "2024-10-24 12:00:00 UTC",
+    "2024-10-24T12:00", "2024-13-01 00:00:00", "2023-02-29 00:00:00", "24-10-24 12:00:00", "1729771200.5", "-1", "+5",
+    "1e9", "0x10", "١٧٢٩٧٧١٢٠٠", "1729771200 1729771200",
     pytest.param("0", id="the first epoch"),
     pytest.param("2024", id="a year"),
     pytest.param("20241024", id="a day without its dashes"),
@@ -101,7 +80,7 @@ BAD = [
     pytest.param("1969-12-30 00:00:00", id="before the epochs"),
     pytest.param("0001-01-01 00:00:00", id="year 1"),
     pytest.param("9999-12-31 23:59:59", id="year 9999"),
-]
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", BAD)
@@ -136,22 +115,11 @@ def test_a_moment_before_all_epochs_is_refused() -> None:
 @pytest.mark.parametrize(
     ("seconds_ago", "text"),
     [
-        (0, "0s"),
-        (90, "90s"),
-        (90, "90 seconds ago"),
-        (5400, "90m"),
-        (5400, "90min"),
-        (60, "1 minute ago"),
-        (3600, "1h"),
-        (3600, "1 hour ago"),
-        (7200, "2 hours"),
-        (3600, " 1H "),
-        (172800, "2d"),
-        (86400, "1 day ago"),
-        (604800, "1w"),
-        (1209600, "2  WEEKS   AGO"),
+        (0, "0s"), (90, "90s"), (90, "90 seconds ago"), (5400, "90m"), (5400, "90min"), (60, "1 minute ago"),
+        (3600, "1h"), (3600, "1 hour ago"), (7200, "2 hours"), (3600, " 1H "), (172800, "2d"), (86400, "1 day ago"),
+        (604800, "1w"), (1209600, "2  WEEKS   AGO"),
     ],
-)
+)  # fmt: skip
 def test_a_moment_can_be_said_as_how_long_ago(seconds_ago: int, text: str) -> None:
     assert 1729771200 - seconds_ago == parse_when(text, NOW)
 

@@ -14,12 +14,8 @@ NO = b'{"success": false, "message": "phoneNumber is required"}'
 HTML = b"<!DOCTYPE html><html><body>DID Optimizer</body></html>"
 NGINX = b"<html><center>The plain HTTP request was sent to HTTPS port</center></html>"
 
-DELIVERED, REJECTED, TRY_AGAIN, REFUSED = (
-    Meaning.DELIVERED,
-    Meaning.REJECTED,
-    Meaning.TRY_AGAIN,
-    Meaning.REFUSED,
-)
+DELIVERED, REJECTED, TRY_AGAIN, REFUSED = Meaning.DELIVERED, Meaning.REJECTED, Meaning.TRY_AGAIN, Meaning.REFUSED
+WANTS_HTTPS = "400 Bad Request: the server expects https; write https:// in api_base_url"
 IN_FRONT = "not from DID Optimizer but from something in front of it; check api_base_url and what is on the way"
 OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
 
@@ -73,13 +69,7 @@ OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
         pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b'{"a":' * 100_000, id="objects nested deep"),
         pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"\xff\xfe\x00", id="no text"),
         pytest.param(REFUSED, f"200 OK, {OTHER_WORDS}", 200, b"9" * 5000, id="an endless number"),
-        pytest.param(
-            REFUSED,
-            "400 Bad Request: the server expects https; write https:// in api_base_url",
-            400,
-            NGINX,
-            id="plain HTTP to nginx's HTTPS port",
-        ),
+        pytest.param(REFUSED, WANTS_HTTPS, 400, NGINX, id="plain HTTP to nginx's HTTPS port"),
         pytest.param(REFUSED, "301 Moved Permanently: the API has moved", 301, b"", id="301"),
         pytest.param(REFUSED, "302 Found: Call result recorded: the API", 302, OK, id="302 that says yes"),
     ],
@@ -92,8 +82,7 @@ def test_each_answer_has_its_meaning_and_words(meaning: Meaning, words: str, htt
 
 
 @pytest.mark.parametrize(
-    ("duplicate", "said"),
-    [(True, True), (False, False), (False, None), (False, "true"), (False, 1)],
+    ("duplicate", "said"), [(True, True), (False, False), (False, None), (False, "true"), (False, 1)]
 )
 def test_a_call_that_the_api_knew_already_is_delivered_and_counted(duplicate: bool, said: object) -> None:
     answer = answer_of(200, {}, json.dumps({"success": True, "duplicate": said}).encode())
@@ -108,14 +97,8 @@ def test_a_call_that_the_api_knew_already_is_delivered_and_counted(duplicate: bo
         ("400 Bad Request: m", {"message": "m"}),
         ("400 Bad Request", {"message": {"text": "m"}}),
         ("400 Bad Request", {"message": 5}),
-        pytest.param(
-            "400 Bad Request",
-            {"message": ""},
-        ),
-        pytest.param(
-            "400 Bad Request: m",
-            {"error": {"code": 5}, "message": "m"},
-        ),
+        ("400 Bad Request", {"message": ""}),
+        ("400 Bad Request: m", {"error": {"code": 5}, "message": "m"}),
     ],
 )
 def test_the_words_are_the_apis_error_or_else_its_message(words: str, content: object) -> None:

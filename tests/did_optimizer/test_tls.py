@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,12 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from tests.certificates import UNTRUSTED, Offered, expired, self_signed, unknown_ca, valid, wrong_host
 from tests.conftest import command_here
+from vicisync.calls.call import Call, payload
+from vicisync.state.rejected import add_rejected
 
 CALLS = 3
+
+Serve = Callable[[Offered], DidOptimizer]
 
 
 def finish(site: Site) -> None:
@@ -28,7 +31,7 @@ def finish(site: Site) -> None:
 
 
 @pytest.fixture
-def serve(site: Site, tmp_path: Path) -> Iterator[Callable[[Offered], DidOptimizer]]:
+def serve(site: Site, tmp_path: Path) -> Iterator[Serve]:
     """Serve the API with a certificate; the site is told its address, and to trust that of the certificate's CA."""
     with ExitStack() as stack:
 
@@ -42,9 +45,7 @@ def serve(site: Site, tmp_path: Path) -> Iterator[Callable[[Offered], DidOptimiz
         yield serve
 
 
-def test_an_api_of_the_named_ca_gets_the_calls_without_a_warning(
-    site: Site, serve: Callable[[Offered], DidOptimizer]
-) -> None:
+def test_an_api_of_the_named_ca_gets_the_calls_without_a_warning(site: Site, serve: Serve) -> None:
     api = serve(valid())
     done = site.vicisync("run")
     assert (0, "") == (done.returncode, done.stderr)
@@ -61,9 +62,7 @@ CURES = {
 
 
 @pytest.mark.parametrize(("offer", "said"), UNTRUSTED)
-def test_an_api_that_is_not_to_be_trusted_gets_nothing(
-    offer: Callable[[], Offered], said: str, site: Site, serve: Callable[[Offered], DidOptimizer]
-) -> None:
+def test_an_untrustworthy_api_gets_nothing(offer: Callable[[], Offered], said: str, site: Site, serve: Serve) -> None:
     api = serve(offer())
     done = command_here(site, "run")
     assert 4 == done.returncode
@@ -77,7 +76,7 @@ def test_an_api_that_is_not_to_be_trusted_gets_nothing(
 
 @pytest.mark.parametrize("offer", [valid, expired, wrong_host, unknown_ca, self_signed])
 def test_without_verification_any_certificate_will_do_and_each_run_that_sends_warns_of_it(
-    offer: Callable[[], Offered], site: Site, serve: Callable[[Offered], DidOptimizer]
+    offer: Callable[[], Offered], site: Site, serve: Serve
 ) -> None:
     api = serve(offer())
     site.configure(verify_ssl="0")
@@ -125,13 +124,8 @@ def test_rejected_calls_that_are_sent_in_clear_text_are_warned_of(site: Site, ap
     site.api_url = api.url.replace("127.0.0.1", "127.1")
     site.configure()
     assert "⚠" not in command_here(site, "retry-rejected").stdout
-    site.rejected_file.parent.mkdir(exist_ok=True)
-    fields = ("campaignId", "disposition", "phoneCode", "agentId", "userGroup", "termReason", "comments", "altDial")
-    payload = {**dict.fromkeys(fields), "uniqueid": "1.1", "leadId": "1", "listId": None, "phoneNumber": "2125550100"}
-    payload |= dict.fromkeys(("duration", "calledCount", "callDate", "startEpoch", "endEpoch", "timestamp"))
-    payload["campaignId"] = "C"
-    site.rejected_file.write_text(f'{{"why": "", "payload": {json.dumps(payload)}}}\n')
-    assert 1 == command_here(site, "retry-rejected").stdout.count(
-        "⚠ The API key and phone numbers go to 127.1 unencrypted"
-    )
+    call = Call._make(["1.1", 1, None, "C", *[None] * 6, "2125550100", *[None] * 6])
+    add_rejected(site.rejected_file, "400 Bad Request", payload(call, {}))
+    said = command_here(site, "retry-rejected").stdout
+    assert 1 == said.count("⚠ The API key and phone numbers go to 127.1 unencrypted")
     assert ["1.1"] == list(api.records)

@@ -12,9 +12,7 @@ from bench.__main__ import main
 pytestmark = pytest.mark.slow
 
 
-def test_the_smallest_benchmark_runs_to_its_end_and_prints_every_figure(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_smallest_benchmark_prints_every_figure(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 == main(["--tiny", "--out", str(tmp_path)])
     results = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert {"machine", "figures", "poll", "drain", "idle", "memory"} == set(results)

@@ -17,12 +17,6 @@ def _empty_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("vicisync.settings.settings.DIDS_CONF", tmp_path / "dids.conf")
 
 
-def test_the_example_loads_as_it_stands() -> None:
-    settings = load_settings(None, EXAMPLE, {})
-    assert settings.api_key == "your_api_key_here"
-    assert settings.dispositions == {}
-
-
 def test_the_example_changes_nothing_but_the_key() -> None:
     assert load_settings(None, None, {"API_KEY": "any"}) == load_settings(None, EXAMPLE, {"API_KEY": "any"})
 

@@ -183,9 +183,7 @@ def with_ca(pyz: Path, ca: trustme.CA, into: Path) -> Path:
 
 
 @NEEDS_3_10
-def test_the_pyz_delivers_over_https_by_the_certificates_in_it_and_leaves_no_file(
-    built: Built, site: Site, tmp_path: Path
-) -> None:
+def test_the_pyz_delivers_by_its_own_certificates_and_leaves_no_file(built: Built, site: Site, tmp_path: Path) -> None:
     with site.mariadb.connect(site.database) as connection:
         fill(connection, 3, int(time.time()) - 600)
     temporary = tmp_path / "tmp"

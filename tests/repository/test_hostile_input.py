@@ -43,9 +43,7 @@ from vicisync.state.rejected import read_rejected
 from vicisync.sync import run as sync
 from vicisync.vicidial.call_log import CallLog
 
-STEERING = (
-    "\x1b[2J\x1b]0;title\x07\r\n2026-01-01 00:00:00 +0000 ✅ Sync completed successfully\u2028\u202e\x85\x9b31m\b\0"
-)
+STEERING = "\x1b[2J\x1b]0;t\x07\r\n2026-01-01 00:00:00 +0000 ✅ Sync completed successfully\u2028\u202e\x85\x9b31m\b\0"
 """What would clear a terminal, name its window, and add a line to the log."""
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
@@ -117,9 +115,7 @@ def told(http_status: int, body: bytes, *headers: bytes) -> bytes:
 @example(reply=told(401, json.dumps({"error": " \n\t"}).encode()))
 @example(reply=told(302, b"", b"Location: https://\x85\x1b[2J/api/v1/call-results"))
 @example(reply=told(302, b"", b"Location: /\x1b[2J\x85\x0c"))
-def test_whatever_the_api_answers_is_one_meaning_and_one_line_of_words(
-    reply: bytes, session: tuple[ApiSession, list[bytes]]
-) -> None:
+def test_whatever_the_api_answers_has_a_meaning_and_line(reply: bytes, session: tuple[ApiSession, list[bytes]]) -> None:
     session[1][:] = [reply]
     answer = session[0].post({"uniqueid": "1.1"})
     assert isinstance(answer, Answer)
@@ -197,7 +193,7 @@ def refusal(said: bytes) -> bytes:
 @given(after=st.integers(0, 3000), junk=st.binary(max_size=100) | st.lists(PACKETS, max_size=4).map(b"".join))
 @example(after=0, junk=refusal(STEERING.encode()))
 @example(after=0, junk=refusal(b"x" * 60_000))
-def test_whatever_the_databases_server_sends_is_rows_or_one_sentence(
+def test_whatever_the_database_sends_is_rows_or_an_error(
     after: int, junk: bytes, garbled: tuple[Garbling, Any]
 ) -> None:
     proxy, configured = garbled
@@ -310,25 +306,13 @@ def test_whatever_stands_in_a_row_is_delivered_as_it_stands_or_kept_and_makes_on
 # What stands in the checkpoint
 
 
-SOUND = render(
-    Checkpoint(
-        1729771200,
-        1729767600,
-        1729771260,
-        {"1729771100.5": Watched(7, 1729771100, "not_ended")},
-        {"1729771000.4": Handled(1729771000, 6)},
-    )
-).encode()
+WATCHING, HANDLED = {"1729771100.5": Watched(7, 1729771100, "not_ended")}, {"1729771000.4": Handled(1729771000, 6)}
+SOUND = render(Checkpoint(1729771200, 1729767600, 1729771260, WATCHING, HANDLED)).encode()
+PLACES = st.integers(0, len(SOUND))
+DAMAGED = st.builds(lambda cut, junk, on: SOUND[:cut] + junk + SOUND[on:], PLACES, st.binary(max_size=40), PLACES)
 
 
-def damaged(cut: int, junk: bytes, resume: int) -> bytes:
-    return SOUND[:cut] + junk + SOUND[resume:]
-
-
-POSITIONS = st.integers(0, len(SOUND))
-
-
-@given(content=st.binary(max_size=300) | st.builds(damaged, POSITIONS, st.binary(max_size=40), POSITIONS))
+@given(content=st.binary(max_size=300) | DAMAGED)
 def test_whatever_stands_in_the_checkpoint_is_read_or_refused_in_one_line_and_left_as_it_was(
     content: bytes, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

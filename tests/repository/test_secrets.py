@@ -110,28 +110,25 @@ def is_open(site: Site, *_: object) -> None:
     site.checkpoint_file.parent.chmod(0o777)
 
 
-def has_bug(site: Site, *_: object) -> None:
-    """A traceback through the very lines that hold key and password."""
-    (site.folder / "sitecustomize.py").write_text(
-        "import json, vicisync.did_optimizer.session\n"
-        "def dumps(payload):\n"
-        "    raise KeyError('not foreseen')\n"
-        "vicisync.did_optimizer.session.json = type('json', (), {'dumps': dumps, 'loads': json.loads})\n"
-    )
+def customized(text: str) -> Break:
+    """The installed command begins by running this."""
+    return lambda site, *_: (site.folder / "sitecustomize.py").write_text(text)
 
 
-def is_interrupted_in_the_login(site: Site, *_: object) -> None:
-    (site.folder / "sitecustomize.py").write_text(
-        "import pymysql.connections\n"
-        "def connect(self, sock=None):\n"
-        "    raise KeyboardInterrupt\n"
-        "pymysql.connections.Connection.connect = connect\n"
-    )
+BUG = """
+import json, vicisync.did_optimizer.session
+def dumps(payload):
+    raise KeyError('not foreseen')
+vicisync.did_optimizer.session.json = type('json', (), {'dumps': dumps, 'loads': json.loads})
+"""
+"""A traceback through the very lines that hold key and password."""
 
-
-def is_well(*_: object) -> None:
-    pass
-
+INTERRUPT = """
+import pymysql.connections
+def connect(self, sock=None):
+    raise KeyboardInterrupt
+pymysql.connections.Connection.connect = connect
+"""
 
 ELSEWHERE = {"Location": f"https://x.example/{KEY}"}
 
@@ -204,9 +201,9 @@ def test_no_secret_stands_in_what_any_command_says_or_leaves_behind(
 @pytest.mark.parametrize(
     ("break_it", "code"),
     [
-        pytest.param(is_well, 0, id="nothing fails"),
-        pytest.param(has_bug, 1, id="bug"),
-        pytest.param(is_interrupted_in_the_login, 130, id="Ctrl-C in the login"),
+        pytest.param(lambda *_: None, 0, id="nothing fails"),
+        pytest.param(customized(BUG), 1, id="bug"),
+        pytest.param(customized(INTERRUPT), 130, id="Ctrl-C in the login"),
     ],
 )
 def test_no_secret_stands_in_tracebacks_and_arguments_of_the_installed_command(

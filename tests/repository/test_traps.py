@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from rehearsal.dialer import fill
-from rehearsal.did_optimizer import DidOptimizer, answer
+from rehearsal.did_optimizer import DidOptimizer, Fault, answer
 from rehearsal.site import Site
 from tests.conftest import command_here, run_here
 from tests.limits import umask
@@ -119,39 +119,29 @@ def test_a_planted_file_is_refused_with_a_sentence_and_its_removal_is_the_cure(
 
 
 @pytest.mark.parametrize("plant", [link, link_to_nothing, second_name, pipe])
-@pytest.mark.parametrize(
-    "name", ["checkpoint.new", "checkpoint.reserve", "checkpoint.last_run.new", "checkpoint.last_run"]
-)
+@pytest.mark.parametrize("suffix", ["new", "reserve", "last_run.new", "last_run"])
 def test_what_is_planted_beside_the_checkpoint_is_replaced_and_not_followed(
-    name: str, plant: Plant, site: Site, api: DidOptimizer, calls: int, victim: Path
+    suffix: str, plant: Plant, site: Site, api: DidOptimizer, calls: int, victim: Path
 ) -> None:
-    plant(site.checkpoint_file.with_name(name), victim)
+    plant(site.checkpoint_file.with_name(f"checkpoint.{suffix}"), victim)
     assert run_here(site).error is None
     assert calls == len(api.records)
     assert not victim.with_name("nothing").exists()
 
 
-def only_new(path: Path) -> None:
-    """Retrying writes the rejected file anew, beside it."""
-    path.with_name("rejected.jsonl.new").symlink_to(path.with_name("elsewhere"))
-
-
-def test_a_link_planted_where_the_rejected_file_is_written_anew_is_not_followed(
-    site: Site, api: DidOptimizer, calls: int
-) -> None:
+def test_a_link_where_the_rejected_file_is_rewritten_is_not_followed(site: Site, api: DidOptimizer, calls: int) -> None:
+    """Retrying writes it anew, beside it."""
     api.fault_for = lambda _: NEVER
     run_here(site)
     api.fault_for = None
-    only_new(site.rejected_file)
+    site.rejected_file.with_name("rejected.jsonl.new").symlink_to(site.rejected_file.with_name("elsewhere"))
     assert 0 == site.vicisync("retry-rejected").returncode
     assert calls == len(api.records)
     assert not site.rejected_file.with_name("elsewhere").exists()
 
 
 @pytest.mark.parametrize("plant", [link, link_to_nothing, second_name])
-def test_metrics_written_into_a_folder_of_another_account_s_follow_no_link_of_its(
-    plant: Plant, tmp_path: Path, victim: Path
-) -> None:
+def test_metrics_in_a_folder_of_another_account_s_follow_no_link(plant: Plant, tmp_path: Path, victim: Path) -> None:
     """It cannot know the name of what is written beside the metrics, or it gains nothing by it."""
     folder = tmp_path / "node-exporter"
     folder.mkdir()
@@ -175,20 +165,13 @@ def of_nobody(folder: Path) -> None:
     os.chown(folder, NOBODY, NOBODY)
 
 
+OPEN = "others can write to its folder"
 FOLDERS = [
-    pytest.param(open_to(0o770), "others can write to its folder", id="to its group"),
-    pytest.param(open_to(0o702), "others can write to its folder", id="to the others"),
-    pytest.param(open_to(0o777), "others can write to its folder", id="to all"),
+    pytest.param(open_to(0o770), OPEN, id="to its group"),
+    pytest.param(open_to(0o702), OPEN, id="to the others"),
     pytest.param(of_nobody, "its folder belongs to another account", id="to its owner", marks=as_root),
 ]
-
-COMMANDS = [
-    pytest.param(("run",), id="run"),
-    pytest.param(("run", "--dry-run"), id="dry run"),
-    pytest.param(("status",), id="status"),
-    pytest.param(("reset-checkpoint", "--yes"), id="reset-checkpoint"),
-    pytest.param(("retry-rejected",), id="retry-rejected"),
-]
+COMMANDS = [("run",), ("run", "--dry-run"), ("status",), ("reset-checkpoint", "--yes"), ("retry-rejected",)]
 
 
 def cured(said: str) -> None:
@@ -199,7 +182,7 @@ def cured(said: str) -> None:
 
 
 @pytest.mark.parametrize(("opened", "said"), FOLDERS)
-@pytest.mark.parametrize("arguments", COMMANDS)
+@pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_folder_that_is_open_to_others_is_refused_by_every_command_until_it_is_closed(
     opened: Callable[[Path], None], said: str, arguments: tuple[str, ...], site: Site, api: DidOptimizer, calls: int
 ) -> None:
@@ -256,25 +239,18 @@ def test_a_folder_named_in_a_shells_own_signs_is_cured_by_the_command_as_it_is_s
 # Modes
 
 
-def test_every_file_of_a_run_is_closed_to_others_whatever_the_umask_from_its_first_byte_on(
-    site: Site, api: DidOptimizer
-) -> None:
+def test_every_file_of_a_run_is_closed_to_others_from_its_first_byte_on(site: Site, api: DidOptimizer) -> None:
     """Looked at from within the API's answers, while the reserve is held and calls are in flight, and at the end."""
     with site.mariadb.connect(site.database) as connection:
         fill(connection, 20, int(time.time()) - 200, per_hour=3600)
     state = site.checkpoint_file.parent
     seen: dict[str, int] = {}
 
-    def look(payload: dict[str, object]) -> None:
-        del payload
+    def look(payload: dict[str, object]) -> Fault | None:
         seen.update({path.name: path.stat().st_mode for path in [state, *state.iterdir()]})
-        return
+        return NEVER if str(payload.get("uniqueid")).endswith(("1", "2", "3")) else None
 
-    def refuse(payload: dict[str, object]) -> object:
-        look(payload)
-        return NEVER if str(payload["uniqueid"]).endswith(("1", "2", "3")) else None
-
-    api.fault_for = refuse  # type: ignore[assignment]
+    api.fault_for = look
     with umask(0):
         assert 6 == site.vicisync("run").returncode
         look({})

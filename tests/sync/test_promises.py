@@ -7,6 +7,7 @@ store are the real ones.
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import tempfile
 import threading
@@ -197,8 +198,6 @@ class ModelStore(Store):
         try:
             self.world.step()
         except Killed:
-            import os
-
             os.write(self._fd, line[: len(line) // 2].encode())
             raise
         super()._append(path, line)
@@ -316,11 +315,9 @@ class History(RuleBasedStateMachine):
         return [life for life in self.world.rows() if not life.end and not self._too_old(life)]
 
     def in_wrap_up(self) -> list[Life]:
-        return [
-            life
-            for life in self.world.rows()
-            if life.end and not life.settled and self.world.now - life.end < self.settings.wait_for_disposition
-        ]
+        wait = self.settings.wait_for_disposition
+        rows = self.world.rows()
+        return [life for life in rows if life.end and not life.settled and self.world.now - life.end < wait]
 
     def hung_up_by_hot_key(self) -> list[Life]:
         # Within a second or so: the agent's browser sends both.
@@ -439,23 +436,17 @@ class History(RuleBasedStateMachine):
 
     @invariant()
     def only_what_earned_it_is_rejected(self) -> None:
-        if not hasattr(self, "world"):
-            return
         for life in self.world.rejected:
             assert life.poison or self.world.failed_in_runs[id(life)] >= FAILED_RUNS_TO_REJECT
 
     @invariant()
     def a_disposition_is_final_or_the_wait_was_over(self) -> None:
-        if not hasattr(self, "world"):
-            return
         for life, disposition, at in self.world.stored:
             if life.settled and disposition != life.status:
                 assert at - life.end >= self.settings.wait_for_disposition
 
     @invariant()
     def repeats_are_lost_answers_kills_or_resets(self) -> None:
-        if not hasattr(self, "world"):
-            return
         repeats = len(self.world.stored) - len({id(life) for life, _, _ in self.world.stored})
         assert repeats <= self.allowed_repeats
 

@@ -3,33 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
-from rehearsal.dialer import (
-    Call,
-    Dialer,
-    Life,
-    agent_call,
-    alternate_number,
-    answering_machine,
-    audit_of_missed,
-    browser_closed,
-    busy_before_answer,
-    campaign_status,
-    fill,
-    hot_key,
-    hot_key_after_hangup,
-    never_ends,
-    new_call,
-    no_answer,
-    remote_agent,
-    transfer,
-    twins,
-)
+from rehearsal import dialer as lives
+from rehearsal.dialer import Call, Dialer, Life, agent_call, fill, never_ends, new_call, no_answer
 from rehearsal.did_optimizer import SUCCESS_FALSE, DidOptimizer, Fault, answer
 from rehearsal.mariadb import MariaDB
-from rehearsal.site import Site
+from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
 from tests.conftest import run_here
 from vicisync.errors import ApiError
@@ -65,30 +47,30 @@ def statuses(api: DidOptimizer) -> list[tuple[str, str]]:
 
 
 LIVES = [
-    pytest.param(lambda call: agent_call(call), id="agent call"),
-    pytest.param(lambda call: agent_call(call, rewritten=True), id="agent call, id rewritten at hang-up"),
-    pytest.param(lambda call: agent_call(call, talk=1500, rewritten=True), id="long agent call, id rewritten"),
-    pytest.param(lambda call: agent_call(call, wrap_up=890), id="wrap-up of almost a quarter of an hour"),
-    pytest.param(lambda call: alternate_number(call), id="alternate number"),
-    pytest.param(lambda call: campaign_status(call), id="status of a campaign"),
-    pytest.param(lambda call: hot_key(call), id="hot key"),
-    pytest.param(lambda call: hot_key_after_hangup(call), id="hot key after hang-up, id rewritten"),
-    pytest.param(lambda call: hot_key_after_hangup(call, hangs_up=50), id="hot key long before the hang-up"),
-    pytest.param(lambda call: browser_closed(call), id="browser closed in wrap-up"),
-    pytest.param(lambda call: browser_closed(call, stuck="INCALL"), id="browser closed before hang-up"),
-    pytest.param(lambda call: browser_closed(call, stuck="DONEM"), id="browser closed, DONEM"),
-    pytest.param(lambda call: no_answer(call), id="no answer"),
-    pytest.param(lambda call: no_answer(call, status="ADC"), id="disconnected number"),
-    pytest.param(lambda call: busy_before_answer(call, late=240), id="busy before answer, 4 minutes late"),
-    pytest.param(lambda call: audit_of_missed(call, late=420), id="missed call, 7 minutes late"),
-    pytest.param(lambda call: answering_machine(call), id="machine, message left"),
-    pytest.param(lambda call: answering_machine(call, message=100), id="machine, long message"),
-    pytest.param(lambda call: answering_machine(call, message=None), id="machine without a message"),
-    pytest.param(lambda call: transfer(call), id="transfer"),
-    pytest.param(lambda call: remote_agent(call), id="remote agent"),
-    pytest.param(lambda call: twins(call), id="twins"),
-    pytest.param(lambda call: never_ends(call), id="never ends"),
-    pytest.param(lambda call: never_ends(call, status="INCALL"), id="lost hang-up"),
+    pytest.param(lives.agent_call, id="agent call"),
+    pytest.param(lambda call: lives.agent_call(call, rewritten=True), id="agent call, id rewritten at hang-up"),
+    pytest.param(lambda call: lives.agent_call(call, talk=1500, rewritten=True), id="long agent call, id rewritten"),
+    pytest.param(lambda call: lives.agent_call(call, wrap_up=890), id="wrap-up of almost a quarter of an hour"),
+    pytest.param(lives.alternate_number, id="alternate number"),
+    pytest.param(lives.campaign_status, id="status of a campaign"),
+    pytest.param(lives.hot_key, id="hot key"),
+    pytest.param(lives.hot_key_after_hangup, id="hot key after hang-up, id rewritten"),
+    pytest.param(lambda call: lives.hot_key_after_hangup(call, hangs_up=50), id="hot key long before the hang-up"),
+    pytest.param(lives.browser_closed, id="browser closed in wrap-up"),
+    pytest.param(lambda call: lives.browser_closed(call, stuck="INCALL"), id="browser closed before hang-up"),
+    pytest.param(lambda call: lives.browser_closed(call, stuck="DONEM"), id="browser closed, DONEM"),
+    pytest.param(lives.no_answer, id="no answer"),
+    pytest.param(lambda call: lives.no_answer(call, status="ADC"), id="disconnected number"),
+    pytest.param(lambda call: lives.busy_before_answer(call, late=240), id="busy before answer, 4 minutes late"),
+    pytest.param(lambda call: lives.audit_of_missed(call, late=420), id="missed call, 7 minutes late"),
+    pytest.param(lives.answering_machine, id="machine, message left"),
+    pytest.param(lambda call: lives.answering_machine(call, message=100), id="machine, long message"),
+    pytest.param(lambda call: lives.answering_machine(call, message=None), id="machine without a message"),
+    pytest.param(lives.transfer, id="transfer"),
+    pytest.param(lives.remote_agent, id="remote agent"),
+    pytest.param(lives.twins, id="twins"),
+    pytest.param(lives.never_ends, id="never ends"),
+    pytest.param(lambda call: lives.never_ends(call, status="INCALL"), id="lost hang-up"),
 ]
 
 
@@ -108,15 +90,19 @@ def test_each_life_of_a_call_gives_one_post_with_its_final_disposition(
     assert (life.final is None) == (not api.posts)
 
 
+def use_another_table(site: Site, mariadb: MariaDB, **kind: Any) -> None:
+    site.database += "_other"
+    mariadb.create_table(site.database, **kind)
+    mariadb.create_reader("cron", PASSWORD, site.database)
+    site.configure()
+
+
 @pytest.mark.parametrize("engine", ["MyISAM", "InnoDB"])
 @pytest.mark.parametrize("charset", ["latin1", "utf8"])
 def test_every_engine_and_character_set_of_vicidial_serves(
     engine: str, charset: str, mariadb: MariaDB, site: Site, api: DidOptimizer
 ) -> None:
-    site.database = f"{site.database}_{engine}_{charset}"
-    mariadb.create_table(site.database, engine=engine, charset=charset)
-    mariadb.create_reader("cron", "s3cr3t-of-the-database", site.database)
-    site.configure()
+    use_another_table(site, mariadb, engine=engine, charset=charset)
     dialer = Dialer(lambda: mariadb.connect(site.database))
     life = dialer.begin(agent_call(new_call(NOON), rewritten=True))
     for epoch in range(NOON, NOON + 300, 20):
@@ -126,13 +112,8 @@ def test_every_engine_and_character_set_of_vicidial_serves(
     assert [(life.final.uniqueid, "SALE")] == statuses(api)
 
 
-def test_a_table_older_than_vicidial_2_8_gives_a_null_called_count(
-    mariadb: MariaDB, site: Site, api: DidOptimizer
-) -> None:
-    site.database += "_old"
-    mariadb.create_table(site.database, called_count=False)
-    mariadb.create_reader("cron", "s3cr3t-of-the-database", site.database)
-    site.configure()
+def test_a_table_older_than_vicidial_2_8_has_no_called_count(mariadb: MariaDB, site: Site, api: DidOptimizer) -> None:
+    use_another_table(site, mariadb, called_count=False)
     dialer = Dialer(lambda: mariadb.connect(site.database))
     dialer.begin(no_answer(Call(NOON, 1, called_count=None)))
     at(site, dialer, NOON + 60)
@@ -140,9 +121,7 @@ def test_a_table_older_than_vicidial_2_8_gives_a_null_called_count(
     assert [None] == [post.payload["calledCount"] for post in api.posts]
 
 
-def test_two_thousand_calls_that_end_in_one_second_all_arrive_once(
-    site: Site, dialer: Dialer, api: DidOptimizer
-) -> None:
+def test_two_thousand_calls_of_one_second_all_arrive_once(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
     """More than a page of discovery and four batches, all with the same call_date, start and end."""
     calls = 2345
     with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
@@ -159,9 +138,7 @@ def test_two_thousand_calls_that_end_in_one_second_all_arrive_once(
     assert ["✅ Nothing new since " in line for line in at(site, dialer, NOON + 6)] == [True]
 
 
-def test_a_call_watched_for_eight_hours_without_an_end_is_given_up_and_reported(
-    site: Site, dialer: Dialer, api: DidOptimizer
-) -> None:
+def test_a_call_without_an_end_is_given_up_after_eight_hours(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
     life = dialer.begin(never_ends(new_call(NOON)))
     uniqueid = life.steps[0].params[0]
     at(site, dialer, NOON + 60)
@@ -215,9 +192,7 @@ def test_a_reset_while_calls_are_watched_finds_them_again(site: Site, dialer: Di
     assert [(life.final.uniqueid, life.final.status)] == statuses(api)
 
 
-def test_a_dialer_whose_clock_is_ahead_loses_no_call_of_a_backlog_that_takes_several_runs(
-    site: Site, api: DidOptimizer
-) -> None:
+def test_a_dialer_whose_clock_is_ahead_loses_no_call_of_a_long_backlog(site: Site, api: DidOptimizer) -> None:
     """Its calls stand hours later in the table's order than they started."""
     with site.mariadb.connect(site.database) as connection:
         fill(connection, 3 * PAGE, NOON, per_hour=3 * PAGE)

@@ -168,9 +168,7 @@ def test_a_run_s_time_passes_while_it_waits_for_the_table(site: Site, api: DidOp
     assert_the_next_run_sends_the_rest(site, api, calls)
 
 
-def test_a_run_ends_in_good_order_when_its_time_is_up_and_the_next_goes_on(
-    site: Site, api: DidOptimizer, calls: list[str]
-) -> None:
+def test_a_run_ends_when_its_time_is_up_and_the_next_goes_on(site: Site, api: DidOptimizer, calls: list[str]) -> None:
     api.latency = 0.5
     done = site.vicisync("run", "--max-runtime", "1")
     sent = len(api.posts)

@@ -72,7 +72,7 @@ def assert_all_arrived_once(dialer: Dialer, api: DidOptimizer) -> None:
 
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("every", [pytest.param(600, id="every 10 minutes"), pytest.param(1200, id="every 20 minutes")])
-def test_runs_through_the_night_deliver_every_call_once(
+def test_the_night_s_runs_send_a_call_once(
     every: int, change: int, site: Site, dialer: Dialer, api: DidOptimizer
 ) -> None:
     start, end = change - 2 * HOURS, change + 3 * HOURS

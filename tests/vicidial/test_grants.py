@@ -12,6 +12,7 @@ from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
+from tests.call_rows import insert, row
 from tests.conftest import Done, run_here
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings, load_settings
@@ -112,23 +113,15 @@ def test_the_session_can_write_nothing_though_its_account_may(
     assert before == mariadb.execute(f"SELECT * FROM `{site.database}`.vicidial_log")
 
 
-def test_a_server_that_knows_no_read_only_session_serves(
-    site: Site, calls: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_without_read_only_sessions_serves(site: Site, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As those before MariaDB 10.0 and MySQL 5.6, it finds the statement ill-formed."""
     monkeypatch.setattr("vicisync.vicidial.statements.READ_ONLY", "SET SESSION TRANSACTION READ NOTHING")
     assert (None, calls, 0) == came_of(run_here(site))
 
 
 INJECTIONS = [
-    "1' OR '1'='1",
-    "1\\' OR 1=1 -- ",
-    '1" OR "1"="1',
-    "1'); DELETE -- ",
-    "%s %(ids)s %",
-    "1\\",
-    "1\x00'/*",
-]
+    "1' OR '1'='1", "1\\' OR 1=1 -- ", '1" OR "1"="1', "1'); DELETE -- ", "%s %(ids)s %", "1\\", "1\x00'/*",
+]  # fmt: skip
 
 
 def came_of(done: Done) -> tuple[object, int, int]:
@@ -148,13 +141,9 @@ def test_an_id_made_to_end_a_statement_is_one_id_and_no_more(
         now = int(time.time())
         with mariadb.connect(database) as connection:
             fill(connection, 20, now - 200, per_hour=3600)
-            with connection.cursor() as cursor:
-                for number, uniqueid in enumerate(INJECTIONS):
-                    cursor.execute(
-                        "INSERT INTO vicidial_log (uniqueid, lead_id, campaign_id, phone_number, call_date,"
-                        " start_epoch, status) VALUES (%s, %s, 'C', '2125550100', FROM_UNIXTIME(%s), %s, 'INCALL')",
-                        (uniqueid, number + 1, now - 60, now - 60),
-                    )
+        talking = {"end_epoch": None, "status": "INCALL"}
+        rows = (row(uniqueid, now - 60, lead_id=lead, **talking) for lead, uniqueid in enumerate(INJECTIONS, 1))
+        insert(mariadb, database, *rows)
         assert (None, 20, len(INJECTIONS)) == came_of(run_here(site))
         ended = f"UPDATE `{database}`.vicidial_log SET status = 'NA', end_epoch = %s WHERE lead_id < 100"
         mariadb.execute(ended, (now,))
