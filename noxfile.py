@@ -1,7 +1,5 @@
 """``make test-all``: the suite on every Python that is here, with the lowest and with the newest dependencies."""
 
-from __future__ import annotations
-
 import os
 import shutil
 import subprocess

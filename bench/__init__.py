@@ -1,3 +1,1 @@
 """``make bench``: what a poll, a backlog, an idle run and memory cost, each beside a baseline of the same run."""
-
-from __future__ import annotations

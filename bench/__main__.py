@@ -4,8 +4,6 @@ A missed target is marked ✗ and is no failure: machines differ and are busy wi
 to a baseline of the same run where it can be, and the median of several rounds in turns.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

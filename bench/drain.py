@@ -4,8 +4,6 @@ Beside it: what the API's latency allows, what bare sockets make of that on this
 write at first.
 """
 
-from __future__ import annotations
-
 import sys
 from statistics import median
 
@@ -63,7 +61,7 @@ def _loop(ground: Ground, kind: str, latency: int, calls: int, connections: int)
 
 def _figures(rates: dict[str, dict[str, float]], backlog: int) -> list[Figure]:
     figures = []
-    for number, at_least in zip(CONCURRENCIES, (0.93, 0.8)):
+    for number, at_least in zip(CONCURRENCIES, (0.93, 0.8), strict=True):
         what = f"draining {backlog:,} calls at 20 ms, {number} connections"
         ours = rates["20_ms"][f"vicisync_{number}"]
         allowed = number * 1000 / 20

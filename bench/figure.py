@@ -1,7 +1,5 @@
 """A figure of the benchmark, what it should be, and the table that people read."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -57,7 +55,7 @@ def table(figures: Iterable[Figure]) -> str:
         value = f"{_short(figure.value)} {unit}"
         rows.append((sign, figure.what, value, _target(figure), _origin(figure)))
     widths = [max(len(row[column]) for row in rows) for column in range(5)]
-    return "\n".join("  ".join(text.ljust(width) for text, width in zip(row, widths)).rstrip() for row in rows)
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def _target(figure: Figure) -> str:

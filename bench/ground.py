@@ -1,7 +1,5 @@
 """What all subjects stand on: the database server, call centres of a given size, and how much is measured."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """What an idle run costs in CPU, the whole process; beside it, importing the packages that vicisync builds on."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from statistics import median

@@ -7,8 +7,6 @@ system together, ``peak`` bytes of resident memory, ``exit_code``. Linux counts 
 another into the peak of the latter, so it has to be smaller than what it measures: hence a program of its own.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """How much memory a drain takes at its peak, for a long backlog and a short one."""
 
-from __future__ import annotations
-
 from bench.drain import FINAL_BY
 from bench.figure import Figure, Outcome
 from bench.ground import CALLS_AN_HOUR, LOOK_BACK, Ground, drain

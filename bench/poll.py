@@ -3,13 +3,12 @@
 Beside it stands the statement of the script that vicisync replaces, on the same tables, in turns.
 """
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -189,7 +188,7 @@ def _figures(tables: Sequence[Polls]) -> list[Figure]:
             ours[smaller],
             at_most=1.1 if larger == 1_000_000 else None,
         )
-        for smaller, larger in zip(ours, list(ours)[1:])
+        for smaller, larger in pairwise(ours)
     ]
     waits = [
         Figure(

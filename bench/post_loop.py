@@ -7,8 +7,6 @@ threads that write ready-made bytes and wait for an answer. Prints the seconds t
 the calls.
 """
 
-from __future__ import annotations
-
 import json
 import socket
 import sys

@@ -1,7 +1,5 @@
 """The processes of the benchmark: commands with what they use, and the API at the far end."""
 
-from __future__ import annotations
-
 import json
 import os
 import subprocess

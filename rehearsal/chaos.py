@@ -4,8 +4,6 @@ Then all of it heals, and the books must balance: no call lost, none with a wron
 than there were calls in flight when a run was killed, or answers that got lost.
 """
 
-from __future__ import annotations
-
 import argparse
 import math
 import random

@@ -1,7 +1,5 @@
 """``make demo``: an hour of a call centre, delivered by the installed command before your eyes, in under a minute."""
 
-from __future__ import annotations
-
 import json
 import random
 import sys

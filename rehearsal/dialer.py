@@ -7,17 +7,15 @@ durations as parameters, so that a test can press hours into seconds.
 ``Dialer`` acts lives out on a database, against a clock that the test turns or in real time; ``fill`` writes history.
 """
 
-from __future__ import annotations
-
 import heapq
 import itertools
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Callable, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import pymysql
 

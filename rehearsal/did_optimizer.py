@@ -15,8 +15,6 @@ Each POST of a call result becomes a line of the record file before it is answer
 ``status`` (null: the connection was cut instead), ``stored``, ``repeat`` and ``at`` (epoch seconds).
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import gzip
@@ -28,11 +26,11 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, Callable, Optional
+from typing import IO, Any
 
 import uvloop
 from aiohttp import web
@@ -121,7 +119,7 @@ GARBAGE = Fault("garbage", raw=b"\x16\x03\x01\x00\x2aSSH-2.0-OpenSSH_9.2\r\n\x00
 GZIP = Fault("gzip", stores=True, gzips=True)
 """Nothing wrong: the call is stored and the answer compressed."""
 
-FaultRule = Callable[[dict[str, Any]], Optional[Fault]]
+FaultRule = Callable[[dict[str, Any]], Fault | None]
 
 
 @dataclass(frozen=True)
@@ -241,7 +239,7 @@ class DidOptimizer:
         with self._lock:
             self._tally = _Tally()
 
-    def __enter__(self) -> DidOptimizer:
+    def __enter__(self) -> "DidOptimizer":
         self._port_holder = hold_port(self.port)
         self.port = self._port_holder.getsockname()[1]
         if self._record_path is not None:

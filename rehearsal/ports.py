@@ -3,8 +3,6 @@
 A port that is closed and used again later may be another's by then, as several tests run at once.
 """
 
-from __future__ import annotations
-
 import socket
 import ssl
 import threading
@@ -44,7 +42,7 @@ class Listener:
         self.url = f"{'https' if context else 'http'}://127.0.0.1:{self.port}"
         self.connections = 0
 
-    def __enter__(self) -> Listener:
+    def __enter__(self) -> "Listener":
         self._thread.start()
         return self
 

@@ -1,7 +1,5 @@
 """A call centre's server: the database, both configuration files, vicisync's state, and the installed command."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys
@@ -40,7 +38,7 @@ class Site:
     """What stands in ``[vicisync]`` beside the paths; written by ``configure``."""
 
     @classmethod
-    def of(cls, folder: Path, mariadb: MariaDB, database: str, api: DidOptimizer, **settings: str) -> Site:
+    def of(cls, folder: Path, mariadb: MariaDB, database: str, api: DidOptimizer, **settings: str) -> "Site":
         """Set a server up: the database's account, and both configuration files."""
         folder.mkdir(parents=True, exist_ok=True)
         mariadb.create_reader("cron", PASSWORD, database)

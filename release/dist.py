@@ -1,7 +1,5 @@
 """``make dist``: the sdist, the wheel made from it, and ``vicisync.pyz``; two builds of one tree are the same bytes."""
 
-from __future__ import annotations
-
 import argparse
 import os
 import shutil

@@ -2,7 +2,7 @@
 
 import sys
 
-if sys.version_info < (3, 10):  # an installation would choose older libraries on 3.9; here there is one set
+if sys.version_info < (3, 10):  # noqa: UP036 -- whoever starts it may have any
     sys.stderr.write(
         "vicisync.pyz needs Python 3.10 or newer, and this is %d.%d: name a newer one, such as python3.11 %s\n"  # noqa: UP031
         % (sys.version_info[0], sys.version_info[1], sys.argv[0])

@@ -1,7 +1,5 @@
 """Rows of ``vicidial_log``, written one by one, and the settings with which they are read."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from rehearsal.mariadb import MariaDB

@@ -1,7 +1,5 @@
 """Certificates that a server may show, each with the CA that its client was told to trust."""
 
-from __future__ import annotations
-
 import datetime
 import ipaddress
 import ssl

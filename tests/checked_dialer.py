@@ -1,7 +1,5 @@
 """A healthy VICIdial server with vicisync installed, on which tests of the check break one thing at a time."""
 
-from __future__ import annotations
-
 import re
 import time
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What several test files share: the servers of the rehearsal, and settings."""
 
-from __future__ import annotations
-
 import fcntl
 import functools
 import http.server

@@ -1,7 +1,5 @@
 """What takes power, room or rights away from a test for a while."""
 
-from __future__ import annotations
-
 import os
 import resource
 import subprocess

@@ -3,8 +3,6 @@
 The folders lie in a private mount namespace: only processes that are started in it see them, and it goes with them.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import signal

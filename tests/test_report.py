@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 import io
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from hypothesis import given
@@ -54,17 +51,16 @@ def end(
     watching: dict[str, Watched] | None = None, *, ended_well: bool = True, looked_at_all: bool = True, **counts: int
 ) -> Event:
     def event(report: Report) -> None:
-        report.tally = Tally(**counts)
-        file = Path("/var/lib/rejected.jsonl")
-        report.end(NOON, watching or {}, 1.234, ended_well=ended_well, looked_at_all=looked_at_all, rejected_file=file)
+        report.tally, report.rejected_file = Tally(**counts, seconds=1.234), Path(FILE)
+        report.end(NOON, watching or {}, ended_well=ended_well, looked_at_all=looked_at_all)
 
     return event
 
 
 def resent(remaining: int, **counts: int) -> Event:
     def event(report: Report) -> None:
-        report.tally = Tally(**counts)
-        report.resent(remaining, 1.234)
+        report.tally = Tally(**counts, seconds=1.234)
+        report.resent(remaining)
 
     return event
 
@@ -82,6 +78,7 @@ NOTHING_NEW = "✅ Nothing new since 2024-10-24 12:00:00"
 ID = CALL.uniqueid
 SALE = f"{ID}: CAMPAIGN001/5551234567 → SALE (45s)"
 NOT_ENDED = Watched(7, 1, "not_ended")
+SEVEN_WAIT = dict.fromkeys("abcdefg", NOT_ENDED)
 
 EVENTS: dict[str, tuple[str, Event]] = {
     "opening": (f"{FOUND}\n", lambda r: r.opening(NOON, 15, 0)),
@@ -109,7 +106,7 @@ EVENTS: dict[str, tuple[str, Event]] = {
     ),
     "all kinds": (
         f"{SUMMARY} 1 processed, 2 failed in 1.23s ({ALL_KINDS})\n{SAVED}⚠ 4 calls rejected: see {FILE}\n",
-        end(delivered=1, duplicates=3, failed=2, rejected=4, gone=5, never_ended=6, waiting=7),
+        end(SEVEN_WAIT, delivered=1, duplicates=3, failed=2, rejected=4, gone=5, never_ended=6),
     ),
     "broken off": (f"{SUMMARY} 15 processed, 0 failed in 1.23s\n{SAVED}", end(delivered=15, ended_well=False)),
     "broken off, after a rejection and before all was looked at": (
@@ -211,9 +208,7 @@ def test_quiet_leaves_the_summary_and_nothing_else_of_what_went_well(text: str, 
 
 
 def test_verbose_tells_why_each_call_waits() -> None:
-    def waiting(report: Report) -> None:
-        report.waiting({"1.2": WATCHED, "3.4": Watched(8, NOON + 1, "failed")})
-
+    waiting = end({"1.2": WATCHED, "3.4": Watched(8, NOON + 1, "failed")}, ended_well=False)
     assert said(waiting, Verbosity.VERBOSE) == (
         "… 1.2: waiting: no disposition yet; started 2024-10-24 12:00:00\n"
         "… 3.4: waiting: did not get through; started 2024-10-24 12:00:01\n"
@@ -255,7 +250,9 @@ CALLS = st.builds(CALL._replace, uniqueid=TEXT, campaign_id=NULLABLE, phone_numb
         pytest.param(lambda report, call, why: report.rejected(call, why), id="rejected"),
         pytest.param(lambda report, call, why: report.gone(call.uniqueid, Watched(7, 1, why)), id="gone"),
         pytest.param(lambda report, call, _: report.never_ended(ROW._replace(uniqueid=call.uniqueid)), id="never"),
-        pytest.param(lambda report, call, why: report.waiting({call.uniqueid: Watched(7, 1, why)}), id="waiting"),
+        pytest.param(
+            lambda report, call, why: end({call.uniqueid: Watched(7, 1, why)}, ended_well=False)(report), id="waiting"
+        ),
         pytest.param(lambda report, _, why: report.warning(why), id="warning"),
         pytest.param(lambda report, _, why: report.note(why), id="note"),
     ],

@@ -1,7 +1,5 @@
 """Everything that can end a run, with its exit code; only the command line exits. Any other exception is a bug."""
 
-from __future__ import annotations
-
 import signal
 
 

@@ -1,7 +1,5 @@
 """Where words go: a terminal, or a log with a time stamp before each line. Calls are worth more than words."""
 
-from __future__ import annotations
-
 import os
 import sys
 import time

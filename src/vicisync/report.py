@@ -1,10 +1,8 @@
 """What people read of a run, in the words of the Perl script's log: they grep for Summary:, failed: and ❌."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 from typing import TextIO
@@ -46,8 +44,9 @@ class Tally:
     gone: int = 0
     never_ended: int = 0
     waiting: int = 0
-    lag: int = 0  # seconds by which the oldest call that could go has not gone
-    poll_seconds: float = 0.0  # spent on the database
+    lag: int = 0  # how long the oldest deliverable call has been waiting, in seconds
+    seconds: float = 0.0  # that the run took
+    poll_seconds: float = 0.0  # of those, spent on the database
 
 
 def counted(number: int, what: str) -> str:
@@ -55,33 +54,24 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+@dataclass
 class Report:
-    """Tells a run to the people who read ``stream``; the opening lines wait until there is something to tell.
+    """Tells a run to the people who read ``stream``; on a terminal ``open_bar`` shows a backlog, not a line a call."""
 
-    Where ``open_bar`` is given and the stream is a terminal, a backlog is shown as a bar instead of a line a call.
-    """
+    stream: TextIO
+    verbosity: Verbosity = Verbosity.NORMAL
+    show_phone_numbers: bool = True
+    dry_run: bool = False
+    after_failure: str = "will try again"
+    open_bar: Callable[[int], ProgressBar] | None = None
+    rejected_file: Path | None = None
+    tally: Tally = field(default_factory=Tally)  # what has been told so far, counted
 
-    def __init__(
-        self,
-        stream: TextIO,
-        verbosity: Verbosity = Verbosity.NORMAL,
-        *,
-        show_phone_numbers: bool = True,
-        dry_run: bool = False,
-        after_failure: str = "will try again",
-        open_bar: Callable[[int], ProgressBar] | None = None,
-    ) -> None:
-        self.tally = Tally()
-        """What has been told so far, counted."""
-        self._output = Output(stream)
-        self._verbosity = verbosity
-        self._dry_run = dry_run
-        self._after_failure = after_failure
-        self._show_phone_numbers = show_phone_numbers
-        self._open_bar = open_bar
+    def __post_init__(self) -> None:
+        self._output = Output(self.stream)
 
     def _say(self, line: str, at: Verbosity = Verbosity.NORMAL) -> None:
-        if self._verbosity >= at:
+        if self.verbosity >= at:
             self._output.line(line)
 
     def opening(self, end_epoch: int, found: int, behind: int) -> None:
@@ -91,8 +81,8 @@ class Report:
         self._say(f"📅 Last check: {local(end_epoch)}")
         more = f", and about {behind} rows more to look at" if behind else ""
         self._say(f"📞 Found {found} new call results{more}")
-        if found + behind > BACKLOG and self._open_bar and self._verbosity is Verbosity.NORMAL:
-            self._output.begin_bar(self._open_bar, found + behind)
+        if found + behind > BACKLOG and self.open_bar and self.verbosity is Verbosity.NORMAL:
+            self._output.begin_bar(self.open_bar, found + behind)
 
     def note(self, line: str) -> None:
         """Tell something that an operator wants to know of a run that goes on."""
@@ -108,7 +98,7 @@ class Report:
         self.tally.duplicates += duplicate
         if self._output.advance_bar():
             return
-        sign = "→ would send" if self._dry_run else "✓"
+        sign = "→ would send" if self.dry_run else "✓"
         what = f"{call.campaign_id or '-'}/{self._number(call) or '-'} → {call.status or '-'}"
         known = " (duplicate)" if duplicate else ""
         self._say(f"{sign} {call.uniqueid}: {what} ({call.length_in_sec or 0}s){known}")
@@ -116,7 +106,7 @@ class Report:
     def failed(self, call: Call, why: str) -> None:
         """Tell that a call did not get through this time."""
         self.tally.failed += 1
-        self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; {self._after_failure}", Verbosity.QUIET)
+        self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; {self.after_failure}", Verbosity.QUIET)
         self._output.advance_bar()
 
     def rejected(self, call: Call, why: str, *, has_failed: bool = False) -> None:
@@ -130,10 +120,10 @@ class Report:
         """Tell how many rejected calls are sent again."""
         self._say(f"📞 Found {counted(calls, 'rejected call')}" if calls else "✅ No rejected calls")
 
-    def resent(self, remaining: int, seconds: float) -> None:
+    def resent(self, remaining: int) -> None:
         """Sum up what became of the rejected calls."""
         if self.tally.delivered or self.tally.failed:
-            self._summary(seconds)
+            self._summary()
             self._say(f"💾 Left: {counted(remaining, 'rejected call')}" if remaining else "✅ None is left")
 
     def gone(self, uniqueid: str, watched: Watched) -> None:
@@ -146,38 +136,26 @@ class Report:
         self.tally.never_ended += 1
         self._say(f"⚠ {row.uniqueid}: never ended; given up, started {local(row.start_epoch)}")
 
-    def waiting(self, watching: Mapping[str, Watched]) -> None:
-        """Tell which calls wait, and why."""
-        self.tally.waiting = len(watching)
+    def end(self, end_epoch: int, watching: Mapping[str, Watched], *, ended_well: bool, looked_at_all: bool) -> None:
+        """Tell which calls wait, and sum the run up: in one line where there was nothing to do."""
+        tally = self.tally
+        tally.waiting = len(watching)
         for uniqueid, watched in watching.items():
             since = f"started {local(watched.start_epoch)}"
             self._say(f"… {uniqueid}: waiting: {_reason(watched)}; {since}", Verbosity.VERBOSE)
-
-    def end(
-        self,
-        end_epoch: int,
-        watching: Mapping[str, Watched],
-        seconds: float,
-        *,
-        ended_well: bool,
-        looked_at_all: bool,
-        rejected_file: Path,
-    ) -> None:
-        """Sum the run up, in one line where there was nothing to do."""
-        tally = self.tally
         self._output.end_bar()
         did_something = bool(tally.delivered or tally.failed)
-        if did_something and self._dry_run:
+        if did_something and self.dry_run:
             calls = counted(tally.delivered, "call")
             self._say(f"🔍 Dry run: {calls} would be sent; nothing was sent, nothing was saved")
             return
         if did_something:
-            self._summary(seconds)
+            self._summary()
             self._say(f"💾 Saved checkpoint: {local(end_epoch)}")
         if not ended_well:
             return
         if tally.rejected:
-            self._say(f"⚠ {counted(tally.rejected, 'call')} rejected: see {rejected_file}")
+            self._say(f"⚠ {counted(tally.rejected, 'call')} rejected: see {self.rejected_file}")
         elif not looked_at_all:
             self._say("⏳ There is more to look at; the next run goes on")
         elif did_something:
@@ -187,7 +165,7 @@ class Report:
             waiting = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
             self._say(f"✅ Nothing new since {local(end_epoch)}{f'; waiting: {waiting}' if waiting else ''}")
 
-    def _summary(self, seconds: float) -> None:
+    def _summary(self) -> None:
         """Write the line that operators count by; what most runs have none of is told where there is any."""
         tally = self.tally
         further = {
@@ -198,8 +176,8 @@ class Report:
             "never ended": tally.never_ended,
         }
         rest = ", ".join(f"{number} {what}" for what, number in further.items() if number)
-        numbers = f"{tally.delivered} processed, {tally.failed} failed in {seconds:.2f}s{f' ({rest})' if rest else ''}"
-        self._say(f"📊 Summary: {numbers}", Verbosity.QUIET)
+        numbers = f"{tally.delivered} processed, {tally.failed} failed in {tally.seconds:.2f}s"
+        self._say(f"📊 Summary: {numbers}{f' ({rest})' if rest else ''}", Verbosity.QUIET)
 
     def error(self, message: str) -> None:
         """Tell what ended the run, each sentence behind the sign that operators grep for."""
@@ -212,7 +190,7 @@ class Report:
 
     def _number(self, call: Call) -> str:
         number = call.phone_number or ""
-        return number if self._show_phone_numbers else f"…{number[4:][-4:]}"
+        return number if self.show_phone_numbers else f"…{number[4:][-4:]}"
 
 
 def _reason(watched: Watched) -> str:

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from vicisync.calls.dispositions import KNOWN_RESULTS, RESULTS, result_of

@@ -1,7 +1,5 @@
 """The installed command as an operator, cron or a shell calls it, and what it left where."""
 
-from __future__ import annotations
-
 import os
 import pty
 import re

@@ -1,10 +1,7 @@
 """What the tests of several commands share."""
 
-from __future__ import annotations
-
 import sys
-from collections.abc import Mapping
-from typing import Callable
+from collections.abc import Callable, Mapping
 
 import pytest
 

@@ -1,15 +1,13 @@
 """``vicisync check``: of a healthy dialer all is well; each thing that is broken has its line, with what fixes it."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 
 import pytest
 

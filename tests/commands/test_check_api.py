@@ -1,7 +1,5 @@
 """The API's part of ``vicisync check``: everything that can stand in DID Optimizer's place, and its line."""
 
-from __future__ import annotations
-
 import re
 import ssl
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The installed command, as an operator and cron run it: on a real MariaDB and a real HTTP server."""
 
-from __future__ import annotations
-
 import json
 import os
 import pty
@@ -239,7 +237,7 @@ def test_what_vicidial_left_empty_arrives_as_null(site: Site, api: DidOptimizer)
 
 def test_dispositions_of_dids_conf_override_single_results(site: Site, api: DidOptimizer) -> None:
     calls = finish(site, 3)
-    for uniqueid, status in zip(calls, ("CALLBK", "A", "NA")):
+    for uniqueid, status in zip(calls, ("CALLBK", "A", "NA"), strict=True):
         where = f"`{site.database}`.vicidial_log SET status = %s WHERE uniqueid = %s"
         site.mariadb.execute(f"UPDATE {where}", (status, uniqueid))
     with site.dids_conf.open("a") as file:

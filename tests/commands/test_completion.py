@@ -1,7 +1,5 @@
 """The README's line makes a shell complete what is typed: click's own completion, by the installed command."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

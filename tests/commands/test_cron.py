@@ -1,14 +1,11 @@
 """Cron's tables: which lines run vicisync and which the old script; and the installed job under a real cron."""
 
-from __future__ import annotations
-
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """``vicisync reset-checkpoint``, by the installed command: what it moves, what it refuses, whom it asks."""
 
-from __future__ import annotations
-
 import re
 import shlex
 import time

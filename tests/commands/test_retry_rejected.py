@@ -1,7 +1,5 @@
 """``vicisync retry-rejected``: the installed command, a real HTTP server, real signals."""
 
-from __future__ import annotations
-
 import json
 import signal
 import threading

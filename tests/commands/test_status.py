@@ -1,7 +1,5 @@
 """`vicisync status`: people, monitoring systems and programs learn how things stand, and nothing changes."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import re

@@ -1,18 +1,16 @@
 """Delivery: who is sent when, how often, and what ends a run. The API is scripted; store and files are real."""
 
-from __future__ import annotations
-
 import io
 import json
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Callable, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -74,7 +72,7 @@ class Api:
         self.payloads: list[Mapping[str, object]] = []
         self.in_flight = self.max_in_flight = self.opened = self.closed = 0
 
-    def open_session(self) -> Api:
+    def open_session(self) -> "Api":
         with self._lock:
             self.opened += 1
         return self

@@ -1,7 +1,5 @@
 """ApiSession against real sockets: whatever the network does becomes an Answer with a sentence of its own."""
 
-from __future__ import annotations
-
 import datetime
 import gzip
 import json
@@ -10,11 +8,10 @@ import ssl
 import struct
 import time
 import tracemalloc
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Callable
 
 import pytest
 

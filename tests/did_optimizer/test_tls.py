@@ -1,7 +1,5 @@
 """TLS with the API: what is not to be trusted gets nothing."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """The benchmark, in its smallest form."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

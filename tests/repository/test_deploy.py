@@ -1,7 +1,5 @@
 """The files of ``deploy/``, judged by cron's shell and by logrotate; tests/commands/test_cron.py has cron itself."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

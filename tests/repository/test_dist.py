@@ -1,7 +1,5 @@
 """What ``make dist`` builds: the same bytes each time, and a vicisync.pyz that needs nothing but a Python."""
 
-from __future__ import annotations
-
 import ast
 import os
 import re
@@ -33,8 +31,6 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 BARE = [str(Path(sys.base_prefix) / "bin" / f"python{sys.version_info[0]}.{sys.version_info[1]}"), "-I", "-S"]
 """This Python with nothing installed: without a virtual environment, site-packages and a variable's say."""
-
-NEEDS_3_10 = pytest.mark.skipif(sys.version_info < (3, 10), reason="the pyz needs a newer Python")
 
 
 class Built(NamedTuple):
@@ -72,7 +68,7 @@ def test_another_build_elsewhere_and_later_gives_the_same_bytes(built: Built, tm
     for path in tree.rglob("*"):  # copyfile leaves times and modes behind; the programs are to remain programs
         path.chmod((ROOT / path.relative_to(tree)).stat().st_mode & 0o700)
     again = build(tree, tmp_path / "dist", 0o077, TZ="Asia/Kolkata", LC_ALL="C", PYTHONHASHSEED="1", PYTHONPATH="")
-    assert [] == [one.name for one, other in zip(built, again) if one.read_bytes() != other.read_bytes()]
+    assert [] == [one.name for one, other in zip(built, again, strict=True) if one.read_bytes() != other.read_bytes()]
 
 
 # What is in them
@@ -147,14 +143,12 @@ def run(site: Site, pyz: Path, *arguments: str, **environment: str) -> subproces
     )  # fmt: skip
 
 
-@NEEDS_3_10
 def test_the_pyz_is_a_program_of_its_own(built: Built) -> None:
     bare = subprocess.run([*BARE, built.pyz, "--version"], capture_output=True, text=True, check=True)
     alone = subprocess.run([built.pyz, "--version"], capture_output=True, text=True, check=True)
     assert f"vicisync {__version__}\n" == bare.stdout == alone.stdout
 
 
-@NEEDS_3_10
 def test_the_job_that_the_pyz_installs_names_the_python_that_ran_it(built: Built, site: Site) -> None:
     done = run(site, built.pyz, "install", "--dry-run")
     assert 0 == done.returncode, done.stderr
@@ -182,7 +176,6 @@ def with_ca(pyz: Path, ca: trustme.CA, into: Path) -> Path:
     return into
 
 
-@NEEDS_3_10
 def test_the_pyz_delivers_by_its_own_certificates_and_leaves_no_file(built: Built, site: Site, tmp_path: Path) -> None:
     with site.mariadb.connect(site.database) as connection:
         fill(connection, 3, int(time.time()) - 600)

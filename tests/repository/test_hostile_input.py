@@ -4,8 +4,6 @@ Both configuration files have such tests of their own, as have the rejected file
 ``--hypothesis-profile=long`` each tries 50,000 inputs.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import re
@@ -204,7 +202,7 @@ def test_whatever_the_database_sends_is_rows_or_an_error(
             now = log.now()
             found = [row for page in log.pages(now - 3600, {"1"}.issuperset) for row in page.rows]
             log.whole([row.uniqueid for row in found])
-            log.by_lead([1, 2])
+            log.again({"gone": 1})
     except DatabaseError as error:
         said = str(error)
     assert 1 == len(said.splitlines())

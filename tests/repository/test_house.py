@@ -1,7 +1,5 @@
 """The house of src/vicisync: its rooms, who may know whom, who touches the world, and how large it may grow."""
 
-from __future__ import annotations
-
 import ast
 import re
 import sys
@@ -97,7 +95,6 @@ def test_each_library_is_known_in_one_place() -> None:
     assert [] == [user for user in users if not re.fullmatch(OWNERS.get(user[1], ".*"), user[0])]
 
 
-@pytest.mark.skipif(sys.version_info < (3, 10), reason="this Python does not know what is its own")
 def test_nothing_else_is_imported_than_these_libraries_and_python_s_own() -> None:
     used = {whole.partition(".")[0] for module in MODULES for whole, _ in imported(module)}
     assert set() == used - {*sys.stdlib_module_names, *OWNERS, "vicisync"}

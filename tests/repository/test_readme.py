@@ -1,7 +1,5 @@
 """The README tells the truth: its help texts, tables and commands are those of the code."""
 
-from __future__ import annotations
-
 import json
 import re
 import shlex

@@ -1,7 +1,5 @@
 """The README followed word by word: each command in it is typed here, in its order, on a machine of its own."""
 
-from __future__ import annotations
-
 import os
 import re
 import sys

@@ -1,7 +1,5 @@
 """The parts that the tests play: DID Optimizer keeps its documented contract, and rows live as VICIdial lets them."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

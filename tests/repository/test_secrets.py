@@ -3,8 +3,6 @@
 Each way of failing is gone through with every command, and all that comes of it is searched.
 """
 
-from __future__ import annotations
-
 import base64
 import itertools
 import json

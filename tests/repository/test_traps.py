@@ -1,7 +1,5 @@
 """Root reads and writes no file that somebody else planted, and leaves none that others could read."""
 
-from __future__ import annotations
-
 import os
 import re
 import shlex

@@ -1,7 +1,5 @@
 """What is released, on a machine that has nothing else: put on it, at work, and taken away again."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil
@@ -42,7 +40,7 @@ def commands(released: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 @needs_root
 @pytest.mark.parametrize(
     "kind",
-    ["wheel", pytest.param("pyz", marks=pytest.mark.skipif(sys.version_info < (3, 10), reason="needs a newer Python"))],
+    ["wheel", "pyz"],
 )
 def test_what_is_released_leaves_a_machine_as_it_was(
     kind: str, commands: dict[str, list[str]], tmp_path: Path, site: Site, api: DidOptimizer

@@ -1,7 +1,5 @@
 """What would be read on the way: whatever leaves this machine unencrypted, and nothing else."""
 
-from __future__ import annotations
-
 import pytest
 
 from vicisync.settings.security import is_this_machine

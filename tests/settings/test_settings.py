@@ -1,10 +1,7 @@
-from __future__ import annotations
-
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from hypothesis import HealthCheck, given
@@ -87,7 +84,7 @@ def test_the_environment_wins_over_the_files(load: Load) -> None:
     settings = load(
         general="api_key=file\napi_base_url=http://file",
         astguiclient="VARDB_server=file\nVARDB_port=1\nVARDB_user=file\nVARDB_pass=file\nVARDB_database=file",
-        environ={**dict(zip(names, "h2upn")), "DID_OPTIMIZER_API_URL": "https://a", "API_KEY": "k"},
+        environ={**dict(zip(names, "h2upn", strict=True)), "DID_OPTIMIZER_API_URL": "https://a", "API_KEY": "k"},
     )
     assert ("h", 2, "u", "p", "n") == database(settings)
     assert ("https://a", "k") == (settings.api_base_url, settings.api_key)
@@ -317,7 +314,8 @@ def test_all_mistakes_are_reported_at_once(load: Load) -> None:
         environ={"DID_OPTIMIZER_API_URL": "localhost"},
     )
     first = ("line 5: a line of", "batchsize", "line 9: the result of 'B'", "astguiclient.conf line 1: db_port")
-    assert [] == [part for part, mistake in zip((*first, "environment DID_OPT"), mistakes) if part not in mistake]
+    wrong = (*first, "environment DID_OPT")
+    assert [] == [part for part, mistake in zip(wrong, mistakes[:5], strict=True) if part not in mistake]
     assert [mistake.split(": ")[1].split()[0] for mistake in mistakes[5:]] == ["api_key", "concurrency", "overlap"]
 
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import copy
 import time
 from collections.abc import Iterator

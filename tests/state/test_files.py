@@ -1,7 +1,5 @@
 """Files that must survive: what a crash leaves at each step, and what is refused in a file's place."""
 
-from __future__ import annotations
-
 import errno
 import os
 import signal

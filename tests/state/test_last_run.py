@@ -1,7 +1,5 @@
 """The result that a run leaves: read back the same, or not at all."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, replace
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The store: what it has returned from is on the disk, and a dry run's store writes nothing."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

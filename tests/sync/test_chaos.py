@@ -1,7 +1,5 @@
 """Twenty seconds of chaos with the real command; ``make chaos`` is the long form."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """Each run tells its result to those who watch; nobody who does not listen keeps a call from going."""
 
-from __future__ import annotations
-
 import signal
 import socket
 import stat

@@ -1,7 +1,5 @@
 """The backlog is what a run would send, and how late that is; all on a real table."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import pytest

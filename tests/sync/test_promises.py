@@ -4,8 +4,6 @@ Table, API and clock are models here, because a kill has to fall between two giv
 store are the real ones.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import shutil
@@ -95,7 +93,7 @@ class ModelCallLog(CallLog):
 
     world: World
 
-    def __enter__(self) -> ModelCallLog:
+    def __enter__(self) -> "ModelCallLog":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,13 +121,12 @@ class ModelCallLog(CallLog):
     def count_after(self, second: str) -> int:
         return sum(life.start > int(second) for life in self.world.rows())
 
-    def by_uniqueid(self, uniqueids: Sequence[str]) -> list[CallRow]:
+    def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
         self.world.step()
-        return [_sighting(life) for life in self.world.rows() if life.uniqueid in uniqueids]
-
-    def by_lead(self, lead_ids: Sequence[int]) -> list[CallRow]:
+        here = {life.uniqueid: _sighting(life) for life in self.world.rows() if life.uniqueid in leads}
         self.world.step()
-        return [_sighting(life) for life in self.world.rows() if life.lead_id in lead_ids]
+        lead_ids = {lead_id for uniqueid, lead_id in leads.items() if uniqueid not in here}
+        return list(here.values()), [_sighting(life) for life in self.world.rows() if life.lead_id in lead_ids]
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         self.world.step()

@@ -1,7 +1,5 @@
 """The run, on a real MariaDB and a real HTTP server; the database's clock stands where a test puts it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

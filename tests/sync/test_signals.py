@@ -1,14 +1,12 @@
 """The installed command, ended early: by signals, by its own time limit, and by an API or a table that hangs."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 

@@ -1,7 +1,5 @@
 """The call log is read by its indexes, in bounded parts, and every way in which that fails has its own sentence."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -167,13 +165,13 @@ def test_a_row_without_start_epoch_takes_its_call_date(start: int | None, write:
     write(row("1.1", NOON, start_epoch=start))
     expected = CallRow("1.1", 1, NOON, NOON, "NA", "")
     assert [Page([expected], {"1.1"}, None)] == list(log.pages(NOON, knows_none))
-    assert ([expected], [expected]) == (log.by_uniqueid(["1.1"]), log.by_lead([1]))
+    assert ([expected], [expected]) == log.again({"1.1": 1, "gone": 1})
 
 
 def test_null_is_nothing_in_a_sighting_and_none_in_a_whole_call(write: Write, log: CallLog) -> None:
     nothing = dict.fromkeys(("term_reason", "alt_dial", "called_count", "processed"))
     write({"uniqueid": "1.1", "lead_id": 7, **nothing})
-    assert [CallRow("1.1", 7, 0, 0, "", "")] == log.by_uniqueid(["1.1"])
+    assert ([CallRow("1.1", 7, 0, 0, "", "")], []) == log.again({"1.1": 7})
     assert [Call("1.1", 7, *[None] * 15)] == log.whole(["1.1"])
 
 
@@ -187,9 +185,10 @@ def test_rows_are_looked_up_in_parts_and_whole_calls_come_in_the_order_asked_for
     write(*(row(f"1.{number}", lead_id=number % 5) for number in range(10)))
     wanted = ["1.7", "1.2", "gone", "1.9", "1.0", "1.4"]
     assert ["1.7", "1.2", "1.9", "1.0", "1.4"] == ids(log.whole(wanted))
-    assert {"1.0", "1.2", "1.4", "1.7", "1.9"} == set(ids(log.by_uniqueid(wanted)))
-    assert ["1.0", "1.1", "1.2", "1.5", "1.6", "1.7"] == sorted(ids(log.by_lead([0, 1, 2, 77])))
-    assert ([], [], []) == (log.whole([]), log.by_uniqueid([]), log.by_lead([]))
+    rows, of_gone_ones_lead = log.again(dict.fromkeys(wanted, 2))
+    assert {"1.0", "1.2", "1.4", "1.7", "1.9"} == set(ids(rows))
+    assert ["1.2", "1.7"] == sorted(ids(of_gone_ones_lead))
+    assert ([], ([], [])) == (log.whole([]), log.again({}))
 
 
 def test_a_whole_call_is_every_column_as_it_stands(write: Write, log: CallLog) -> None:

@@ -1,7 +1,5 @@
 """Every way in which the database fails has its own sentence, which says what to do and shows no password."""
 
-from __future__ import annotations
-
 import gc
 import re
 import socket
@@ -83,8 +81,7 @@ def use_all(settings: Settings) -> None:
         log.now()
         list(log.pages(NOON, knows_none))
         log.count_after("2026-11-06 12:00:00")
-        log.by_uniqueid(["1.1"])
-        log.by_lead([1])
+        log.again({"1.1": 1, "gone": 1})
         log.whole(["1.1"])
 
 

@@ -1,7 +1,5 @@
 """All that vicisync needs of the database is SELECT on one table, and it can do no more even where it is given more."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from pathlib import Path

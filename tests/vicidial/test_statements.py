@@ -1,7 +1,5 @@
 """Every statement goes by an index, and what an idle run reads does not grow with the table."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pymysql

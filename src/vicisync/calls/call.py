@@ -1,7 +1,5 @@
 """A call: what is read of it (VICIdial 2.14), and what the API is told (DID Optimizer's setup guide). Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -43,9 +41,8 @@ class Call(NamedTuple):
 
 def row_of(call: Call, start_epoch: int) -> CallRow:
     """Return a whole call as a poll would have read it; ``start_epoch`` as the poll decided it."""
-    return CallRow(
-        call.uniqueid, call.lead_id, start_epoch, call.end_epoch or 0, call.status or "", call.comments or ""
-    )
+    end_epoch, status, comments = call.end_epoch or 0, call.status or "", call.comments or ""
+    return CallRow(call.uniqueid, call.lead_id, start_epoch, end_epoch, status, comments)
 
 
 def stem(uniqueid: str) -> str:

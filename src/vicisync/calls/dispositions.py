@@ -1,7 +1,5 @@
 """What DID Optimizer calls the end of a call, given what VICIdial calls it."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 RESULTS: Mapping[str, str] = {
@@ -15,11 +13,7 @@ RESULTS: Mapping[str, str] = {
     "DROP": "dropped",
     "AMD": "dropped",
 }
-"""VICIdial status to DID Optimizer result: the table of DID Optimizer's setup guide.
-
-It is not VICIdial's own vocabulary, in which A is Answering Machine and B is Busy; ``[dispositions]``
-in dids.conf overrides it status by status.
-"""
+"""VICIdial status to DID Optimizer result, by its setup guide; in VICIdial A is Answering Machine, B Busy."""
 
 OTHER = "completed"
 """The result of every status that is in neither table."""
@@ -29,9 +23,6 @@ KNOWN_RESULTS: tuple[str, ...] = (*dict.fromkeys(RESULTS.values()), OTHER)
 
 
 def result_of(status: str | None, overrides: Mapping[str, str]) -> str:
-    """Return the result for a status as ``vicidial_log`` holds it; ``overrides`` win over `RESULTS`.
-
-    Statuses are compared as MariaDB compares them: case and trailing blanks aside.
-    """
+    """Return the result for a status, compared as MariaDB does; ``overrides`` win over `RESULTS`."""
     table = {**RESULTS, **{name.upper(): result for name, result in overrides.items()}}
     return table.get((status or "").rstrip(" ").upper(), OTHER)

@@ -1,7 +1,5 @@
 """When a call can go: decisions over a row as a poll reads it, by what VICIdial 2.14's own scripts do. Pure."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import NamedTuple
@@ -28,7 +26,6 @@ class Readiness(Enum):
 
 WAITING = frozenset({Readiness.NOT_ENDED, Readiness.NO_DISPOSITION, Readiness.MESSAGE_PLAYING})
 """Why a call is watched until it can go."""
-
 
 TO_SEND = "to_send"
 """Reason of a watched call that could go and whose turn did not come, or was cut short."""
@@ -58,8 +55,7 @@ class Rules(NamedTuple):
 def readiness(row: CallRow, now: int, rules: Rules) -> Readiness:
     """Return what is to be done with a row at ``now``, the database's epoch.
 
-    A call can go once it has ended with a disposition that no agent, message or
-    transfer will change, or once the wait for that is over.
+    It can go once it has ended with a disposition that nothing will change, or once the wait for that is over.
     """
     old = now - row.start_epoch >= rules.give_up_after
     if not row.end_epoch:
@@ -83,8 +79,5 @@ def _awaits_disposition(row: CallRow, waiting_statuses: Collection[str]) -> bool
 
 
 def lag(now: int, could_go_since: Iterable[int]) -> int:
-    """Return for how many seconds, at the epoch ``now``, the oldest deliverable call has been waiting.
-
-    ``could_go_since`` has an epoch for each: its end, or for one that had to wait, when that was over.
-    """
+    """Return how many seconds the oldest deliverable call has been waiting; ``could_go_since`` has an epoch of each."""
     return max(0, now - min(could_go_since, default=now))

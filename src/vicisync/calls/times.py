@@ -1,7 +1,5 @@
 """Points in time as operators write and read them: local wall time, epochs, "2 hours ago". Pure but for the zone."""
 
-from __future__ import annotations
-
 import re
 import time
 from contextlib import suppress
@@ -49,10 +47,7 @@ def parse_timestamp(text: str) -> int:
 
 
 def parse_when(text: str, now: float) -> int:
-    """Read what ``reset-checkpoint --to`` takes: a point in time, or ``1h``, ``90m``, ``2d``, ``1 hour ago``.
-
-    ``now`` is an epoch. Raises ValueError with the forms that would be understood.
-    """
+    """Read a point in time, or how long before the epoch ``now``; raise ValueError with the forms that would do."""
     with suppress(ValueError):
         ago = _AGO.fullmatch(text.strip())
         epoch = int(now) - int(ago[1]) * _SECONDS[ago[2][0].lower()] if ago else parse_timestamp(text)

@@ -1,7 +1,5 @@
 """The command line: the only user of click, and the only place that exits."""
 
-from __future__ import annotations
-
 import json
 import os
 import sys
@@ -10,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import click
 
@@ -20,10 +18,10 @@ from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_
 from vicisync.errors import BEHIND, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
-from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, load_settings
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
 from vicisync.sync.run import run as run_once
 
-Files = tuple[Optional[Path], Optional[Path]]
+Files = tuple[Path | None, Path | None]
 """astguiclient.conf and dids.conf, where an option or the environment names them."""
 
 
@@ -91,6 +89,11 @@ def _path(context: click.Context, option: click.Parameter, text: str | None) -> 
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
 
 
+def _report(settings: Settings, *, quiet: bool, verbose: bool = False, **more: Any) -> Report:
+    verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
+    return Report(sys.stdout, verbosity, settings.log_phone_numbers, rejected_file=settings.rejected_file, **more)
+
+
 @click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, message="%(prog)s %(version)s")
 def commands() -> None:
@@ -113,13 +116,8 @@ def run(files: Files, dry_run: bool, limit: int | None, quiet: bool, verbose: bo
     if dry_run:
         given["concurrency"] = "1"  # shows the calls in their order
     settings = load_settings(*files, os.environ, given)
-    report = Report(
-        sys.stdout,
-        Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL,
-        show_phone_numbers=settings.log_phone_numbers,
-        dry_run=dry_run,
-        open_bar=None if dry_run else progress_bar,
-    )
+    report = _report(settings, quiet=quiet, verbose=verbose, dry_run=dry_run)
+    report.open_bar = None if dry_run else progress_bar
     open_session = Unsent if dry_run else session_of(settings)
     tally = run_once(settings, report, stop_on_signals(), open_session, dry_run=dry_run, limit=limit)
     return SOME_REJECTED if tally.rejected else 0
@@ -171,21 +169,18 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
 
     if uninstall and replace_old:
         raise click.UsageError("--uninstall and --replace-old exclude each other")
-    named = {option: path.absolute() for option, path in zip(("--astguiclient-conf", "--dids-conf"), files) if path}
-    settings = None
-    try:  # cron has nothing of our environment, so what stands there does not count
-        settings = load_settings(named.get("--astguiclient-conf"), named.get("--dids-conf"), {})
-    except ConfigError as error:
-        if not uninstall:
-            raise
-        for mistake in error.mistakes:
-            _tell_safely(f"⚠ {mistake}")
-    if uninstall or settings is None:
+    if uninstall:
+        settings = None
+        with suppress(ConfigError):  # then the state is where nobody can say
+            settings = load_settings(*files, {})
         machine.uninstall(settings, _tell_safely, dry_run=dry_run)
-    else:
-        command = machine.command_of(sys.argv[0], sys.executable)
-        options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
-        machine.install(settings.checkpoint_file, command, named, _tell_safely, **options)
+        return 0
+    named = {"--astguiclient-conf": files[0], "--dids-conf": files[1]}
+    absolute = {option: path.absolute() for option, path in named.items() if path}
+    state = load_settings(*files, {}).checkpoint_file  # cron has nothing of our environment, so that does not count
+    command = machine.command_of(sys.argv[0], sys.executable)
+    options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
+    machine.install(state, command, absolute, _tell_safely, **options)
     return 0
 
 
@@ -195,9 +190,7 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
 def retry_rejected(files: Files, quiet: bool) -> int:
     """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
     settings = load_settings(*files, os.environ)
-    shown = settings.log_phone_numbers
-    verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
-    report = Report(sys.stdout, verbosity, show_phone_numbers=shown, after_failure="stays rejected")
+    report = _report(settings, quiet=quiet, after_failure="stays rejected")
     return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
 
 

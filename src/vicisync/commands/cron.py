@@ -1,7 +1,5 @@
 """The tables of this machine's cron: what in them runs vicisync, and what still runs the script that it replaces."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -36,13 +34,10 @@ _OTHERS_NAMES = re.compile(r"[^.#].*(?<!~)(?<!\.rpmsave)(?<!\.rpmorig)(?<!\.rpmn
 class Table(NamedTuple):
     """One of cron's tables; bytes that are no UTF-8 are lone surrogates (PEP 383) in its text."""
 
-    path: Path | None
-    """None is root's crontab, which is the program crontab's to read and write."""
+    path: Path | None  # None is root's crontab, which is the program crontab's to read and write
     text: str
-    unread: str = ""
-    """Why it could not be read; '' where it was."""
-    ignored: str = ""
-    """What to do for cron to read it; '' where cron does."""
+    unread: str = ""  # why it could not be read; '' where it was
+    ignored: str = ""  # what to do for cron to read it; '' where cron does
 
     @property
     def name(self) -> str:

@@ -1,16 +1,13 @@
 """``vicisync install``: the cron job, the rotation of its log, the log and the state folder; and ``--uninstall``."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import stat
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Callable
 
 from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Lines, Table, lines_that_run, tables, write_file
 from vicisync.errors import InstallError
@@ -45,16 +42,16 @@ def install(
     contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
     state, found, kept = checkpoint_file.parent, list(tables()), []
     old = lines_that_run(OLD_SCRIPT, found)
-    _check_machine(state, found, tell, dry_run)
+    _check_machine(found, tell, dry_run)
     _check_old_script(old, replace_old)
     do = partial(_do, tell, dry_run)
-    for table, lines in old:
-        do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
     if state.is_dir():
         tell(f"✓ {state} is there")
     else:
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
+    for table, lines in old:
+        do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
     for path, content in contents.items():
         if _holds(path, content):
             tell(f"✓ {path} is as it should be")
@@ -113,16 +110,12 @@ def _do(tell: Tell, dry_run: bool, verb: str, what: object, act: Callable[[], ob
     tell(f"✓ {past[verb]} {what}")
 
 
-def _check_machine(state: Path, found: Iterable[Table], tell: Tell, dry_run: bool) -> None:
-    """Raise InstallError where not all could be read and written, since half an installation helps nobody."""
+def _check_machine(found: Iterable[Table], tell: Tell, dry_run: bool) -> None:
+    """Raise InstallError where a program is missing, or a table cannot be read that may hold the old script."""
     for path, package in ((CRON_JOB, "cron"), (ROTATION, "logrotate")):
         if not path.parent.is_dir():
             raise InstallError(f"{path.parent} is missing: install {package} (apt-get install {package}) first")
-    above = next(path for path in (state, *state.parents) if os.path.exists(path))  # noqa: PTH110 -- raises nothing
-    folders = [CRON_JOB.parent, ROTATION.parent, LOG.parent, above]
-    in_the_way = [f"Cannot read {table.name}: {table.unread}" for table in found if table.unread]
-    in_the_way += [f"Cannot write to {folder}" for folder in folders if not os.access(folder, os.W_OK | os.X_OK)]
-    for line in in_the_way:
+    for line in [f"Cannot read {table.name}: {table.unread}" for table in found if table.unread]:
         if not dry_run:
             cure = "Try as root: sudo vicisync install" if os.geteuid() else "Fix that, then try again"
             raise InstallError(f"{line}; nothing was installed. {cure}")
@@ -185,10 +178,7 @@ def shipped(name: str) -> bytes:
 
 
 def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) -> bytes:
-    """Return ``deploy/cron/vicisync`` with this command in place of its own, and these options behind ``run``.
-
-    Raises InstallError for a path that cannot stand there.
-    """
+    """Return deploy/cron/vicisync with this command and these options; raise InstallError for a path it cannot hold."""
     words = [*command, "run", *(word for option, path in configuration_files.items() for word in (option, str(path)))]
     if not "".join(words).isprintable() or set("%'") & set("".join(words)):
         raise InstallError(

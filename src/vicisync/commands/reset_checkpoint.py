@@ -1,7 +1,5 @@
 """``vicisync reset-checkpoint``: move the checkpoint to another time."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """``vicisync retry-rejected``: the rejected calls, sent again by the delivery of a run."""
 
-from __future__ import annotations
-
 import random
 import time
 from collections.abc import Callable
@@ -44,7 +42,8 @@ def retry_rejected(
                 report_answer(report, call, answer)
         forget_delivered(settings.rejected_file)  # also what a killed retry had noted
     remaining = len(calls) - report.tally.delivered
-    report.resent(remaining, time.monotonic() - began)
+    report.tally.seconds = time.monotonic() - began
+    report.resent(remaining)
     if delivery.error:
         raise delivery.error
     return remaining

@@ -1,7 +1,5 @@
 """What the commands that send calls share: sessions with the API, the signals that stop them, a progress bar."""
 
-from __future__ import annotations
-
 import signal
 import sys
 import time

@@ -1,7 +1,5 @@
 """How things stand: what `vicisync status` tells people, monitoring systems and programs."""
 
-from __future__ import annotations
-
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -26,25 +24,17 @@ class Status:
     """Everything known without a run."""
 
     settings: Settings
-    now: int
-    """This machine's epoch."""
-    checkpoint: Checkpoint | None
-    """None before the first run."""
-    backlog: Backlog | None
-    """None where the database could not be asked, or there is no checkpoint."""
+    now: int  # this machine's epoch
+    checkpoint: Checkpoint | None  # None before the first run
+    backlog: Backlog | None  # None where the database could not be asked, or there is no checkpoint
     database_error: str | None
-    rejected: int
-    """Calls in the rejected file."""
-    running: str | None
-    """Who holds the lock, and since when."""
+    rejected: int  # calls in the rejected file
+    running: str | None  # who holds the lock, and since when
     last_run: LastRun | None
 
     @property
     def lag(self) -> int | None:
-        """Seconds that the oldest deliverable call has been waiting; without the database at most so much.
-
-        None before the first run.
-        """
+        """How long the oldest deliverable call has been waiting, in seconds; without the database at most so long."""
         if self.backlog:
             return self.backlog.lag
         return self.checkpoint.lag(self.now) if self.checkpoint else None
@@ -52,9 +42,7 @@ class Status:
     @property
     def waiting(self) -> Counter[str]:
         """Watched calls by the checkpoint's reason."""
-        return (
-            Counter(watched.reason for watched in self.checkpoint.watching.values()) if self.checkpoint else Counter()
-        )
+        return Counter(call.reason for call in self.checkpoint.watching.values()) if self.checkpoint else Counter()
 
     @property
     def could_go(self) -> int:

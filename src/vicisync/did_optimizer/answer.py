@@ -1,7 +1,5 @@
 """What an answer of the API means for the call that was sent. Pure."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from enum import Enum
@@ -34,10 +32,9 @@ class Answer(NamedTuple):
 def answer_of(
     http_status: int, headers: Mapping[str, str], body: bytes, retry_after: float | None = None, api_key: str = ""
 ) -> Answer:
-    """Understand an HTTP answer.
+    """Understand an HTTP answer: ``body`` may be cut short, ``retry_after`` is in seconds.
 
-    ``headers`` are looked up by their usual spelling; ``body`` may be cut short; ``retry_after`` is in seconds. Where
-    the answer repeats the ``api_key``, the words do not.
+    Where the answer repeats the ``api_key``, the words do not.
     """
     content = json_object(body)
     words = _words(http_status, content, api_key)

@@ -1,7 +1,5 @@
 """A call on its way, and how long it waits before it is tried again."""
 
-from __future__ import annotations
-
 import random
 from typing import NamedTuple
 
@@ -22,7 +20,7 @@ class Attempt(NamedTuple):
 
     Once others have got through since, its failing tells nothing new about the API.
     """
-    in_company: bool = False  # whether it is sent only once another has got through
+    poisoned: bool = False  # it failed in earlier runs while others passed: alone, that tells nothing of the API
     tries: int = 0
 
 

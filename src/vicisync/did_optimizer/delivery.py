@@ -5,8 +5,6 @@ takes answers from another, and hands over no more than ``concurrency`` that hav
 Until a call has got through, one goes at a time, so that an API that is down is met by five calls and not by a backlog.
 """
 
-from __future__ import annotations
-
 import heapq
 import itertools
 import threading
@@ -68,12 +66,12 @@ class Delivery:
         self._in_flight = 0
         self._fresh: Iterator[Attempt] = iter(())
         self._next: Attempt | None = None
-        self._has_taken_all = False
+        self._has_taken_all = self._tried_alone = False
         self._retries: list[tuple[float, int, Attempt, Answer]] = []  # a heap by the time at which each is due
         self._retry_numbers = itertools.count()
         self._paused_until = 0.0
         self._got_through = self._failing_in_a_row = self._given_up_in_a_row = 0
-        self._given_up: list[tuple[Call, Answer]] = []
+        self._given_up: list[tuple[Attempt, Answer]] = []
         self._over_since: float | None = None
         self._error: BaseException | None = None
 
@@ -90,7 +88,7 @@ class Delivery:
                 break
             yield from self._next_answer()
         for _, _, attempt, answer in self._retries:
-            yield self._give_up(attempt.call, answer)
+            yield self._give_up(attempt, answer)
         until = (self._over_since or 0) + self._settings.api_timeout + POLL_INTERVAL
         while self._in_flight and time.monotonic() <= until:
             yield from self._next_answer()
@@ -124,8 +122,9 @@ class Delivery:
     @property
     def error(self) -> BaseException | None:
         """Why the API could not be given everything; None where it could, or time was up."""
-        if self._error is None and not self._got_through and (self._given_up or self._in_flight):
-            why = self._given_up[-1][1].words if self._given_up else "none was answered in time"
+        given_up = [answer for attempt, answer in self._given_up if not attempt.poisoned]
+        if self._error is None and not self._got_through and (given_up or self._in_flight):
+            why = given_up[-1].words if given_up else "none was answered in time"
             return ApiError(f"No call got through to {self._api}: {why}. {_KEPT}")
         return self._error
 
@@ -133,7 +132,7 @@ class Delivery:
     def failed_while_others_passed(self) -> list[tuple[Call, Answer]]:
         """The calls that failed though the API was well; none where it was down or refused us."""
         is_well = self._error is None and self._got_through
-        return [(call, answer) for call, answer in self._given_up if is_well and not answer.throttled]
+        return [(attempt.call, answer) for attempt, answer in self._given_up if is_well and not answer.throttled]
 
     def _hand_over(self) -> None:
         """Give the workers what can begin now; hire one for each call that finds none free."""
@@ -175,13 +174,16 @@ class Delivery:
             except Exception as error:  # noqa: BLE001 -- the run raises it, when what is in flight has been recorded
                 self.stop(error)
                 return None
-            if not (self._next and self._next.in_company) or self._got_through:
-                attempt, self._next = self._next, None
-                self._has_taken_all = attempt is None
-                return attempt
-            if self._in_flight or self._retries:
-                return None  # it is not known yet whether another gets through
-            self._next = None  # none has: its turn does not come in this run
+            if self._next and self._next.poisoned and not self._got_through:
+                if self._in_flight or self._retries:
+                    return None  # it is not known yet whether another gets through
+                if self._tried_alone:
+                    self._next = None  # none has: its turn does not come in this run
+                    continue
+                self._tried_alone = True
+            attempt, self._next = self._next, None
+            self._has_taken_all = attempt is None
+            return attempt
         return None
 
     def _next_answer(self) -> Iterator[tuple[Call, Answer]]:
@@ -200,9 +202,9 @@ class Delivery:
             yield attempt.call, result
         elif result.meaning is Meaning.REFUSED:
             self.stop(ApiError(f"{self._api} refuses us: {result.words}. {_KEPT}"))
-            yield self._give_up(attempt.call, result)
+            yield self._give_up(attempt, result)
         elif not self._will_retry(attempt._replace(tries=attempt.tries + 1), result):
-            yield self._give_up(attempt.call, result)
+            yield self._give_up(attempt, result)
 
     def _will_retry(self, attempt: Attempt, answer: Answer) -> bool:
         """Return whether a call waits for another try in this run."""
@@ -233,6 +235,6 @@ class Delivery:
         self._paused_until = max(self._paused_until, until)
         return self._paused_until
 
-    def _give_up(self, call: Call, answer: Answer) -> tuple[Call, Answer]:
-        self._given_up.append((call, answer))
-        return call, answer
+    def _give_up(self, attempt: Attempt, answer: Answer) -> tuple[Call, Answer]:
+        self._given_up.append((attempt, answer))
+        return attempt.call, answer

@@ -1,7 +1,5 @@
 """What a failure of the network means: the answer of an API that gave none."""
 
-from __future__ import annotations
-
 import http.client
 import socket
 import ssl

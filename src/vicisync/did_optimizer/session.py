@@ -1,7 +1,5 @@
 """A session with DID Optimizer's API: one POST at a time over one kept-alive connection."""
 
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Mapping
@@ -23,7 +21,6 @@ PATH = "/api/v1/call-results"
 LARGEST_ANSWER = 64 * 1024
 """Bytes that are read of an answer; the API's own are below one KiB."""
 
-
 _RAW = {"redirect": False, "assert_same_host": False, "preload_content": False, "decode_content": False}
 """What urllib3 is asked to leave to us: nothing is followed, and no answer is read beyond `LARGEST_ANSWER`."""
 
@@ -37,11 +34,10 @@ class Reply(NamedTuple):
 
 
 class ApiSession:
-    """One kept-alive connection to the API; to be used by one worker at a time.
+    """One kept-alive connection to the API, for one worker at a time.
 
-    requests finds the way, once: address, proxy, certificates, as the environment has them. Calls then go straight
-    through urllib3, its transport: 0.25 ms of CPU a POST where a requests.Session takes 0.38, and reads the whole body
-    of a redirect, however long.
+    requests finds the way, once: address, proxy, certificates. Calls then go straight through urllib3, its transport:
+    0.25 ms of CPU a POST where a requests.Session takes 0.38, and reads the whole body of a redirect.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -79,7 +75,8 @@ class ApiSession:
         """Return the API's answer, or what kept it from coming."""
         was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
-            response = self._send(body)
+            pool, way = self._way = self._way or self._find_the_way()
+            response = pool.urlopen("POST", way, body, self._headers, retries=False, timeout=self._timeout, **_RAW)
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
             if not (was_kept_alive and is_due_to(error, *CUT)):
                 return Reply(answer_of_failure(error, self._seconds))
@@ -87,10 +84,6 @@ class ApiSession:
             return self._read(response)
         # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
         return self._exchange(body)
-
-    def _send(self, body: bytes) -> urllib3.BaseHTTPResponse:
-        pool, way = self._way = self._way or self._find_the_way()
-        return pool.urlopen("POST", way, body, self._headers, retries=False, timeout=self._timeout, **_RAW)
 
     def _find_the_way(self) -> tuple[urllib3.HTTPConnectionPool, str]:
         # Proxies and a CA bundle of the environment count, as for every program of the machine.

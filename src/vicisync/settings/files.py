@@ -1,7 +1,5 @@
 """Reading astguiclient.conf and dids.conf, and nothing else: what the values mean is for `settings.settings`."""
 
-from __future__ import annotations
-
 import os
 import re
 import stat
@@ -86,8 +84,7 @@ def read_dids(path: Path) -> DidsFile:
 def _lines(path: Path) -> Iterator[tuple[str, str]]:
     """Yield each line with its place; raise FileNotFoundError, or ConfigError saying what the file is instead.
 
-    Bytes that are no UTF-8 become lone surrogates (PEP 383), as they do in the environment: a password's bytes are
-    not lost, and whoever needs text can tell.
+    Bytes that are no UTF-8 become lone surrogates (PEP 383), as in the environment: no byte of a password is lost.
     """
     try:
         # A FIFO without a writer would hang the run, and every later one behind its lock.

@@ -4,12 +4,10 @@ A parser returns the value, or raises ValueError with half a sentence, "must be 
 the place and whether the text is a secret, completes it; so no parser puts the text in.
 """
 
-from __future__ import annotations
-
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 from urllib.parse import urlsplit
 
 

@@ -1,7 +1,5 @@
 """What the settings leave open to others on the way to the API. Pure."""
 
-from __future__ import annotations
-
 import ipaddress
 from collections.abc import Iterator
 from urllib.parse import urlsplit

@@ -1,15 +1,13 @@
 """Every setting, declared once, as one frozen `Settings`: command-line option > environment > files > default."""
 
-from __future__ import annotations
-
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial
 from itertools import combinations
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from vicisync.calls.dispositions import KNOWN_RESULTS
 from vicisync.calls.readiness import Rules

@@ -12,8 +12,6 @@ Its text is tab-separated, one fact a line, and starts with what an operator wan
 A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outdates an earlier ``watching``.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -49,10 +47,7 @@ class Checkpoint:
         return uniqueid in self.watching or uniqueid in self.handled
 
     def lag(self, now: int) -> int:
-        """Return the lag at the epoch ``now`` as far as the file alone tells, in seconds: at most so much.
-
-        Calls are dated by their start, and what no poll has seen counts from ``looked_until``.
-        """
+        """Return the lag at the epoch ``now`` as far as the file alone tells, in seconds: at most so much."""
         return lag(now, [self.looked_until, *self.deliverable_starts()])
 
     def deliverable_starts(self) -> Iterator[int]:
@@ -60,11 +55,7 @@ class Checkpoint:
         return (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED))
 
     def forget_before(self, since: int) -> None:
-        """Forget handled calls that no later poll can meet again.
-
-        A poll reads what started at or after the epoch ``since``; the search for a watched call that was
-        rewritten can also meet an older row with the same stem.
-        """
+        """Forget handled calls that no poll since then can meet again, nor the search for a rewritten one's stem."""
         stems = {stem(uniqueid) for uniqueid in self.watching}
         old = [uniqueid for uniqueid, call in self.handled.items() if call.start_epoch < since]
         for uniqueid in old:
@@ -73,10 +64,7 @@ class Checkpoint:
 
 
 def starting_at(epoch: int, give_up_after: int) -> Checkpoint:
-    """Return the checkpoint under which what ended after ``epoch`` is delivered.
-
-    The first poll begins ``give_up_after`` seconds earlier, for calls that had begun by then.
-    """
+    """Return the checkpoint that delivers what ended after ``epoch``, begun at most ``give_up_after`` s before that."""
     return Checkpoint(end_epoch=epoch, ended_after=epoch, looked_until=max(0, epoch - give_up_after))
 
 
@@ -87,8 +75,8 @@ class Damaged(ValueError):
 def parse(text: str, give_up_after: int) -> Checkpoint:
     """Read a checkpoint, or the single line that operators of the old Perl script write by hand.
 
-    A last line without its newline was torn by a kill and is ignored. Raises Damaged for anything else
-    that is not exactly what was written: a guess could skip calls.
+    A last line without its newline was torn by a kill and is ignored. Raises Damaged for anything else that was not
+    written so: a guess could skip calls.
     """
     if "\t" not in text:  # to try it as a time would cost an idle run more than all the rest of this
         with suppress(ValueError):

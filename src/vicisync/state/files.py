@@ -1,7 +1,5 @@
 """Files that must survive a kill and a loss of power, and that nobody else may plant, lead astray or read."""
 
-from __future__ import annotations
-
 import errno
 import os
 import shlex

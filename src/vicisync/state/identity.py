@@ -1,9 +1,4 @@
-"""The identity of calls: the same call before and after VICIdial has rewritten its uniqueid. Pure.
-
-At hang-up VICIdial may rewrite the part of a uniqueid behind the dot; lead, start and the part before the dot stay.
-"""
-
-from __future__ import annotations
+"""The identity of calls, whose uniqueid VICIdial may rewrite behind the dot at hang-up; lead and start stay. Pure."""
 
 from collections.abc import Collection, Iterable
 
@@ -30,12 +25,10 @@ def new_calls(
 def _rewritten_after_handled(
     unknown: Collection[CallRow], present: Collection[str], checkpoint: Checkpoint
 ) -> dict[str, CallRow]:
-    """Return the unknown rows whose calls were handled under an id that is not ``present`` any more, by that id.
-
-    A vanished call explains one row, of the same stem, lead and start.
-    """
+    """Return the unknown rows whose calls were handled under an id that is not ``present`` any more, by that id."""
     if not unknown:
         return {}
+    # A vanished call explains one row, of the same stem, lead and start.
     vanished: dict[tuple[str, int | None, int], list[str]] = {}
     for uniqueid, past in checkpoint.handled.items():
         if uniqueid not in present:

@@ -1,9 +1,4 @@
-"""The file beside the checkpoint in which each run leaves its result, for `vicisync status` and the metrics' counters.
-
-It decides about no call: a missing or damaged one costs only what it tells.
-"""
-
-from __future__ import annotations
+"""The result of the last run, in a file for `vicisync status` and the metrics' counters; it decides about no call."""
 
 import json
 import os

@@ -1,7 +1,5 @@
 """The checkpoint as the run before left it: read whole and trusted only where it is sound."""
 
-from __future__ import annotations
-
 import time
 from contextlib import suppress
 from pathlib import Path

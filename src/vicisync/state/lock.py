@@ -1,7 +1,5 @@
 """The lock that keeps every other run away from the checkpoint: the kernel's own, on a file beside it."""
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re
@@ -22,10 +20,7 @@ def lock_file(checkpoint_file: Path) -> Path:
 
 @contextmanager
 def locked(checkpoint_file: Path) -> Iterator[None]:
-    """Keep every other run away; the lock goes with the process that holds it, however that dies.
-
-    Raises AlreadyRunning where another process holds it, CheckpointError where the folder cannot be used.
-    """
+    """Keep every other run away, as long as this process lives; raise AlreadyRunning or CheckpointError."""
     path = lock_file(checkpoint_file)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,10 +50,7 @@ def _take(fd: int) -> None:
 
 
 def lock_holder(checkpoint_file: Path) -> str | None:
-    """Return who holds the lock and since when; None where nobody does.
-
-    Asks the kernel for its list: a try to take the lock could itself be in the way of a run that is about to start.
-    """
+    """Return who holds the lock and since when; None where nobody does. A try to take it could be in a run's way."""
     try:
         file, status = open_regular(lock_file(checkpoint_file))
     except OSError:

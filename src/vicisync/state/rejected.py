@@ -4,8 +4,6 @@
 later. A crash leaves whole lines, each on the disk before its call counts as handled, and perhaps a torn one.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import time

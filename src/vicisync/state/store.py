@@ -5,8 +5,6 @@ instruction, either the old checkpoint or the new one, plus whole appended lines
 the reader ignores. Nothing here ever starts over from a file that cannot be read.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from collections.abc import Mapping
@@ -27,15 +25,13 @@ _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Store:
-    """The checkpoint of the run at work; its methods raise CheckpointError.
+    """The checkpoint of the run at work, which holds the lock; its methods raise CheckpointError.
 
-    Where ``path`` is None (a dry run, `vicisync status`), it remembers and writes nothing. Whoever gives a path holds
-    the lock.
+    Where ``path`` is None (a dry run, `vicisync status`), it remembers and writes nothing.
     """
 
     def __init__(self, checkpoint: Checkpoint, path: Path | None, rejected_file: Path) -> None:
-        self.checkpoint = checkpoint
-        """As it stands now; it is changed here alone."""
+        self.checkpoint = checkpoint  # as it stands now; it is changed here alone
         self._path = path
         self._rejected_file = rejected_file
         self._fd = -1
@@ -44,7 +40,7 @@ class Store:
         self._reserve = path.with_name(path.name + ".reserve") if path else None
         self._has_reserve = False
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -102,10 +98,7 @@ class Store:
         return watched.failed_runs + 1
 
     def looked(self, until: int, overlap: int) -> None:
-        """Note that every call that started before the epoch ``until`` has been seen, and save.
-
-        Where that is nothing new, neither is there anything to save: a later run would look at the same rows again.
-        """
+        """Note that every call that started before the epoch ``until`` has been seen, and save what is new by that."""
         if until != self.checkpoint.looked_until:
             self.checkpoint.looked_until = until
             self.checkpoint.forget_before(until - overlap)

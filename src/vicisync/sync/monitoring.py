@@ -1,12 +1,10 @@
 """What a run tells those who watch it from outside: its result in a file, metrics for Prometheus, pings."""
 
-from __future__ import annotations
-
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Callable
 from urllib.parse import urlsplit, urlunsplit
 
 from vicisync.errors import SOME_REJECTED, VicisyncError
@@ -19,10 +17,7 @@ PING_TIMEOUT = 5.0  # seconds, whatever happens to a ping: the calls wait for it
 
 
 class Monitoring:
-    """Around a run that holds the lock: tells the outside that it starts, and how it ended.
-
-    What cannot be told is a warning, and no reason for a run to fail.
-    """
+    """Around a run that holds the lock: tells the outside that it starts and how it ended, or warns that it cannot."""
 
     def __init__(self, settings: Settings, report: Report) -> None:
         self._settings = settings
@@ -86,10 +81,7 @@ _METRICS = (
 
 
 def write_metrics(path: Path, last_run: LastRun) -> None:
-    """Write a run's metrics for node_exporter's textfile collector, whole, and rename them into place; raise OSError.
-
-    Everyone can read them, as node_exporter has an account of its own, which cannot lead root astray by a link.
-    """
+    """Write a run's metrics for node_exporter's textfile collector, which has an account of its own; raise OSError."""
     text = ""
     for name, field, about in _METRICS:
         kind = "counter" if name.endswith("_total") else "gauge"

@@ -1,7 +1,6 @@
 """The poll: which calls can go now, in the order of their turn; all others are watched, or are none of our business."""
 
-from __future__ import annotations
-
+import random
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -30,15 +29,11 @@ class Turn(NamedTuple):
     rows: list[CallRow]
     last_second: str | None = None  # of the page that brought them; None where no page comes after it
     failed_before: bool = False  # they failed in an earlier run
-    in_company: bool = False  # they failed while others passed: alone, that could not be told from an outage
 
 
 @dataclass
 class Poll:
-    """One poll of the table: what it finds goes into the ``store``, what an operator wants to know to the ``report``.
-
-    Its methods raise DatabaseError and CheckpointError.
-    """
+    """One poll of the table; what it finds goes into the store. Its methods raise DatabaseError and CheckpointError."""
 
     settings: Settings
     call_log: CallLog
@@ -64,7 +59,7 @@ class Poll:
         left = limit
         announced = False
         for turn in self.turns():
-            if turn.rows and not announced and not turn.in_company:
+            if turn.rows and not announced:
                 self._announce(turn)
                 announced = True
             wanted = turn.rows[:left]
@@ -78,8 +73,8 @@ class Poll:
     def turns(self) -> Iterator[Turn]:
         """Yield the watched calls that can go and, page by page, the new ones; then those that have failed before."""
         since = self._begin_at()
-        ready, failed, poisoned = self._watched()
-        self.failed_before = len(failed) + len(poisoned)
+        ready, failed = self._watched()
+        self.failed_before = len(failed)
         for page in self.call_log.pages(since, self.store.checkpoint.knows):
             if self.is_over():
                 return
@@ -91,7 +86,6 @@ class Poll:
             self._looked_through(page)
             ready = []
         yield Turn(failed, failed_before=True)
-        yield Turn(poisoned, failed_before=True, in_company=True)
         self.looked_at_all = True
 
     def _begin_at(self) -> int:
@@ -105,11 +99,8 @@ class Poll:
             self.store.looked(self.now, self.settings.overlap)
         return self.store.checkpoint.looked_until - self.settings.overlap
 
-    def _watched(self) -> tuple[list[CallRow], list[CallRow], list[CallRow]]:
-        """Find the watched calls again; return those that can go.
-
-        Apart from them, those that have failed before, and those that did so while others passed.
-        """
+    def _watched(self) -> tuple[list[CallRow], list[CallRow]]:
+        """Find the watched calls again; return those that can go, and those that have failed before, poison last."""
         watching = dict(self.store.checkpoint.watching)
         leads = {uniqueid: watched.lead_id for uniqueid, watched in watching.items()}
         found, gone = follow(*self.call_log.again(leads), self.store.checkpoint)
@@ -121,9 +112,10 @@ class Poll:
                 self.store.rewritten(uniqueid, row.uniqueid)
         before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
         can_go = self._sorted(found.values())
-        poisoned = [row for row in can_go if before[row.uniqueid].failed_runs]
-        failed = [row for row in can_go if before[row.uniqueid].reason == FAILED and row not in poisoned]
-        return [row for row in can_go if row not in failed and row not in poisoned], failed, poisoned
+        failed = [row for row in can_go if before[row.uniqueid].reason == FAILED]
+        random.shuffle(failed)  # of poison, one is tried alone: none may always stand in the way of the others
+        failed.sort(key=lambda row: before[row.uniqueid].failed_runs > 0)
+        return [row for row in can_go if before[row.uniqueid].reason != FAILED], failed
 
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Watch what has to wait and drop what needs nothing more; return what can go."""
@@ -164,7 +156,8 @@ class Poll:
         ready = {row.uniqueid for row in self._sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)}
         for call in calls:
             if call.uniqueid in ready:
-                yield Attempt(call, 0 if turn.failed_before else None, in_company=turn.in_company)
+                poisoned = self.store.checkpoint.watching[call.uniqueid].failed_runs > 0
+                yield Attempt(call, 0 if turn.failed_before else None, poisoned)
 
     def _looked_through(self, page: Page) -> None:
         """Note how far the table has been read."""

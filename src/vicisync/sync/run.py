@@ -1,7 +1,5 @@
 """The run: ask what can go, send it, record what came of it."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -57,17 +55,10 @@ def run(
         if not isinstance(error, CheckpointError):
             reject_poison(settings, delivery, store, report)
             store.save()
-        report.tally.lag = lag(now, poll.waiting_since())
-        report.tally.poll_seconds = call_log.seconds
-        report.waiting(store.checkpoint.watching)
-        report.end(
-            store.checkpoint.end_epoch,
-            store.checkpoint.watching,
-            time.monotonic() - began,
-            ended_well=error is None,
-            looked_at_all=poll.looked_at_all,
-            rejected_file=settings.rejected_file,
-        )
+        tally, end_epoch, watching = report.tally, store.checkpoint.end_epoch, store.checkpoint.watching
+        tally.lag = lag(now, poll.waiting_since())
+        tally.seconds, tally.poll_seconds = time.monotonic() - began, call_log.seconds
+        report.end(end_epoch, watching, ended_well=error is None, looked_at_all=poll.looked_at_all)
         if error:
             raise error
     return report.tally

@@ -4,8 +4,6 @@ A reader of a MyISAM table holds up every dialer while its statement runs. So ea
 reads a bounded number of rows, is fetched whole at once, and is ended by the server after ``db_timeout`` seconds.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -38,8 +36,7 @@ class Page(NamedTuple):
 
     rows: list[CallRow]  # of the seconds in which a row may be unknown
     present: set[str]  # the ids of all rows, those that are known included
-    last_second: str | None
-    """The call_date up to which rows were read; None on the last page, which reads to the end."""
+    last_second: str | None  # the call_date of its last row; None on the last page, which reads to the end
     first_second: str = ""  # the call_date of its first row; given where ``last_second`` is
 
 
@@ -67,12 +64,11 @@ class CallLog:
     def __init__(self, settings: Settings, *, select_database: bool = True) -> None:
         self._settings = settings
         self._select_database = select_database
-        self.seconds = 0.0
-        """Spent on statements so far."""
+        self.seconds = 0.0  # spent on statements so far
         self._connected = False
         self._called_count: bool | None = None
 
-    def __enter__(self) -> CallLog:
+    def __enter__(self) -> "CallLog":
         settings = self._settings
         try:
             self._connection = pymysql.connect(
@@ -109,10 +105,9 @@ class CallLog:
         return int(self.read(statements.NOW)[0][0])
 
     def pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
-        """Read what started at or after the epoch ``since``, and some before it, page by page.
+        """Read what started at or after the epoch ``since``, and some before it, in pages that end with a whole second.
 
-        A page ends with a whole second, however many calls that holds, so that the next one begins behind it. Rows of
-        seconds whose ids are all known are not read. The last page comes always, if only empty.
+        Rows of seconds whose ids are all known are not read. The last page comes always, if only empty.
         """
         read = self.read(statements.FIRST_PAGE, {"since": max(since, 0), "seconds": SECONDS})
         seconds: list[_Second] = []
@@ -152,19 +147,12 @@ class CallLog:
         """Count the rows behind a page, by the index alone."""
         return int(self.read(statements.COUNT_AFTER, {"after": second})[0][0])
 
-    def by_uniqueid(self, uniqueids: Sequence[str]) -> list[CallRow]:
-        """Look rows up again by their ids; those that are gone are missing from the answer."""
-        return self._rows(statements.BY_UNIQUEID, uniqueids)
-
-    def by_lead(self, lead_ids: Sequence[int]) -> list[CallRow]:
-        """Read all rows of these leads."""
-        return self._rows(statements.BY_LEAD, lead_ids)
-
     def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
         """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads."""
-        rows = self.by_uniqueid(list(leads))
+        rows = self._rows(statements.BY_UNIQUEID, list(leads))
         here = {row.uniqueid for row in rows}
-        return rows, self.by_lead(sorted({lead for uniqueid, lead in leads.items() if uniqueid not in here}))
+        leads_of_gone = sorted({lead for uniqueid, lead in leads.items() if uniqueid not in here})
+        return rows, self._rows(statements.BY_LEAD, leads_of_gone)
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
@@ -194,11 +182,7 @@ class CallLog:
             self.seconds += time.monotonic() - began
 
     def _set_up(self) -> None:
-        """Have the server refuse whatever would write, and end a statement after ``db_timeout`` seconds.
-
-        Older servers know neither: MariaDB before 10.0 or 10.1, MySQL before 5.6 or 5.7. Then the statements here read
-        only anyway, and the socket's timeout has to do.
-        """
+        """Have the server refuse to write, and end long statements; before MariaDB 10.1 and MySQL 5.7 it cannot."""
         is_mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
         sql, units = (statements.LIMIT_OF_MARIADB, 1) if is_mariadb else (statements.LIMIT_OF_MYSQL, 1000)
         self._set(statements.READ_ONLY, {}, unknown=ER.PARSE_ERROR)

@@ -1,7 +1,5 @@
 """What the database's errors mean to an operator: the sentence for each, by the numbers that PyMySQL gives them."""
 
-from __future__ import annotations
-
 import pymysql
 from pymysql.constants import CR, ER
 
@@ -36,10 +34,7 @@ _OTHER = "The database at {place} failed; the next run goes on from here"
 
 
 def explained(error: Exception, settings: Settings, *, connected: bool) -> DatabaseError:
-    """Turn PyMySQL's error into the sentence that tells an operator what to do.
-
-    ``connected`` says whether whoever was asked has proved to be a database: before that, it may be anything.
-    """
+    """Turn PyMySQL's error into a sentence with its cure; until ``connected``, whoever was asked may be anything."""
     number: object = error.args[0] if isinstance(error, pymysql.MySQLError) and error.args else None
     said = str(error.args[-1]) if error.args and error.args[-1] else type(error).__name__
     # Whoever answers in the server's place may say anything: it stays one line, and a short one.

@@ -1,7 +1,5 @@
 """Every statement that a run asks of the database, as text: columns listed, values bound, each by an index."""
 
-from __future__ import annotations
-
 READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 
 LIMIT_OF_MARIADB = "SET SESSION max_statement_time = %(limit)s"  # seconds

@@ -1,9 +1,4 @@
-"""``vicisync check``: everything that a run needs, in the order in which it needs it; nothing is changed.
-
-Each module checks one subject. What is broken in one keeps no other from being checked.
-"""
-
-from __future__ import annotations
+"""``vicisync check``: all that a run needs, in the order in which it needs it. Nothing is changed."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,10 +17,7 @@ def check(
     tell: Callable[[str], None],
     root: Path = Path("/"),
 ) -> int:
-    """Tell a line for each finding, as it is found; return the lowest exit code, which a run would meet first.
-
-    The files of cron and logrotate lie below ``root``.
-    """
+    """Tell each finding as it is found; return the lowest exit code, which a run would meet first."""
     found: list[Finding] = []
     for heading, findings in _subjects(astguiclient_conf, dids_conf, environ, root):
         tell(f"{heading}:")

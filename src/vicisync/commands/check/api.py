@@ -1,7 +1,5 @@
 """DID Optimizer's API: whether it answers, is what it should be, and takes the key. Nothing is recorded by asking."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial

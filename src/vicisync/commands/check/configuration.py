@@ -1,7 +1,5 @@
 """The configuration files and what stands in them: found, and nobody else's to read or write."""
 
-from __future__ import annotations
-
 import os
 import stat
 from collections.abc import Iterator

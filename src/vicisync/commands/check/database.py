@@ -1,9 +1,4 @@
-"""VICIdial's database: the login and what it may read, the table and its indexes, and what its clocks say.
-
-Whoever may SELECT from vicidial_log, and no more, can ask all of this: information_schema shows what one may read.
-"""
-
-from __future__ import annotations
+"""VICIdial's database: login, table, indexes and clocks; whoever may SELECT from vicidial_log can ask all of this."""
 
 import re
 import time
@@ -111,16 +106,13 @@ def _zones(seconds_apart: Iterable[int | None], zone: str, overlap: int) -> Iter
     if compared and not shifts:
         yield fine(f"call_date and start_epoch of the {newest} agree, time zone {zone}")
     cure = "give the machine that writes them the database's time zone: timedatectl set-timezone"
-    sides = {"behind": [-shift for shift in shifts if shift < 0], "ahead of": [shift for shift in shifts if shift > 0]}
-    for side, shifted in sides.items():
+    for side, sign in (("behind", -1), ("ahead of", 1)):
+        shifted = [abs(shift) for shift in shifts if shift * sign > 0]
         most = max(shifted, default=0)
         text = f"call_date of {len(shifted)} of the {newest} is written {most / 3600:g} h {side} the database's {zone}"
-        if shifted and side == "ahead of":
-            yield warning(f"{text}; each run reads so many hours more", cure)
-        elif shifted and most <= overlap:
-            yield warning(f"{text}; the overlap of {overlap} s finds them, and each run reads that much more", cure)
-        elif shifted:
-            # Of what a run has looked for, it reads what is newer than the last poll by call_date, less the overlap.
+        if shifted and (sign > 0 or most <= overlap):
+            yield warning(f"{text}; runs find them, but read so many hours more", cure)
+        elif shifted:  # a run reads what is newer than the last poll by call_date, less the overlap
             until_then = f"{cure}; until then, in [vicisync]: overlap={min(86400, 600 + most)}"
             yield _unusable(f"{text}; runs do not find such calls", until_then)
 

@@ -1,7 +1,5 @@
 """What a check finds: one line each, with what fixes it."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 
@@ -13,10 +11,8 @@ class Finding(NamedTuple):
 
     sign: str
     text: str
-    cure: str = ""
-    """The command to run or the line to write; empty where the text says it, or nothing is to be done."""
-    exit_code: int = 0
-    """What a run would end with; 0 where it can go on."""
+    cure: str = ""  # the command to run or the line to write; empty where the text says it, or nothing is to be done
+    exit_code: int = 0  # what a run would end with; 0 where it can go on
 
     def __str__(self) -> str:
         """Return its line: ``❌ what is wrong → what fixes it``."""

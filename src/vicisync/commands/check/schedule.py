@@ -1,7 +1,5 @@
 """Who starts vicisync, who else sends calls, and who rotates the log: cron's tables and logrotate's files."""
 
-from __future__ import annotations
-
 import os
 import re
 import shutil

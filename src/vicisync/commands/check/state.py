@@ -1,7 +1,5 @@
 """What runs write: the folders, the checkpoint, its lock and the rejected calls. Nothing is made or locked here."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from functools import partial
@@ -19,8 +17,6 @@ from vicisync.state.load import read_checkpoint, read_old_checkpoint
 from vicisync.state.lock import lock_file, lock_holder
 from vicisync.state.rejected import read_rejected
 from vicisync.state.store import RESERVE
-
-_EMPTIED_BY_A_REBOOT = tuple(map(Path, ("/tmp", "/run", "/var/run", "/dev/shm")))  # noqa: S108 -- to warn of them
 
 _unusable = partial(broken, exit_code=CheckpointError.exit_code)
 
@@ -51,10 +47,6 @@ def _folder(folder: Path) -> Finding:
     disk = os.statvfs(folder)
     if (free := disk.f_bavail * disk.f_frsize) < RESERVE:
         return _unusable(f"The disk of {folder} is full: {free} bytes are left", f"make room: df -h {place}")
-    real = folder.resolve()
-    if emptied := [above for above in _EMPTIED_BY_A_REBOOT if above in (real, *real.parents)]:
-        cure = "in [vicisync]: checkpoint_file=/var/lib/vicisync/checkpoint, and rejected_file beside it"
-        return warning(f"{folder} does not survive a reboot: it lies under {emptied[0]}", cure)
     return fine(f"{folder} can be written to")
 
 
