@@ -3,6 +3,8 @@
 Beside it stands the statement of the script that vicisync replaces, on the same tables, in turns.
 """
 
+from __future__ import annotations
+
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence

@@ -7,6 +7,8 @@ durations as parameters, so that a test can press hours into seconds.
 ``Dialer`` acts lives out on a database, against a clock that the test turns or in real time; ``fill`` writes history.
 """
 
+from __future__ import annotations
+
 import heapq
 import itertools
 import random

@@ -5,6 +5,8 @@ without reading that one's configuration. The first one of a process answers aft
 of its data, after a fifth of one.
 """
 
+from __future__ import annotations
+
 import atexit
 import functools
 import os
@@ -122,7 +124,7 @@ class MariaDB:
         self._process: subprocess.Popen[bytes] | None = None
         self._own_reads = 0
 
-    def __enter__(self) -> "MariaDB":
+    def __enter__(self) -> MariaDB:
         try:
             self.start()
         except BaseException:

@@ -12,8 +12,7 @@ from vicisync.calls.readiness import Watched
 from vicisync.calls.times import local
 from vicisync.output import Output, ProgressBar
 
-BACKLOG = 500
-"""Calls above which a terminal shows a bar: more than anyone reads."""
+BACKLOG = 500  # calls above which a terminal shows a bar: more than anyone reads
 
 REASONS = {
     "not_ended": "not ended yet",

@@ -29,7 +29,7 @@ OWNERS = {  # who may import what is not Python's own
 }
 
 # The modules whose functions take values and return values, and what they may import beside other such.
-PURE = re.compile(r"vicisync\.(calls\..+|state\.checkpoint|state\.identity|did_optimizer\.answer|settings\.security)")
+PURE = re.compile(r"vicisync\.(calls\..+|state\.checkpoint|state\.identity|did_optimizer\.answer)")
 HARMLESS = {
     "__future__", "collections", "collections.abc", "contextlib.suppress", "dataclasses", "enum", "functools",
     "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "re", "shlex", "time", "typing", "urllib.parse",
@@ -115,8 +115,8 @@ def test_a_pure_module_imports_nothing_of_the_world_and_reads_no_clock_and_no_fi
     assert [] == clock, "time.localtime(epoch) may be"
 
 
-def test_a_function_has_50_lines_at_most_a_module_240_and_all_of_it_4800() -> None:
-    assert 4800 >= sum(LINES.values())
+def test_a_function_has_50_lines_at_most_a_module_240_and_all_of_it_4400() -> None:
+    assert 4400 >= sum(LINES.values())
     assert {} == {module: lines for module, lines in LINES.items() if lines > 240}
     nodes = [node for module in MODULES for node in ast.walk(TREES[module])]
     functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
@@ -134,15 +134,6 @@ def test_the_tests_lie_where_what_they_test_lies() -> None:
     assert set(TESTED_ELSEWHERE) == homeless
     folders = {path.parent.name for path in TESTS.glob("*/__init__.py")}
     assert {"repository"} == folders - set().union(*FLOORS)
-
-
-def test_what_python_3_9_has_no_mended_versions_of_is_not_used() -> None:
-    """click.edit, a CA bundle within a zip file, brotli, drain_conn, redirects: all that has advisories open there."""
-    used = {name.rpartition(".")[2] for module in MODULES for name, _ in calls(module)}
-    assert set() == used & {"edit", "extract_zipped_paths", "drain_conn"}
-    source = MODULES["vicisync.did_optimizer.session"].read_text()
-    assert re.findall(r'"Accept-Encoding": "(.*)"', source) == ["gzip, deflate"]
-    assert re.findall(r'"redirect": (\w+)', source) == ["False"]
 
 
 def test_what_contributing_names_exists() -> None:

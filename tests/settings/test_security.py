@@ -2,7 +2,7 @@
 
 import pytest
 
-from vicisync.settings.security import is_this_machine
+from vicisync.settings.settings import is_this_machine
 
 
 @pytest.mark.parametrize("host", ["localhost", "LocalHost.", "127.0.0.1", "127.8.9.10", "::1"])

@@ -2,21 +2,11 @@
 
 from collections.abc import Mapping
 
-RESULTS: Mapping[str, str] = {
-    "SALE": "answered",
-    "A": "answered",
-    "DNC": "dnc",
-    "B": "dnc",
-    "NA": "no_answer",
-    "NO": "no_answer",
-    "BUSY": "busy",
-    "DROP": "dropped",
-    "AMD": "dropped",
-}
+_BY_RESULT = {"answered": "SALE A", "dnc": "DNC B", "no_answer": "NA NO", "busy": "BUSY", "dropped": "DROP AMD"}
+RESULTS: Mapping[str, str] = {status: result for result, found in _BY_RESULT.items() for status in found.split()}
 """VICIdial status to DID Optimizer result, by its setup guide; in VICIdial A is Answering Machine, B Busy."""
 
-OTHER = "completed"
-"""The result of every status that is in neither table."""
+OTHER = "completed"  # the result of every status that is in neither table
 
 KNOWN_RESULTS: tuple[str, ...] = (*dict.fromkeys(RESULTS.values()), OTHER)
 """Every result that DID Optimizer knows, each once."""

@@ -9,8 +9,7 @@ from vicisync.calls.call import CallRow
 MESSAGE_STATUSES = frozenset({"AA", "AM"})
 """A machine answered: AA comes with an end 3 s ahead, AM while the message plays, and AL when it has been left."""
 
-LONGEST_MESSAGE = 120
-"""Seconds past its end that a call stays AA or AM before no message can be playing any more."""
+LONGEST_MESSAGE = 120  # seconds past its end that a call stays AA or AM before no message can be playing any more
 
 
 class Readiness(Enum):
@@ -24,14 +23,11 @@ class Readiness(Enum):
     NEVER_ENDED = "never_ended"
 
 
+# Why a call is watched until it can go.
 WAITING = frozenset({Readiness.NOT_ENDED, Readiness.NO_DISPOSITION, Readiness.MESSAGE_PLAYING})
-"""Why a call is watched until it can go."""
+TO_SEND = "to_send"  # reason of a watched call that could go and whose turn did not come, or was cut short
 
-TO_SEND = "to_send"
-"""Reason of a watched call that could go and whose turn did not come, or was cut short."""
-
-FAILED = "failed"
-"""Reason of a watched call that could go and did not get through; the file adds in how many runs others did."""
+FAILED = "failed"  # of one that could go and did not get through; the file adds in how many runs others did
 
 
 class Watched(NamedTuple):

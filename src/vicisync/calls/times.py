@@ -9,8 +9,7 @@ LOCAL = "%Y-%m-%d %H:%M:%S"
 _FORMS = {10: "%Y-%m-%d", 16: "%Y-%m-%d %H:%M", 19: LOCAL}
 _AGO = re.compile(r"(\d{1,6})\s*([smhdw]|(?:sec|second|min|minute|hour|day|week)s?)(\s+ago)?", re.ASCII | re.IGNORECASE)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-LATEST = 2**32 - 1
-"""The last epoch that VICIdial's INT UNSIGNED holds."""
+LATEST = 2**32 - 1  # the last epoch that VICIdial's INT UNSIGNED holds
 
 EARLIEST = 946_684_800
 """The first second of 2000, before VICIdial: a bare number below it is a year or a slip, not an epoch."""

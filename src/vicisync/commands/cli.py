@@ -40,7 +40,8 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx:
-            _tell(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.", err=True)
+            for line in (*error.ctx.get_usage().split("\n"), f"Try '{error.ctx.command_path} --help' for help."):
+                _tell(line, err=True)
         Report(sys.stderr).error(error.format_message())
         code = error.exit_code
     except click.Abort:
@@ -55,13 +56,9 @@ def main() -> None:
 
 def _tell(line: str, *, err: bool = False) -> None:
     try:
-        click.echo(line, err=err)
+        click.echo(printable(line), err=err)
     except OSError:  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
         send_to_nowhere(sys.stderr if err else sys.stdout)
-
-
-def _tell_safely(line: str) -> None:
-    _tell(printable(line))
 
 
 def _conf_options(command: Callable[..., int]) -> Callable[..., int]:
@@ -76,14 +73,9 @@ def _conf_options(command: Callable[..., int]) -> Callable[..., int]:
         ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
     ):
         what = f"Read this file, not {standard}; environment: {variable}."
-        click.option(option, envvar=variable, callback=_path, metavar="PATH", help=what)(with_files)
+        path = click.Path(path_type=Path)
+        click.option(option, envvar=variable, type=path, metavar="PATH", help=what)(with_files)
     return with_files
-
-
-def _path(context: click.Context, option: click.Parameter, text: str | None) -> Path | None:  # noqa: ARG001
-    if text == "":
-        raise click.BadParameter("needs a path")
-    return None if text is None else Path(text)
 
 
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
@@ -148,9 +140,8 @@ def status(files: Files, as_json: bool, max_lag: int | None) -> int:
     from vicisync.commands.status import as_lines, status_of
 
     now = status_of(load_settings(*files, os.environ))
-    lines = [json.dumps(to_json(now, max_lag), indent=2)] if as_json else as_lines(now, max_lag)
-    for line in lines:
-        _tell(line if as_json else printable(line))
+    for line in json.dumps(to_json(now, max_lag), indent=2).split("\n") if as_json else as_lines(now, max_lag):
+        _tell(line)
     return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
 
 
@@ -173,14 +164,14 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
         settings = None
         with suppress(ConfigError):  # then the state is where nobody can say
             settings = load_settings(*files, {})
-        machine.uninstall(settings, _tell_safely, dry_run=dry_run)
+        machine.uninstall(settings, _tell, dry_run=dry_run)
         return 0
     named = {"--astguiclient-conf": files[0], "--dids-conf": files[1]}
     absolute = {option: path.absolute() for option, path in named.items() if path}
     state = load_settings(*files, {}).checkpoint_file  # cron has nothing of our environment, so that does not count
     command = machine.command_of(sys.argv[0], sys.executable)
     options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
-    machine.install(state, command, absolute, _tell_safely, **options)
+    machine.install(state, command, absolute, _tell, **options)
     return 0
 
 

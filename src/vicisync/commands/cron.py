@@ -62,8 +62,7 @@ class Table(NamedTuple):
             _crontab("-", data)
 
 
-Lines = tuple[Table, dict[int, str]]
-"""What `Table.find` found, with its table."""
+Lines = tuple[Table, dict[int, str]]  # what `Table.find` found, with its table
 
 
 def lines_that_run(job: re.Pattern[str], found: Iterable[Table]) -> list[Lines]:

@@ -35,9 +35,8 @@ def install(
 ) -> None:
     """Have cron call ``command`` every minute, with these options for its files; tell what is done, line by line.
 
-    The folder of ``checkpoint_file`` is made. Files that are there already stay, unless ``force`` writes them anew;
-    ``replace_old`` makes comments of lines of cron that run the old script. Raises InstallError: before anything is
-    changed where something is known to be in the way, and where cron does not run vicisync in the end.
+    Files that are there stay, unless ``force`` writes them anew; ``replace_old`` makes comments of lines of cron that
+    run the old script. Raises InstallError, also where cron does not run vicisync in the end.
     """
     contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
     state, found, kept = checkpoint_file.parent, list(tables()), []
@@ -191,8 +190,7 @@ def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) ->
 def command_of(called: str, python: str) -> list[str]:
     """Return the words by which cron can call what was called as ``called`` (``sys.argv[0]``), run by ``python``.
 
-    Symbolic links stay as they are: one such as /usr/local/bin/vicisync is there to outlive what it points to. Raises
-    InstallError where there is no such file.
+    Links such as /usr/local/bin/vicisync stay: they outlive what they point to. Raises InstallError for no file.
     """
     path = os.path.abspath(called)  # noqa: PTH100 -- Path.resolve would follow the links
     if not os.path.isfile(path):  # noqa: PTH113

@@ -16,9 +16,8 @@ from vicisync.state.store import Store
 def reset(settings: Settings, to: str | None, say: Callable[[str], None], confirm: Callable[[], bool] | None) -> bool:
     """Save a checkpoint from which on the next run delivers what ended after ``to``; return whether that was done.
 
-    ``to`` is a text that `parse_when` reads; None: an hour ago, or the newest end delivered where that is older.
-    ``confirm`` decides, after ``say`` has told what changes; None: nobody can be asked, and no call may be left out.
-    Raises ConfigError for a time that cannot be, CheckpointError for a file that cannot be read or written.
+    ``to`` is for `parse_when`; None: an hour ago, or the newest end delivered where that is older. ``confirm`` decides
+    after ``say`` has told what changes; None: nobody can be asked, and no call may be left out. Raises ConfigError.
     """
     now = time.time()
     try:

@@ -8,7 +8,6 @@ from vicisync.did_optimizer.answer import Meaning
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
 from vicisync.report import Report
-from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
 from vicisync.state.lock import locked
 from vicisync.state.rejected import add_delivered, forget_delivered, read_rejected
@@ -18,10 +17,9 @@ from vicisync.sync.run import report_answer
 def retry_rejected(
     settings: Settings, report: Report, stop_signal: StopSignal, open_session: Callable[[], Session]
 ) -> int:
-    """Send every call of the rejected file once more; return how many are left in it.
+    """Send every call of the rejected file once more; return how many are left in it. Raises a VicisyncError.
 
-    What gets through is noted line by line and taken out at the end: a kill repeats only what was in flight. Raises a
-    VicisyncError where the API cannot be given everything; the file then holds what is left.
+    What gets through is noted line by line and taken out at the end: a kill repeats only what was in flight.
     """
     began = time.monotonic()
     with locked(settings.checkpoint_file):
@@ -29,7 +27,7 @@ def retry_rejected(
         for number in unreadable:
             report.warning(f"{settings.rejected_file} line {number} holds no call; left as it is")
         report.resending(len(calls))
-        for security_warning in security_warnings(settings) if calls else ():
+        for security_warning in settings.security_warnings() if calls else ():
             report.warning(security_warning)
         deadline = began + (settings.max_runtime or float("inf"))
         delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)

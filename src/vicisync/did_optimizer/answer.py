@@ -6,8 +6,7 @@ from enum import Enum
 from http import HTTPStatus
 from typing import NamedTuple
 
-LONGEST_WORDS = 200
-"""Characters that are kept of what an answer says."""
+LONGEST_WORDS = 200  # characters that are kept of what an answer says
 
 
 class Meaning(Enum):

@@ -5,9 +5,7 @@ from typing import NamedTuple
 
 from vicisync.calls.call import Call
 
-FIRST_BACKOFF = 1.0
-"""Seconds: the longest wait before the first retry, doubled for each further one up to `LONGEST_BACKOFF`."""
-
+FIRST_BACKOFF = 1.0  # seconds: the longest wait before the first retry, doubled for each further one
 LONGEST_BACKOFF = 10.0
 
 

@@ -20,11 +20,9 @@ from vicisync.did_optimizer.attempt import LONGEST_BACKOFF, Attempt, backoff
 from vicisync.errors import ApiError, Stopped
 from vicisync.settings.settings import Settings
 
-FAILURES_BEFORE_OUTAGE = 5
-"""Calls in a row that cannot get through before the API counts as down."""
+FAILURES_BEFORE_OUTAGE = 5  # calls in a row that cannot get through before the API counts as down
 
-POLL_INTERVAL = 0.2
-"""Seconds after which the deciding thread looks at the clock and for a signal, also where no answer comes."""
+POLL_INTERVAL = 0.2  # seconds after which the deciding thread looks at the clock and for a signal
 
 _KEPT = "Nothing is lost: the calls are kept for the next try"
 
@@ -43,10 +41,9 @@ class StopSignal:
 
 
 class Delivery:
-    """The delivery of one run.
+    """The delivery of one run; ``note`` is told what an operator wants to know of one that goes on.
 
-    ``deadline`` is on the monotonic clock: no POST begins after it, and one that has not come back a timeout later is
-    no longer waited for. ``note`` is told what an operator wants to know of a delivery that goes on.
+    No POST begins after ``deadline``, a monotonic time; one that has not come back a timeout later is not waited for.
     """
 
     def __init__(
@@ -76,10 +73,9 @@ class Delivery:
         self._error: BaseException | None = None
 
     def answers(self, attempts: Iterator[Attempt]) -> Iterator[tuple[Call, Answer]]:
-        """Send the calls; yield each with the answer that decides about it in this run.
+        """Send the calls; yield each with the answer that decides about it in this run, to be recorded before the next.
 
-        Once the run is over, nothing more is sent, and what is in flight still comes. Whoever takes an answer has
-        recorded it before asking for the next one.
+        Once the run is over, nothing more is sent, and what is in flight still comes.
         """
         self._fresh = attempts
         while not self.is_over():

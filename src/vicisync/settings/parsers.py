@@ -1,8 +1,4 @@
-"""What the text of a setting may be.
-
-A parser returns the value, or raises ValueError with half a sentence, "must be ...". `settings.settings`, which knows
-the place and whether the text is a secret, completes it; so no parser puts the text in.
-"""
+"""What a setting's text may be: a parser returns the value, or raises ValueError("must be ...") without the text."""
 
 import os
 import re

@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from functools import partial
+from ipaddress import ip_address
 from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from urllib.parse import urlsplit
 
 from vicisync.calls.dispositions import KNOWN_RESULTS
 from vicisync.calls.readiness import Rules
@@ -80,6 +82,25 @@ class Settings:
     def rules(self, ended_after: int) -> Rules:
         """Return what decides about a call, where calls that ended by the epoch ``ended_after`` are not ours."""
         return Rules(self.waiting_statuses, self.wait_for_disposition, self.give_up_after, ended_after)
+
+    def security_warnings(self) -> Iterator[str]:
+        """Return a sentence, cure included, for each way in which others could read or take what is sent."""
+        url = urlsplit(self.api_base_url)
+        host = url.hostname or ""
+        if url.scheme == "http" and not is_this_machine(host):
+            problem = f"The API key and phone numbers go to {host} unencrypted, for anyone on the way to read"
+            yield f"{problem}; write https:// in api_base_url"
+        if url.scheme == "https" and self.verify_ssl is False:
+            problem = f"verify_ssl=0: whoever answers in the place of {host} gets the API key and the calls"
+            yield f"{problem}; write verify_ssl=1, or the file of its CA"
+
+
+def is_this_machine(host: str) -> bool:
+    """Return whether what goes to a host stays on this machine."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower().rstrip(".") == "localhost"
 
 
 _DECLARED = [(each.name, each.metadata["setting"]) for each in fields(Settings) if each.metadata]

@@ -13,8 +13,7 @@ def new_calls(
     """Return the rows that started at or after the epoch ``since`` and have not been seen before.
 
     ``present`` are the ids of all rows of their page. Beside the new ones, by the former id, rows of calls that were
-    handled before VICIdial rewrote it: with a hot key the disposition can be final before the hang-up rewrites the id,
-    so that the call went out under one whose row is gone; it must not go twice.
+    handled before VICIdial rewrote it: with a hot key the disposition can be final before that, and must not go twice.
     """
     unknown = [row for row in rows if row.start_epoch >= since and not checkpoint.knows(row.uniqueid)]
     rewritten = _rewritten_after_handled(unknown, present, checkpoint)
@@ -46,9 +45,8 @@ def follow(
 ) -> tuple[dict[str, CallRow], list[str]]:
     """Return the row of each watched call, by the id under which it was watched, and the ids that are gone.
 
-    The row is in ``rows`` by its id, or rewritten among the rows of the same leads.
-    A row of the same lead that is known already is another call; so is one that was known under a former id, unless it
-    started in the very second of the watched call: better twice than lost.
+    The row is in ``rows`` by its id, or rewritten among those of the same leads, where a row that is known already is
+    another call; so is one known under a former id, unless it started in the very same second: better twice than lost.
     """
     present = {row.uniqueid: row for row in rows}
     same_lead_rows = list(same_lead_rows)

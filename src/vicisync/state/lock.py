@@ -25,28 +25,20 @@ def locked(checkpoint_file: Path) -> Iterator[None]:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_folder(path.parent)
-        fd = open_in_place(path, 0)
-        try:
-            _take(fd)
-        except BaseException:
-            os.close(fd)
-            raise
+        file = os.fdopen(open_in_place(path, 0), "r+b", 0)
     except OSError as error:
         raise CheckpointError(f"Cannot lock the checkpoint: {path}: {error.strerror}") from error
-    try:
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} since {local(time.time())}\n".encode())
+        except BlockingIOError:
+            holder = _holder(file.read(200))
+            raise AlreadyRunning(f"Another run is at work ({holder}); this one touched nothing") from None
+        except OSError as error:
+            raise CheckpointError(f"Cannot lock the checkpoint: {path}: {error.strerror}") from error
         yield
-    finally:
-        os.close(fd)
-
-
-def _take(fd: int) -> None:
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = _holder(os.pread(fd, 200, 0))
-        raise AlreadyRunning(f"Another run is at work ({holder}); this one touched nothing") from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"process {os.getpid()} since {local(time.time())}\n".encode(), 0)
 
 
 def lock_holder(checkpoint_file: Path) -> str | None:

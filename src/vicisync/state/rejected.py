@@ -1,7 +1,7 @@
 """The rejected file: calls that can never be stored, one JSON line each, kept for a person to look at and fix.
 
 ``{"when": …, "why": …, "payload": {…}}`` is a rejected call; ``{"when": …, "delivered": "<uniqueid>"}``: it got through
-later. A crash leaves whole lines, each on the disk before its call counts as handled, and perhaps a torn one.
+later. A line is on the disk before its call counts as handled; a crash may leave a torn one.
 """
 
 import json

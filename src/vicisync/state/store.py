@@ -1,8 +1,7 @@
 """What became of each call, in memory and on disk in step: the checkpoint's file and the rejected file.
 
-What a method has returned from is written; what is not written yet, the next run looks at again. A crash leaves, at any
-instruction, either the old checkpoint or the new one, plus whole appended lines and perhaps one torn last line, which
-the reader ignores. Nothing here ever starts over from a file that cannot be read.
+What a method has returned from is written; what is not yet, the next run looks at again. A crash leaves the old
+checkpoint or the new one, plus whole appended lines and perhaps one torn last line, which the reader ignores.
 """
 
 import errno

@@ -12,15 +12,13 @@ from vicisync.calls.readiness import FAILED, TO_SEND, WAITING, Readiness, lag, r
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.report import Report
-from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.identity import follow, new_calls
 from vicisync.state.store import Store
 from vicisync.vicidial.call_log import CallLog, Page
 
-CLOCK_TOLERANCE = 60
-"""Seconds that the database's clock may step back unnoticed; VICIdial itself tolerates 8."""
+CLOCK_TOLERANCE = 60  # seconds that the database's clock may step back unnoticed; VICIdial itself tolerates 8
 
 
 class Turn(NamedTuple):
@@ -92,10 +90,9 @@ class Poll:
         """Return the epoch since which calls may have started that are not known."""
         looked_until = self.store.checkpoint.looked_until
         if looked_until - self.now > CLOCK_TOLERANCE:
-            self.report.warning(
-                f"The database's clock went back by {looked_until - self.now} s; calls since"
-                f" {local(self.now - self.settings.overlap)} are looked at again, and some may be sent twice"
-            )
+            text = f"The database's clock went back by {looked_until - self.now} s; calls since"
+            again = local(self.now - self.settings.overlap)
+            self.report.warning(f"{text} {again} are looked at again, and some may be sent twice")
             self.store.looked(self.now, self.settings.overlap)
         return self.store.checkpoint.looked_until - self.settings.overlap
 
@@ -145,7 +142,7 @@ class Poll:
         found = self.failed_before + (0 if turn.failed_before else len(turn.rows))
         behind = self.call_log.count_after(turn.last_second) if turn.last_second else 0
         self.report.opening(self.store.checkpoint.end_epoch, found, behind)
-        for security_warning in security_warnings(self.settings):
+        for security_warning in self.settings.security_warnings():
             self.report.warning(security_warning)
 
     def _whole(self, rows: list[CallRow], turn: Turn) -> Iterator[Attempt]:

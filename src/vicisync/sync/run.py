@@ -20,8 +20,7 @@ from vicisync.sync.monitoring import Monitoring
 from vicisync.sync.poll import Poll
 from vicisync.vicidial.call_log import CallLog
 
-FIRST_RUN_LOOKS_BACK = 3600
-"""Seconds before now after which calls of the very first run must have ended."""
+FIRST_RUN_LOOKS_BACK = 3600  # seconds before now after which calls of the very first run must have ended
 
 FAILED_RUNS_TO_REJECT = 10
 """Runs in which a call may fail while others pass; the API answers 500 also for rows that it can never store."""
@@ -36,10 +35,9 @@ def run(
     dry_run: bool = False,
     limit: int | None = None,
 ) -> Tally:
-    """Deliver the calls that can go, at most ``limit``, and remember those that cannot yet.
+    """Deliver the calls that can go, at most ``limit``, and remember those that cannot yet; a dry run writes nothing.
 
-    A dry run reads the same and writes nothing; what ``open_session`` gives it sends nothing. Raises a VicisyncError
-    where the run could not do all, after saving what it did.
+    Raises a VicisyncError where the run could not do all, after saving what it did.
     """
     began = time.monotonic()
     deadline = began + (settings.max_runtime or float("inf"))
@@ -114,10 +112,9 @@ def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoin
     """Return where the very first run begins: where the old Perl script stopped, or an hour ago."""
     old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
     if old:
-        report.note(
-            f"📅 First run: going on where the old script stopped, {local(old.ended_after)} says"
-            f" {settings.old_checkpoint_file}; where its cron line is still there, calls will be sent twice"
-        )
+        says = f"{local(old.ended_after)} says {settings.old_checkpoint_file}"
+        twice = "where its cron line is still there, calls will be sent twice"
+        report.note(f"📅 First run: going on where the old script stopped, {says}; {twice}")
         return old
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
     report.note(f"📅 First run: delivering what ended after {local(first.ended_after)}, an hour ago")

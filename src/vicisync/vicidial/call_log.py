@@ -18,14 +18,12 @@ from vicisync.settings.settings import Settings
 from vicisync.vicidial import statements
 from vicisync.vicidial.errors import explained
 
-PAGE = 2000
-"""Calls that fill a page; it then ends with its last second."""
+PAGE = 2000  # calls that fill a page; it then ends with its last second
 
 SECONDS = 120
 """Seconds, of those with calls in them, that one statement reads: of a busy dialer 1,000 calls, 2 ms of table lock."""
 
-AT_ONCE = 500
-"""Ids that one statement names."""
+AT_ONCE = 500  # ids that one statement names
 
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
@@ -185,17 +183,14 @@ class CallLog:
         """Have the server refuse to write, and end long statements; before MariaDB 10.1 and MySQL 5.7 it cannot."""
         is_mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
         sql, units = (statements.LIMIT_OF_MARIADB, 1) if is_mariadb else (statements.LIMIT_OF_MYSQL, 1000)
-        self._set(statements.READ_ONLY, {}, unknown=ER.PARSE_ERROR)
-        self._set(sql, {"limit": self._settings.db_timeout * units}, unknown=ER.UNKNOWN_SYSTEM_VARIABLE)
-
-    def _set(self, sql: str, parameters: Mapping[str, object], *, unknown: int) -> None:
-        """Tell the server something of this session that one which answers with the error ``unknown`` cannot do."""
-        try:
-            self.read(sql, parameters)
-        except DatabaseError as error:
-            cause = error.__cause__
-            if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] == unknown):
-                raise
+        for statement in (statements.READ_ONLY, sql):
+            try:
+                self.read(statement, {"limit": self._settings.db_timeout * units})
+            except DatabaseError as error:  # noqa: PERF203 -- two statements
+                cause = error.__cause__
+                unknown = (ER.PARSE_ERROR, ER.UNKNOWN_SYSTEM_VARIABLE)  # what a server that cannot answers
+                if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] in unknown):
+                    raise
 
 
 def _socket(settings: Settings) -> str | None:

@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 
 from vicisync.commands.check.finding import Finding, fine, warning
 from vicisync.commands.check.state import may_write
-from vicisync.settings.security import security_warnings
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS, Settings
 
 
@@ -46,7 +45,7 @@ def values(settings: Settings) -> Iterator[Finding]:
     if lost := ", ".join(key for key, _, where in rows if where.startswith("environment ")):
         text = f"{lost} from the environment of this shell, which cron's jobs do not have"
         yield warning(text, "write them into the configuration file, or unset the variables")
-    for security_warning in security_warnings(settings):
+    for security_warning in settings.security_warnings():
         text, _, cure = security_warning.partition("; ")
         yield warning(text, cure)
     folder = settings.metrics_file.parent if settings.metrics_file else None
