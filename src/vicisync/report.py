@@ -20,6 +20,7 @@ REASONS = {
     "message_playing": "a message is playing",
     "to_send": "not sent yet",
     "failed": "did not get through",
+    "unanswered": "their answers were lost",
 }
 """The checkpoint's reasons for waiting, in words."""
 
@@ -40,6 +41,7 @@ class Tally:
     duplicates: int = 0  # of the delivered ones, those that the API knew already
     failed: int = 0  # tried and not delivered, whether to be tried again or rejected
     rejected: int = 0
+    perhaps_twice: int = 0  # sent again after a POST whose answer was lost
     gone: int = 0
     never_ended: int = 0
     waiting: int = 0
@@ -176,7 +178,9 @@ class Report:
         }
         rest = ", ".join(f"{number} {what}" for what, number in further.items() if number)
         numbers = f"{tally.delivered} processed, {tally.failed} failed in {tally.seconds:.2f}s"
-        self._say(f"📊 Summary: {numbers}{f' ({rest})' if rest else ''}", Verbosity.QUIET)
+        twice = f"; {tally.perhaps_twice} may have been stored twice (their answers were lost)"
+        lost = twice if tally.perhaps_twice else ""
+        self._say(f"📊 Summary: {numbers}{f' ({rest})' if rest else ''}{lost}", Verbosity.QUIET)
 
     def error(self, message: str) -> None:
         """Tell what ended the run, each sentence behind the sign that operators grep for."""

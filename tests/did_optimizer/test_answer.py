@@ -14,7 +14,8 @@ NGINX = b"<html><center>The plain HTTP request was sent to HTTPS port</center></
 
 DELIVERED, REJECTED, TRY_AGAIN, REFUSED = Meaning.DELIVERED, Meaning.REJECTED, Meaning.TRY_AGAIN, Meaning.REFUSED
 WANTS_HTTPS = "400 Bad Request: the server expects https; write https:// in api_base_url"
-IN_FRONT = "not from DID Optimizer but from something in front of it; check api_base_url and what is on the way"
+IN_FRONT = "not from DID Optimizer but from something in front of it; "
+ON_THE_WAY = f"{IN_FRONT}check api_base_url and what is on the way"
 OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
 
 
@@ -29,10 +30,12 @@ OTHER_WORDS = "but not in the words of DID Optimizer; check api_base_url"
         pytest.param(REJECTED, "400 Bad Request: phoneNumber is required", 400, NO, id="a field is missing"),
         pytest.param(REJECTED, "413 ", 413, NO, id="too large"),
         pytest.param(REJECTED, "422 Unprocessable ", 422, NO, id="unprocessable"),
-        pytest.param(REFUSED, f"400 Bad Request, {IN_FRONT}", 400, HTML, id="nginx asks for a certificate"),
-        pytest.param(REFUSED, f"401 Unauthorized, {IN_FRONT}", 401, HTML, id="nginx asks for a password"),
-        pytest.param(REFUSED, f"403 Forbidden, {IN_FRONT}", 403, HTML, id="a CDN's page"),
-        pytest.param(REFUSED, f"407 Proxy Authentication Required, {IN_FRONT}", 407, b"", id="a proxy's password"),
+        pytest.param(REFUSED, f"400 Bad Request, {ON_THE_WAY}", 400, HTML, id="nginx asks for a certificate"),
+        pytest.param(
+            REFUSED, f"401 Unauthorized, {IN_FRONT}it wants a user and", 401, HTML, id="nginx asks for a password"
+        ),
+        pytest.param(REFUSED, f"403 Forbidden, {IN_FRONT}it does not let this", 403, HTML, id="a CDN's page"),
+        pytest.param(REFUSED, f"407 Proxy Authentication Required, {IN_FRONT}it is a", 407, b"", id="a proxy"),
         pytest.param(REFUSED, "413 ", 413, b"", id="nginx's own limit"),
         pytest.param(REFUSED, "422 ", 422, b"[]", id="422 of something else"),
         pytest.param(TRY_AGAIN, "408 Request Timeout", 408, b"", id="too slow"),
@@ -79,12 +82,48 @@ def test_each_answer_has_its_meaning_and_words(meaning: Meaning, words: str, htt
     assert not answer.duplicate
 
 
+def test_what_is_in_front_is_named_as_it_names_itself() -> None:
+    page = b"<html><head><title>400 No required SSL certificate was sent</title></head></html>"
+    answer = answer_of(400, {"Server": "nginx/1.22.1"}, page)
+    assert answer.words.startswith(
+        "400 Bad Request (400 No required SSL certificate was sent), not from DID Optimizer but from nginx/1.22.1 in front"
+    )
+
+
+@pytest.mark.parametrize("http_status", [200, 201, 400, 401, 422, 500])
+@pytest.mark.parametrize(
+    ("other", "content"),
+    [
+        (True, {"uniqueid": "1.2"}),
+        (True, {"data": {"uniqueid": "1.2"}}),
+        (True, {"data": {"uniqueId": 1.2}}),
+        (False, {"uniqueid": "1.1"}),
+        (False, {"data": {"uniqueid": "1.1"}}),
+        (False, {"uniqueid": None, "data": {"disposition": "SALE"}}),
+        (False, {"previous": {"uniqueid": "1.2"}, "data": {"uniqueid": "1.1"}}),
+    ],
+)
+def test_an_answer_that_names_another_call_is_no_answer_to_this_one(
+    other: bool, content: dict[str, object], http_status: int
+) -> None:
+    answer = answer_of(http_status, {}, json.dumps({"success": True, **content}).encode(), uniqueid="1.1")
+    assert other == answer.words.endswith("but the answer is to another call, 1.2")
+    assert other == ((TRY_AGAIN, True, False) == (answer.meaning, answer.perhaps_stored, answer.by_api))
+
+
+@pytest.mark.parametrize(
+    ("perhaps", "http_status"), [(True, 500), (True, 502), (True, 504), (False, 503), (False, 429)]
+)
+def test_a_failure_may_come_after_the_call_was_stored(perhaps: bool, http_status: int) -> None:
+    assert perhaps == answer_of(http_status, {}, b"").perhaps_stored
+
+
 @pytest.mark.parametrize(
     ("duplicate", "said"), [(True, True), (False, False), (False, None), (False, "true"), (False, 1)]
 )
 def test_a_call_that_the_api_knew_already_is_delivered_and_counted(duplicate: bool, said: object) -> None:
     answer = answer_of(200, {}, json.dumps({"success": True, "duplicate": said}).encode())
-    assert Answer(DELIVERED, "200 OK", duplicate=duplicate) == answer
+    assert Answer(DELIVERED, "200 OK", duplicate=duplicate, by_api=True) == answer
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,8 @@ WAITING = frozenset({Readiness.NOT_ENDED, Readiness.NO_DISPOSITION, Readiness.ME
 TO_SEND = "to_send"  # reason of a watched call that could go and whose turn did not come, or was cut short
 
 FAILED = "failed"  # of one that could go and did not get through; the file adds in how many runs others did
+UNANSWERED = "unanswered"  # likewise, but its answer was lost: it may be stored
+TRIED = (FAILED, UNANSWERED)
 
 
 class Watched(NamedTuple):
@@ -35,7 +37,7 @@ class Watched(NamedTuple):
 
     lead_id: int
     start_epoch: int
-    reason: str  # the value of a `Readiness`, or `TO_SEND`, or `FAILED`
+    reason: str  # the value of a `Readiness`, `TO_SEND`, `FAILED` or `UNANSWERED`
     failed_runs: int = 0  # runs in which this call failed while others passed
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from vicisync.did_optimizer.answer import Meaning
 from vicisync.did_optimizer.attempt import Attempt
-from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
+from vicisync.did_optimizer.delivery import Delivery, StopSignal
+from vicisync.did_optimizer.workers import Session
 from vicisync.report import Report
 from vicisync.settings.settings import Settings
 from vicisync.state.lock import locked
@@ -40,7 +41,7 @@ def retry_rejected(
                 report_answer(report, call, answer)
         forget_delivered(settings.rejected_file)  # also what a killed retry had noted
     remaining = len(calls) - report.tally.delivered
-    report.tally.seconds = time.monotonic() - began
+    report.tally.seconds, report.tally.perhaps_twice = time.monotonic() - began, delivery.perhaps_twice
     report.resent(remaining)
     if delivery.error:
         raise delivery.error

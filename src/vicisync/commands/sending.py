@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import click
 
 from vicisync.did_optimizer.answer import Answer, Meaning
-from vicisync.did_optimizer.delivery import Session, StopSignal
+from vicisync.did_optimizer.delivery import StopSignal
+from vicisync.did_optimizer.workers import Session
 from vicisync.output import ProgressBar
 from vicisync.settings.settings import Settings
 

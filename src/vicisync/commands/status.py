@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from vicisync.calls.readiness import FAILED, TO_SEND
+from vicisync.calls.readiness import TO_SEND, TRIED
 from vicisync.calls.times import ago, local
 from vicisync.errors import DatabaseError
 from vicisync.report import REASONS, counted
@@ -47,7 +47,7 @@ class Status:
     @property
     def could_go(self) -> int:
         """Calls that could go now and have not gone."""
-        return self.backlog.calls if self.backlog else self.waiting[TO_SEND] + self.waiting[FAILED]
+        return self.backlog.calls if self.backlog else sum(self.waiting[reason] for reason in (TO_SEND, *TRIED))
 
     def is_behind(self, max_lag: int | None) -> bool:
         """Return whether calls are late by more than ``max_lag`` seconds, or no run has ever been."""
@@ -121,6 +121,8 @@ def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
         return
     sign, when = "❌" if last.exit_code else "✅", f"{local(last.ended)}, {ago(now - last.ended)} ago"
     numbers = f"{last.delivered} processed, {last.failed} failed in {last.seconds:.2f}s"
+    if last.perhaps_twice:
+        numbers += f", {last.perhaps_twice} may have been stored twice (their answers were lost)"
     yield f"{sign} Last run: {when}: exit code {last.exit_code}, {numbers}"
     yield from (f"❌ {line}" for line in (last.error or "").splitlines())
     if last.last_success is None:

@@ -1,6 +1,7 @@
 """What an answer of the API means for the call that was sent. Pure."""
 
 import json
+import re
 from collections.abc import Mapping
 from enum import Enum
 from http import HTTPStatus
@@ -26,32 +27,42 @@ class Answer(NamedTuple):
     duplicate: bool = False  # the API knew the call already
     retry_after: float | None = None  # seconds that the API asks everyone to wait
     throttled: bool = False  # any other call would have been answered the same: too many came, or too early
+    by_api: bool = False  # in DID Optimizer's own JSON
+    perhaps_stored: bool = False  # the API may have the call all the same: sent again, it may be stored twice
 
 
 def answer_of(
-    http_status: int, headers: Mapping[str, str], body: bytes, retry_after: float | None = None, api_key: str = ""
+    http_status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    retry_after: float | None = None,
+    api_key: str = "",
+    uniqueid: str | None = None,
 ) -> Answer:
-    """Understand an HTTP answer: ``body`` may be cut short, ``retry_after`` is in seconds.
+    """Understand an HTTP answer to the POST of ``uniqueid``: ``body`` may be cut short, ``retry_after`` is in seconds.
 
     Where the answer repeats the ``api_key``, the words do not.
     """
     content = json_object(body)
     words = _words(http_status, content, api_key)
+    by_api = content is not None
+    named = _uniqueids(content or {})
+    if uniqueid is not None and named and uniqueid not in named:  # answers have shifted: whose it is, nobody knows
+        words = f"{words}, but the answer is to another call, {_one_line(min(named), api_key)[:20]}"
+        return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)
     if http_status in (200, 201):
         if content is not None and content.get("success") is True:
-            return Answer(Meaning.DELIVERED, words, duplicate=content.get("duplicate") is True)
+            return Answer(Meaning.DELIVERED, words, duplicate=content.get("duplicate") is True, by_api=True)
         if content is not None and content.get("success") is False:
             # "Database connection lost, try again" came so for every call: it tells nothing of this one.
-            return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after)
+            return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, by_api=True)
         return Answer(Meaning.REFUSED, f"{words}, but not in the words of DID Optimizer; check api_base_url")
-    if http_status == 400 and b"plain HTTP request was sent to HTTPS port" in body:  # nginx speaks, not the API
-        return Answer(Meaning.REFUSED, f"{words}: the server expects https; write https:// in api_base_url")
-    if http_status in (400, 401, 403, 407, 413, 422) and content is None:  # nginx, a proxy, a CDN: no verdict
-        return Answer(Meaning.REFUSED, f"{words}, {_NOT_THE_API}")
+    if http_status in _OF_WHAT_IS_IN_FRONT and not by_api:  # nginx, a proxy, a CDN: no verdict about the call
+        return Answer(Meaning.REFUSED, _of_what_is_in_front(http_status, headers, body, words, api_key))
     if http_status in (400, 413, 422):
-        return Answer(Meaning.REJECTED, words)
-    if http_status in (401, 403):
-        return Answer(Meaning.REFUSED, f"{words}; check api_key")
+        return Answer(Meaning.REJECTED, words, by_api=True)
+    if http_status in (401, 403, 407):
+        return Answer(Meaning.REFUSED, f"{words}; check api_key", by_api=True)
     if http_status in (404, 405):
         return Answer(Meaning.REFUSED, f"{words}; check api_base_url")
     if 300 <= http_status < 400:
@@ -59,10 +70,37 @@ def answer_of(
         return Answer(Meaning.REFUSED, f"{words}: the API has moved{_moved_to(location)}")
     if 200 <= http_status < 300:
         return Answer(Meaning.REFUSED, f"{words}, which DID Optimizer never says; check api_base_url")
-    return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, throttled=http_status in (425, 429))
+    throttled = http_status in (425, 429)
+    perhaps_stored = http_status >= 500 and http_status != HTTPStatus.SERVICE_UNAVAILABLE  # it fails after it has saved
+    return Answer(Meaning.TRY_AGAIN, words, False, retry_after, throttled, by_api, perhaps_stored)
 
 
-_NOT_THE_API = "not from DID Optimizer but from something in front of it; check api_base_url and what is on the way"
+_OF_WHAT_IS_IN_FRONT = {
+    400: "check api_base_url and what is on the way",
+    401: "it wants a user and password: let this server pass without them",
+    403: "it does not let this server pass: allow its address there",
+    407: "it is a proxy and wants a user and password: write them into the environment, or do without it",
+    413: "check api_base_url and what is on the way",
+    422: "check api_base_url and what is on the way",
+}
+"""The HTTP status codes that are a verdict only in DID Optimizer's own JSON, with the cure where they are not."""
+
+
+def _of_what_is_in_front(http_status: int, headers: Mapping[str, str], body: bytes, words: str, api_key: str) -> str:
+    if b"plain HTTP request was sent to HTTPS port" in body:  # nginx speaks, not the API
+        return f"{words}: the server expects https; write https:// in api_base_url"
+    server = _one_line(headers.get("Server", ""), api_key)[:40] or "something"
+    title = re.search(rb"<title>([^<]{1,80})", body, re.IGNORECASE)
+    said = f" ({_one_line(title[1].decode('utf-8', 'replace'), api_key)})" if title else ""
+    return (
+        f"{words}{said}, not from DID Optimizer but from {server} in front of it; {_OF_WHAT_IS_IN_FRONT[http_status]}"
+    )
+
+
+def _uniqueids(content: Mapping[str, object]) -> set[str]:
+    """Return the ids of calls that an answer names, in itself or one level down."""
+    levels = [content, *(value for value in content.values() if isinstance(value, dict))]
+    return {str(value) for level in levels for key, value in level.items() if key.lower() == "uniqueid" and value}
 
 
 def json_object(body: bytes) -> dict[str, object] | None:

@@ -7,16 +7,14 @@ Until a call has got through, one goes at a time, so that an API that is down is
 
 import heapq
 import itertools
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
-from typing import Protocol
 
-from vicisync.calls.call import Call, payload
+from vicisync.calls.call import Call
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.attempt import LONGEST_BACKOFF, Attempt, backoff
+from vicisync.did_optimizer.workers import Session, Workers
 from vicisync.errors import ApiError, Stopped
 from vicisync.settings.settings import Settings
 
@@ -25,13 +23,6 @@ FAILURES_BEFORE_OUTAGE = 5  # calls in a row that cannot get through before the 
 POLL_INTERVAL = 0.2  # seconds after which the deciding thread looks at the clock and for a signal
 
 _KEPT = "Nothing is lost: the calls are kept for the next try"
-
-
-class Session(Protocol):
-    """What a worker sends through."""
-
-    def post(self, payload: Mapping[str, object]) -> Answer: ...
-    def close(self) -> None: ...
 
 
 class StopSignal:
@@ -54,13 +45,9 @@ class Delivery:
         deadline: float,
         note: Callable[[str], None],
     ) -> None:
-        self._settings, self._open_session = settings, open_session
-        self._stop_signal, self._deadline, self._note = stop_signal, deadline, note
+        self._settings, self._stop_signal, self._deadline, self._note = settings, stop_signal, deadline, note
         self._api = f"DID Optimizer at {settings.api_base_url}"
-        self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
-        self._results: SimpleQueue[tuple[Attempt, Answer | BaseException]] = SimpleQueue()
-        self._workers: list[threading.Thread] = []
-        self._in_flight = 0
+        self._workers = Workers(open_session, settings.dispositions, settings.concurrency, note)
         self._fresh: Iterator[Attempt] = iter(())
         self._next: Attempt | None = None
         self._has_taken_all = self._tried_alone = False
@@ -69,6 +56,8 @@ class Delivery:
         self._paused_until = 0.0
         self._got_through = self._failing_in_a_row = self._given_up_in_a_row = 0
         self._given_up: list[tuple[Attempt, Answer]] = []
+        self._verdicts: list[tuple[Attempt, Answer]] = []  # against calls, since the last that got through
+        self._perhaps_twice: set[str] = set()
         self._over_since: float | None = None
         self._error: BaseException | None = None
 
@@ -80,18 +69,21 @@ class Delivery:
         self._fresh = attempts
         while not self.is_over():
             self._hand_over()
-            if self._has_taken_all and not (self._in_flight or self._retries):
+            if self._has_taken_all and not (self._workers.in_flight or self._retries):
                 break
             yield from self._next_answer()
         for _, _, attempt, answer in self._retries:
             yield self._give_up(attempt, answer)
         until = (self._over_since or 0) + self._settings.api_timeout + POLL_INTERVAL
-        while self._in_flight and time.monotonic() <= until:
+        while self._workers.in_flight and time.monotonic() <= until:
             yield from self._next_answer()
-        for _ in self._workers:
-            self._attempts.put(None)
-        for worker in () if self._in_flight else self._workers:
-            worker.join(POLL_INTERVAL)  # so that connections are closed; one that hangs is not waited for
+        if self._given_up_in_a_row < FAILURES_BEFORE_OUTAGE:
+            yield from self._judged()
+        # A verdict counts only from an API that is seen to work: it stored another call, before or since.
+        yield from ((attempt.call, answer._replace(meaning=Meaning.TRY_AGAIN)) for attempt, answer in self._verdicts)
+        for attempt in self._workers.in_flight.values():
+            yield self._give_up(attempt, Answer(Meaning.TRY_AGAIN, "no answer in time", perhaps_stored=True))
+        self._workers.dismiss(POLL_INTERVAL)
 
     def stop(self, error: BaseException | None) -> None:
         """Begin no further POST. The first error counts; None is no reason to complain."""
@@ -119,10 +111,14 @@ class Delivery:
     def error(self) -> BaseException | None:
         """Why the API could not be given everything; None where it could, or time was up."""
         given_up = [answer for attempt, answer in self._given_up if not attempt.poisoned]
-        if self._error is None and not self._got_through and (given_up or self._in_flight):
-            why = given_up[-1].words if given_up else "none was answered in time"
-            return ApiError(f"No call got through to {self._api}: {why}. {_KEPT}")
+        if self._error is None and not self._got_through and given_up:
+            return ApiError(f"No call got through to {self._api}: {given_up[-1].words}. {_KEPT}")
         return self._error
+
+    @property
+    def perhaps_twice(self) -> int:
+        """How many calls were sent again after a POST whose answer was lost: the API may have stored them twice."""
+        return len(self._perhaps_twice)
 
     @property
     def failed_while_others_passed(self) -> list[tuple[Call, Answer]]:
@@ -131,33 +127,14 @@ class Delivery:
         return [(attempt.call, answer) for attempt, answer in self._given_up if is_well and not answer.throttled]
 
     def _hand_over(self) -> None:
-        """Give the workers what can begin now; hire one for each call that finds none free."""
+        """Give the workers what can begin now."""
         while not self.is_over() and (attempt := self._take(time.monotonic())):
-            self._in_flight += 1
-            if self._in_flight > len(self._workers):
-                # A daemon, since no lost connection may keep the process alive.
-                self._workers.append(threading.Thread(target=self._work, daemon=True))
-                self._workers[-1].start()
-            self._attempts.put(attempt)
-
-    def _work(self) -> None:
-        """POST what is handed over: all that a worker does."""
-        session: Session | None = None
-        while attempt := self._attempts.get():
-            result: Answer | BaseException
-            try:
-                session = session or self._open_session()
-                result = session.post(payload(attempt.call, self._settings.dispositions))
-            except BaseException as error:  # noqa: BLE001 -- carried to the run, which raises it
-                result = error
-            self._results.put((attempt, result))
-        if session:
-            session.close()
+            self._workers.hand_over(attempt)
 
     def _take(self, now: float) -> Attempt | None:
         """Return the next call to send, if one may begin at ``now``: one whose wait is over, or a fresh one."""
         flowing = self._got_through > 0 and self._failing_in_a_row < FAILURES_BEFORE_OUTAGE
-        if now < self._paused_until or self._in_flight >= (self._settings.concurrency if flowing else 1):
+        if now < self._paused_until or len(self._workers.in_flight) >= (self._workers.most if flowing else 1):
             return None
         if self._retries and self._retries[0][0] <= now:
             return heapq.heappop(self._retries)[2]
@@ -171,7 +148,7 @@ class Delivery:
                 self.stop(error)
                 return None
             if self._next and self._next.poisoned and not self._got_through:
-                if self._in_flight or self._retries:
+                if self._workers.in_flight or self._retries:
                     return None  # it is not known yet whether another gets through
                 if self._tried_alone:
                     self._next = None  # none has: its turn does not come in this run
@@ -185,39 +162,58 @@ class Delivery:
     def _next_answer(self) -> Iterator[tuple[Call, Answer]]:
         """Wait for an answer, or until something may be sent; yield an answer that decides about its call."""
         wait = max(self._paused_until, self._retries[0][0] if self._retries else 0.0) - time.monotonic()
-        try:
-            attempt, result = self._results.get(timeout=min(POLL_INTERVAL, wait) if wait > 0 else POLL_INTERVAL)
-        except Empty:
+        got = self._workers.next_result(min(POLL_INTERVAL, wait) if wait > 0 else POLL_INTERVAL)
+        if got is None:
             return
-        self._in_flight -= 1
+        attempt, result = got
         if isinstance(result, BaseException):
             self.stop(result)
-        elif result.meaning in (Meaning.DELIVERED, Meaning.REJECTED):
+            return
+        is_stored = result.meaning is Meaning.DELIVERED
+        if attempt.perhaps_stored + result.perhaps_stored + is_stored >= 2 and not result.duplicate:
+            self._perhaps_twice.add(attempt.call.uniqueid)
+        if is_stored:
             self._got_through += 1
             self._failing_in_a_row = self._given_up_in_a_row = 0
+            yield from self._judged()
             yield attempt.call, result
+        elif result.meaning is Meaning.REJECTED:
+            self._verdicts.append((attempt, result))
+            self._count_given_up(attempt, result)
         elif result.meaning is Meaning.REFUSED:
             self.stop(ApiError(f"{self._api} refuses us: {result.words}. {_KEPT}"))
             yield self._give_up(attempt, result)
         elif not self._will_retry(attempt._replace(tries=attempt.tries + 1), result):
             yield self._give_up(attempt, result)
 
+    def _judged(self) -> Iterator[tuple[Call, Answer]]:
+        """Yield the verdicts against calls so far, if the API is seen to work."""
+        while self._got_through and self._verdicts:
+            attempt, answer = self._verdicts.pop(0)
+            yield attempt.call, answer
+
     def _will_retry(self, attempt: Attempt, answer: Answer) -> bool:
         """Return whether a call waits for another try in this run."""
         self._failing_in_a_row += 1
         if attempt.failed_after is None:
             attempt = attempt._replace(failed_after=self._got_through)
+        attempt = attempt._replace(perhaps_stored=attempt.perhaps_stored or answer.perhaps_stored)
         due = time.monotonic() + backoff(attempt.tries)
         if answer.retry_after is not None:
             due = max(due, self._pause(answer, answer.retry_after))
         if attempt.tries <= self._settings.max_retries and due < self._deadline and not self._over_since:
             heapq.heappush(self._retries, (due, next(self._retry_numbers), attempt, answer))
             return True
-        self._given_up_in_a_row += attempt.failed_after == self._got_through
-        if self._given_up_in_a_row >= FAILURES_BEFORE_OUTAGE:
-            in_a_row = f"{FAILURES_BEFORE_OUTAGE} calls in a row failed"
-            self.stop(ApiError(f"{self._api} is down: {in_a_row}, {answer.words}. {_KEPT}"))
+        self._count_given_up(attempt, answer)
         return False
+
+    def _count_given_up(self, attempt: Attempt, answer: Answer) -> None:
+        """Stop at the fifth call in a row that did not get through, where none has since it first failed."""
+        self._given_up_in_a_row += attempt.failed_after in (None, self._got_through)
+        if self._given_up_in_a_row >= FAILURES_BEFORE_OUTAGE:
+            what = "answers, but stores nothing; tell who runs it" if answer.by_api else "is down"
+            in_a_row = f"{FAILURES_BEFORE_OUTAGE} calls in a row failed"
+            self.stop(ApiError(f"{self._api} {what}: {in_a_row}, {answer.words}. {_KEPT}"))
 
     def _pause(self, answer: Answer, seconds: float) -> float:
         """Have all workers wait as long as Retry-After says; where that outlasts the run, end it. Return until when."""
@@ -233,4 +229,4 @@ class Delivery:
 
     def _give_up(self, attempt: Attempt, answer: Answer) -> tuple[Call, Answer]:
         self._given_up.append((attempt, answer))
-        return attempt.call, answer
+        return attempt.call, answer._replace(perhaps_stored=attempt.perhaps_stored or answer.perhaps_stored)

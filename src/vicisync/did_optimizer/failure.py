@@ -1,31 +1,31 @@
 """What a failure of the network means: the answer of an API that gave none."""
 
 import http.client
+import os
 import socket
 import ssl
 from collections.abc import Iterator
 
 import requests
-from urllib3.exceptions import DecodeError, HTTPError, ProxyError, ReadTimeoutError
+from requests.exceptions import InvalidProxyURL
+from urllib3.exceptions import DecodeError, HTTPError, LocationParseError, ProxyError, ReadTimeoutError
 
 from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
 
 CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What comes of a connection that the other side has closed."""
 
-NO_ANSWER = "no answer within {timeout:g} s"
-
-_WORDS: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((ProxyError,), "the proxy that the environment names does not let us through"),
-    ((ReadTimeoutError,), NO_ANSWER),
-    ((socket.timeout,), "no connection within {timeout:g} s"),
-    ((socket.gaierror,), "the name in api_base_url cannot be resolved"),
-    ((ConnectionRefusedError,), "connection refused"),
-    ((DecodeError,), "the answer cannot be decompressed"),
-    (CUT, "the connection was cut without an answer"),
-    ((http.client.HTTPException,), "the answer is not HTTP"),
+_WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
+    ((ProxyError,), "the proxy that the environment names does not let us through", False),
+    ((ReadTimeoutError,), "no answer within {timeout:g} s", True),
+    ((TimeoutError,), "no connection within {timeout:g} s", False),
+    ((socket.gaierror,), "the name in api_base_url cannot be resolved", False),
+    ((ConnectionRefusedError,), "connection refused", False),
+    ((DecodeError,), "the answer cannot be decompressed", True),
+    (CUT, "the connection was cut without an answer", True),
+    ((http.client.HTTPException,), "the answer is not HTTP", True),
 )
-"""What an operator reads of a failure that may pass: the first that fits."""
+"""What an operator reads of a failure that may pass, the first that fits, and whether the call may be stored."""
 
 _CURES = {  # by OpenSSL's numbers
     9: "set this machine's clock",  # it is not valid yet
@@ -37,7 +37,15 @@ _OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
 
 def answer_of_failure(error: Exception, timeout: float) -> Answer:
     """Return what a failure means, at that ``timeout`` in seconds; wrong TLS needs a person, all else may pass."""
+    if is_due_to(error, LocationParseError, InvalidProxyURL):  # their words hold the proxy's password
+        return Answer(
+            Meaning.REFUSED, "the proxy in the environment is no URL; in its password, write # as %23, @ as %40"
+        )
     if not isinstance(error, (requests.RequestException, HTTPError)):
+        if str(getattr(error, "filename", None)) == os.environ.get("SSLKEYLOGFILE"):
+            return Answer(
+                Meaning.REFUSED, "SSLKEYLOGFILE in the environment names no file that can be written; unset it"
+            )
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -45,9 +53,9 @@ def answer_of_failure(error: Exception, timeout: float) -> Answer:
             return Answer(Meaning.REFUSED, f"its certificate is not to be trusted ({cause.verify_message}); {cure}")
     if is_due_to(error, ssl.SSLError) and not is_due_to(error, *CUT):
         return Answer(Meaning.REFUSED, "the server does not speak TLS as we do; check https:// in api_base_url")
-    for kinds, words in _WORDS:
+    for kinds, words, perhaps_stored in _WORDS:
         if is_due_to(error, *kinds):
-            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout))
+            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=perhaps_stored)
     system = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
     return Answer(Meaning.TRY_AGAIN, (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS])
 

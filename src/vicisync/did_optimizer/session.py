@@ -1,9 +1,10 @@
 """A session with DID Optimizer's API: one POST at a time over one kept-alive connection."""
 
 import json
-import time
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -13,8 +14,9 @@ from urllib3.util.retry import Retry
 
 from vicisync import __version__
 from vicisync.did_optimizer.answer import Answer, Meaning, answer_of
-from vicisync.did_optimizer.failure import CUT, NO_ANSWER, answer_of_failure, is_due_to
-from vicisync.settings.settings import Settings
+from vicisync.did_optimizer.failure import CUT, answer_of_failure, is_due_to
+from vicisync.did_optimizer.wire import Response
+from vicisync.settings.settings import Settings, is_this_machine
 
 PATH = "/api/v1/call-results"
 
@@ -41,8 +43,7 @@ class ApiSession:
 
     def __init__(self, settings: Settings) -> None:
         self._api_key = settings.api_key
-        self._seconds = settings.api_timeout
-        self._timeout = urllib3.Timeout(connect=settings.api_timeout, read=settings.api_timeout)
+        self._timeout = settings.api_timeout
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
         self._request = requests.Request("POST", settings.api_base_url + PATH).prepare()
         self._headers = {
@@ -57,61 +58,80 @@ class ApiSession:
         self._verify = settings.verify_ssl if isinstance(settings.verify_ssl, bool) else str(settings.verify_ssl)
         self._way: tuple[urllib3.HTTPConnectionPool, str] | None = None
         self._kept_alive = False
+        self._is_clean = True
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection; a further call opens another."""
         self._adapter.close()
+        self._way, self._kept_alive, self._is_clean = None, False, True
 
     def post(self, payload: Mapping[str, object]) -> Answer:
         """Send one call, once, and return what came of it; whatever the network does becomes an Answer."""
-        return self._exchange(json.dumps(payload).encode("ascii")).answer
+        return self._exchange(json.dumps(payload).encode("ascii"), str(payload["uniqueid"])).answer
 
     def try_key(self) -> Reply:
         """POST an empty object in a call's place: 401 is a wrong key, 400 a right one, and nothing is recorded."""
-        return self._exchange(b"{}")
+        return self._exchange(b"{}", None)
 
-    def _exchange(self, body: bytes) -> Reply:
+    def proxy(self) -> str | None:
+        """Return the host and port of the proxy that the environment names for the API; None where there is none."""
+        named = self._environment()["proxies"].get(urlsplit(self._request.url or "").scheme)
+        return str(named).rpartition("@")[2].rpartition("/")[2] if named else None
+
+    def _exchange(self, body: bytes, uniqueid: str | None) -> Reply:
         """Return the API's answer, or what kept it from coming."""
         was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
             pool, way = self._way = self._way or self._find_the_way()
-            response = pool.urlopen("POST", way, body, self._headers, retries=False, timeout=self._timeout, **_RAW)
+            timeout = urllib3.Timeout(total=self._timeout)  # for all of it, from connecting on
+            response = pool.urlopen("POST", way, body, self._headers, retries=False, timeout=timeout, **_RAW)
+            reply = self._read(response, uniqueid)
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
             if not (was_kept_alive and is_due_to(error, *CUT)):
-                return Reply(answer_of_failure(error, self._seconds))
+                return Reply(answer_of_failure(error, self._timeout))
         else:
-            return self._read(response)
-        # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong.
-        return self._exchange(body)
+            if not self._is_clean or (reply.answer.perhaps_stored and reply.http_status == 200):
+                self.close()  # it gave more than was asked for, or another's answer: what else may come on it?
+            return reply
+        # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong. Before that, the
+        # call may have been stored.
+        reply = self._exchange(body, uniqueid)
+        return reply._replace(answer=reply.answer._replace(perhaps_stored=True))
+
+    def _environment(self) -> dict[str, Any]:
+        """Return proxies and the CA bundle as the environment names them, which count as for every other program."""
+        url = self._request.url or ""
+        found = requests.Session().merge_environment_settings(url, {}, True, self._verify, None)
+        return {**found, "proxies": {}} if is_this_machine(urlsplit(url).hostname or "") else {**found}
 
     def _find_the_way(self) -> tuple[urllib3.HTTPConnectionPool, str]:
-        # Proxies and a CA bundle of the environment count, as for every program of the machine.
-        found = requests.Session().merge_environment_settings(self._request.url or "", {}, True, self._verify, None)
+        found = self._environment()
         pool = self._adapter.get_connection_with_tls_context(self._request, found["verify"], found["proxies"])
         self._adapter.cert_verify(pool, self._request.url, found["verify"], None)  # type: ignore[no-untyped-call]
         way = self._adapter.request_url(self._request, found["proxies"])
-        return cast("urllib3.HTTPConnectionPool", pool), way
+        pool = cast("urllib3.HTTPConnectionPool", pool)
+        of_ours = {"response_class": partial(Response, self._mistrust)}
+        pool.ConnectionCls = type("Connection", (pool.ConnectionCls,), of_ours)
+        return pool, way
 
-    def _read(self, response: urllib3.BaseHTTPResponse) -> Reply:
-        give_up = time.monotonic() + self._seconds  # urllib3's own timeout starts again with every byte
+    def _mistrust(self) -> None:
+        self._is_clean = False
+
+    def _read(self, response: urllib3.BaseHTTPResponse, uniqueid: str | None) -> Reply:
         body = b""
         try:
-            while part := response.read1(LARGEST_ANSWER, decode_content=True):
+            while (part := response.read1(LARGEST_ANSWER, decode_content=True)) and len(body) < LARGEST_ANSWER:
                 body += part
-                if len(body) >= LARGEST_ANSWER:
-                    break
-                if time.monotonic() > give_up:
-                    return Reply(Answer(Meaning.TRY_AGAIN, NO_ANSWER.format(timeout=self._seconds)))
         except (ProtocolError, SSLError):
-            return Reply(Answer(Meaning.TRY_AGAIN, "the answer broke off"))
+            return Reply(Answer(Meaning.TRY_AGAIN, "the answer broke off", perhaps_stored=True))
         except (OSError, HTTPError) as error:
-            return Reply(answer_of_failure(error, self._seconds))
+            return Reply(answer_of_failure(error, self._timeout))
         finally:
             response.close()
             response.release_conn()
         self._kept_alive = response.headers.get("Connection", "").lower() != "close"
         retry_after = _retry_after(response.headers)
-        answer = answer_of(response.status, response.headers, body, retry_after, self._api_key)
+        answer = answer_of(response.status, response.headers, body, retry_after, self._api_key, uniqueid)
         return Reply(answer, response.status, body)
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote
 
 from vicisync.calls.call import stem
-from vicisync.calls.readiness import FAILED, TO_SEND, Watched, lag
+from vicisync.calls.readiness import TO_SEND, TRIED, Watched, lag
 from vicisync.calls.times import LATEST, local, parse_timestamp
 
 
@@ -52,7 +52,7 @@ class Checkpoint:
 
     def deliverable_starts(self) -> Iterator[int]:
         """Yield the start of each watched call that could go, as far as the file alone tells."""
-        return (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, FAILED))
+        return (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, *TRIED))
 
     def forget_before(self, since: int) -> None:
         """Forget handled calls that no poll since then can meet again, nor the search for a rewritten one's stem."""

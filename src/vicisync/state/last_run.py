@@ -28,6 +28,8 @@ class LastRun:
     duplicates_total: int
     failed_total: int
     rejected_total: int
+    perhaps_twice: int = 0  # sent again after a POST whose answer was lost: the API may have stored them twice
+    perhaps_twice_total: int = 0
 
 
 def last_run_file(checkpoint_file: Path) -> Path:
@@ -40,8 +42,8 @@ def read_last_run(path: Path) -> LastRun | None:
     try:
         with open_regular(path)[0] as file:
             found = json.loads(file.read(64 * 1024))
-        values = {field.name: found[field.name] for field in fields(LastRun)}  # a later version may write more
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        values = {field.name: found.get(field.name, field.default) for field in fields(LastRun)}  # versions differ
+    except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return LastRun(**values) if all(_is_sound(name, value) for name, value in values.items()) else None
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vicisync.calls.call import CallRow
-from vicisync.calls.readiness import FAILED, Watched
+from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, handled_line, render
 from vicisync.state.files import create, replace_file, write_whole
@@ -85,10 +85,10 @@ class Store:
             self.checkpoint.handled[uniqueid] = handled
             del self.checkpoint.watching[uniqueid]
 
-    def failed(self, uniqueid: str) -> None:
-        """Note that a call did not get through; in later runs it comes last."""
+    def failed(self, uniqueid: str, *, perhaps_stored: bool = False) -> None:
+        """Note that a call did not get through, as far as is known; in later runs it comes last."""
         watched = self.checkpoint.watching.pop(uniqueid)
-        self.checkpoint.watching[uniqueid] = watched._replace(reason=FAILED)
+        self.checkpoint.watching[uniqueid] = watched._replace(reason=UNANSWERED if perhaps_stored else FAILED)
 
     def count_failed_run(self, uniqueid: str) -> int:
         """Count a run in which a call failed while others passed; return how many such runs there have been."""

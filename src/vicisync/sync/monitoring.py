@@ -13,6 +13,7 @@ from vicisync.settings.settings import Settings
 from vicisync.state.files import replace_file
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run, write_last_run
 
+_COUNTED = ("delivered", "duplicates", "failed", "rejected", "perhaps_twice")
 PING_TIMEOUT = 5.0  # seconds, whatever happens to a ping: the calls wait for it, and so does the next run
 
 
@@ -35,7 +36,9 @@ class Monitoring:
         now = int(time.time())
         path = last_run_file(self._settings.checkpoint_file)
         before = read_last_run(path)
-        counts = {name: getattr(tally, name) for name in ("delivered", "duplicates", "failed", "rejected")}
+        counts = {
+            name: getattr(tally, name) for name in ("delivered", "duplicates", "failed", "rejected", "perhaps_twice")
+        }
         last_run = LastRun(
             ended=now,
             exit_code=exit_code,
@@ -76,6 +79,11 @@ _METRICS = (
     ("duplicates_total", "duplicates_total", "Of those, known to the API already"),
     ("failed_total", "failed_total", "Tries of a run that did not get a call through"),
     ("rejected_total", "rejected_total", "Calls put into the rejected file"),
+    (
+        "perhaps_twice_total",
+        "perhaps_twice_total",
+        "Calls sent again after a lost answer, perhaps stored twice",
+    ),
 )
 """Each metric behind ``vicisync_``, the field of `LastRun` that it shows, and what it is about."""
 

@@ -8,7 +8,7 @@ from io import StringIO
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow, row_of
-from vicisync.calls.readiness import FAILED, TO_SEND, WAITING, Readiness, lag, readiness
+from vicisync.calls.readiness import TO_SEND, TRIED, UNANSWERED, WAITING, Readiness, lag, readiness
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.report import Report
@@ -109,10 +109,10 @@ class Poll:
                 self.store.rewritten(uniqueid, row.uniqueid)
         before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
         can_go = self._sorted(found.values())
-        failed = [row for row in can_go if before[row.uniqueid].reason == FAILED]
+        failed = [row for row in can_go if before[row.uniqueid].reason in TRIED]
         random.shuffle(failed)  # of poison, one is tried alone: none may always stand in the way of the others
         failed.sort(key=lambda row: before[row.uniqueid].failed_runs > 0)
-        return [row for row in can_go if before[row.uniqueid].reason != FAILED], failed
+        return [row for row in can_go if before[row.uniqueid].reason not in TRIED], failed
 
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Watch what has to wait and drop what needs nothing more; return what can go."""
@@ -123,12 +123,12 @@ class Poll:
             since = self._could_go_since.pop(row.uniqueid, None)
             if decided is Readiness.READY:
                 before = self.store.checkpoint.watching.get(row.uniqueid)
-                had_to_wait = before is not None and before.reason not in (TO_SEND, FAILED)
+                had_to_wait = before is not None and before.reason not in (TO_SEND, *TRIED)
                 # One that had to wait could not go before the last poll, however long ago it ended.
                 earliest = max(row.end_epoch, self._polled_before) if had_to_wait else row.end_epoch
                 self._could_go_since[row.uniqueid] = since or earliest
                 # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
-                self.store.watch(row, FAILED if before and before.reason == FAILED else TO_SEND)
+                self.store.watch(row, before.reason if before and before.reason in TRIED else TO_SEND)
                 ready.append(row)
             elif decided in WAITING:
                 self.store.watch(row, decided.value)
@@ -153,8 +153,9 @@ class Poll:
         ready = {row.uniqueid for row in self._sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)}
         for call in calls:
             if call.uniqueid in ready:
-                poisoned = self.store.checkpoint.watching[call.uniqueid].failed_runs > 0
-                yield Attempt(call, 0 if turn.failed_before else None, poisoned)
+                watched = self.store.checkpoint.watching[call.uniqueid]
+                failed_after = 0 if turn.failed_before else None
+                yield Attempt(call, failed_after, watched.failed_runs > 0, watched.reason == UNANSWERED)
 
     def _looked_through(self, page: Page) -> None:
         """Note how far the table has been read."""

@@ -8,7 +8,8 @@ from vicisync.calls.call import Call, payload
 from vicisync.calls.readiness import lag
 from vicisync.calls.times import local
 from vicisync.did_optimizer.answer import Answer, Meaning
-from vicisync.did_optimizer.delivery import Delivery, Session, StopSignal
+from vicisync.did_optimizer.delivery import Delivery, StopSignal
+from vicisync.did_optimizer.workers import Session
 from vicisync.errors import CheckpointError
 from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
@@ -54,7 +55,7 @@ def run(
             reject_poison(settings, delivery, store, report)
             store.save()
         tally, end_epoch, watching = report.tally, store.checkpoint.end_epoch, store.checkpoint.watching
-        tally.lag = lag(now, poll.waiting_since())
+        tally.lag, tally.perhaps_twice = lag(now, poll.waiting_since()), delivery.perhaps_twice
         tally.seconds, tally.poll_seconds = time.monotonic() - began, call_log.seconds
         report.end(end_epoch, watching, ended_well=error is None, looked_at_all=poll.looked_at_all)
         if error:
@@ -86,7 +87,7 @@ def record(settings: Settings, store: Store, call: Call, answer: Answer) -> None
     elif answer.meaning is Meaning.REJECTED:
         store.rejected(call.uniqueid, answer.words, payload(call, settings.dispositions))
     else:
-        store.failed(call.uniqueid)
+        store.failed(call.uniqueid, perhaps_stored=answer.perhaps_stored)
 
 
 def report_answer(report: Report, call: Call, answer: Answer) -> None:

@@ -1,0 +1,91 @@
+"""Workers: threads that POST what they are handed over, and nothing else."""
+
+import threading
+from collections.abc import Callable, Mapping
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+from vicisync.calls.call import payload
+from vicisync.did_optimizer.answer import Answer
+from vicisync.did_optimizer.attempt import Attempt
+
+
+class Session(Protocol):
+    """What a worker sends through."""
+
+    def post(self, payload: Mapping[str, object]) -> Answer: ...
+    def close(self) -> None: ...
+
+
+Result = tuple[Attempt, Answer | BaseException]
+
+
+class Workers:
+    """At most ``most`` threads; where the system gives fewer, those that there are, or the one that hands over.
+
+    ``note`` is told of that once.
+    """
+
+    def __init__(
+        self,
+        open_session: Callable[[], Session],
+        dispositions: Mapping[str, str],
+        most: int,
+        note: Callable[[str], None],
+    ) -> None:
+        self.most = most
+        self.in_flight: dict[str, Attempt] = {}  # by uniqueid
+        self._open_session, self._dispositions, self._note = open_session, dispositions, note
+        self._threads: list[threading.Thread] = []
+        self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
+        self._results: SimpleQueue[Result] = SimpleQueue()
+
+    def hand_over(self, attempt: Attempt) -> None:
+        """Have a call sent; its result comes from `next_result`."""
+        self.in_flight[attempt.call.uniqueid] = attempt
+        if len(self.in_flight) > len(self._threads):
+            self._hire()
+        self._attempts.put(attempt)
+        if not self._threads:
+            self._attempts.put(None)
+            self._work()
+
+    def _hire(self) -> None:
+        # A daemon, since no lost connection may keep the process alive.
+        thread = threading.Thread(target=self._work, daemon=True)
+        try:
+            thread.start()
+        except (RuntimeError, MemoryError) as error:  # ulimit -u, -v; a service's TasksMax
+            self.most = max(1, len(self._threads))
+            self._note(f"⚠ No further thread can be had ({error}); going on with {self.most} at a time")
+        else:
+            self._threads.append(thread)
+
+    def _work(self) -> None:
+        session: Session | None = None
+        while attempt := self._attempts.get():
+            result: Answer | BaseException
+            try:
+                session = session or self._open_session()
+                result = session.post(payload(attempt.call, self._dispositions))
+            except BaseException as error:  # noqa: BLE001 -- carried to the run, which raises it
+                result = error
+            self._results.put((attempt, result))
+        if session:
+            session.close()
+
+    def next_result(self, timeout: float) -> Result | None:
+        """Wait at most so many seconds for what came of a call; None where nothing has."""
+        try:
+            attempt, result = self._results.get(timeout=timeout)
+        except Empty:
+            return None
+        del self.in_flight[attempt.call.uniqueid]
+        return attempt, result
+
+    def dismiss(self, patience: float) -> None:
+        """Have the connections closed; one that hangs is not waited for, and no other longer than ``patience``."""
+        for _ in self._threads:
+            self._attempts.put(None)
+        for thread in () if self.in_flight else self._threads:
+            thread.join(patience)
