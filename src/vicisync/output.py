@@ -4,10 +4,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from select import select
 from typing import Protocol, TextIO
 
 from vicisync.calls.times import LOCAL
+
+PIECE = 4096  # bytes that a pipe takes at once where it takes any (Linux's PIPE_BUF)
+KEPT = 1024 * 1024  # bytes that are kept for whoever has stopped reading; what comes beyond them is not told
+PATIENCE = 1.0  # seconds that the end of a command waits for them, when all is done and the lock is free
 
 
 def printable(text: str) -> str:
@@ -25,38 +30,62 @@ class ProgressBar(Protocol):
 
 
 class Output:
-    """A stream that people read; one that takes no more words ends no run."""
+    """A stream that people read; one that takes no more words, or that nobody reads any more, holds up no call."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        try:
+            self._fd = stream.fileno()
+        except OSError:  # text in memory
+            self._fd = -1
         self._is_terminal = stream.isatty()
         self._bar: ProgressBar | None = None
+        self._steps = 0
+        self._unwritten = bytearray()
 
     def line(self, line: str) -> None:
         """Write a line, at once and in one piece; on a terminal, over the bar."""
         before = time.strftime(f"{LOCAL} %z ") if not self._is_terminal else "\r\x1b[K" if self._bar else ""
-        with self._silent_on_error():
-            self._stream.write(f"{before}{printable(line)}\n")
-            self._stream.flush()
+        self.write(f"{before}{printable(line)}\n")
 
-    def begin_bar(self, open_bar: Callable[[int], ProgressBar], steps: int) -> None:
+    def write(self, text: str) -> None:
+        """Write text, or keep it until it can be written."""
+        if self._fd < 0:
+            self._stream.write(text)
+            self._stream.flush()
+        elif len(self._unwritten) < KEPT:
+            self._unwritten += text.encode(self._stream.encoding or "utf-8", self._stream.errors or "backslashreplace")
+        self.flush()
+
+    def flush(self, patience: float = 0.0) -> None:
+        """Write what has been kept, as far as somebody reads it, or begins to within so many seconds."""
+        until = time.monotonic() + patience
+        with self._silent_on_error():
+            while self._unwritten and select([], [self._fd], [], max(0.0, until - time.monotonic()))[1]:
+                with suppress(BlockingIOError):  # of a terminal that another program has made so
+                    del self._unwritten[: os.write(self._fd, self._unwritten[:PIECE])]
+
+    def isatty(self) -> bool:
+        """Return whether it is a terminal, as the bar asks."""
+        return self._is_terminal
+
+    def begin_bar(self, open_bar: Callable[["Output", int], ProgressBar], steps: int) -> None:
         """Show a bar from here on, if this is a terminal."""
         if self._is_terminal:
-            with self._silent_on_error():
-                self._bar = open_bar(steps)
+            self._bar = open_bar(self, steps)
 
     def advance_bar(self) -> bool:
         """Move the bar on by a call; return whether there is one."""
-        if self._bar:
-            with self._silent_on_error():
-                self._bar.update(1)
+        self._steps += 1
+        if self._bar and not self._unwritten:
+            self._bar.update(self._steps)
+            self._steps = 0
         return self._bar is not None
 
     def end_bar(self) -> None:
         """Leave the bar as it stands."""
         if self._bar:
-            with self._silent_on_error():
-                self._bar.render_finish()
+            self._bar.render_finish()
             self._bar = None
 
     @contextmanager
@@ -65,6 +94,7 @@ class Output:
         try:
             yield
         except OSError as error:
+            self._unwritten.clear()
             send_to_nowhere(self._stream)
             try:
                 sys.stderr.write(f"❌ Cannot write what the run does: {error.strerror}; it goes on in silence\n")

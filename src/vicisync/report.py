@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TextIO
 
 from vicisync.calls.call import Call, CallRow
-from vicisync.calls.readiness import Watched
+from vicisync.calls.readiness import UNANSWERED, Watched
 from vicisync.calls.times import local
-from vicisync.output import Output, ProgressBar
+from vicisync.output import PATIENCE, Output, ProgressBar
 
 BACKLOG = 500  # calls above which a terminal shows a bar: more than anyone reads
 
@@ -20,9 +20,9 @@ REASONS = {
     "message_playing": "a message is playing",
     "to_send": "not sent yet",
     "failed": "did not get through",
-    "unanswered": "their answers were lost",
 }
 """The checkpoint's reasons for waiting, in words."""
+_OF_ONE = {**REASONS, UNANSWERED: "did not get through: the answer was lost"}
 
 
 class Verbosity(IntEnum):
@@ -64,12 +64,16 @@ class Report:
     show_phone_numbers: bool = True
     dry_run: bool = False
     after_failure: str = "will try again"
-    open_bar: Callable[[int], ProgressBar] | None = None
+    open_bar: Callable[[Output, int], ProgressBar] | None = None
     rejected_file: Path | None = None
     tally: Tally = field(default_factory=Tally)  # what has been told so far, counted
 
     def __post_init__(self) -> None:
         self._output = Output(self.stream)
+
+    def close(self) -> None:
+        """Give whoever has stopped reading a last moment for what is not yet written."""
+        self._output.flush(PATIENCE)
 
     def _say(self, line: str, at: Verbosity = Verbosity.NORMAL) -> None:
         if self.verbosity >= at:
@@ -197,5 +201,5 @@ class Report:
 
 
 def _reason(watched: Watched) -> str:
-    words = REASONS.get(watched.reason, watched.reason)
+    words = _OF_ONE.get(watched.reason, watched.reason)
     return f"{words} in {watched.failed_runs} runs" if watched.failed_runs else words

@@ -444,8 +444,9 @@ def test_a_run_at_work_is_told_with_who_it_is_and_is_no_problem(dialer: CheckedD
 def test_rejected_calls_are_a_warning_with_the_command_that_sends_them_again(
     calls: int, words: str, dialer: CheckedDialer
 ) -> None:
-    dialer.api.fault_for = lambda payload: answer(400, body=b'{"success": false}') if payload else None
-    assert 6 == dialer.site.vicisync("run", "--limit", str(calls)).returncode
+    no = answer(400, body=b'{"success": false}')
+    dialer.api.fault_for = lambda payload: no if payload and len(dialer.api.posts) > 1 else None
+    assert 6 == dialer.site.vicisync("run", "--limit", str(1 + calls)).returncode
     line = f"⚠ {words} been rejected; {dialer.site.rejected_file} says why → vicisync retry-rejected"
     assert (0, [line]) == dialer.worse()
     dialer.api.fault_for = None

@@ -160,15 +160,15 @@ def test_a_run_that_falls_silent_says_so_once_where_it_can(streams: str, why: st
 
 @NO_LOG
 def test_a_run_whose_words_nobody_can_read_keeps_its_exit_code(streams: str, site: Site, api: DidOptimizer) -> None:
-    calls = finish(site, 3)
-    api.fault_for = lambda _: NOT_ACCEPTED
+    _, *calls = finish(site, 4)
+    api.fault_for = lambda payload: NOT_ACCEPTED if payload["uniqueid"] in calls else None
     assert 6 == in_shell(site, f"run {streams}")[0]
     kept = [json.loads(line) for line in site.rejected_file.read_text().splitlines()]
     assert sorted(calls) == sorted(entry["payload"]["uniqueid"] for entry in kept)
     assert 2 == in_shell(site, f"run --max-runtime=x {streams}")[0]
     finish(site, 1)
     assert 3 == in_shell(site, f"run {streams}", VICIDIAL_DB_NAME="elsewhere")[0]
-    assert 3 == len(api.posts)
+    assert 4 == len(api.posts)
 
 
 COMMANDS = {"status --max-lag 300": 1, "status --json": 0, "reset-checkpoint --yes": 0, "status --max-lag soon": 2}

@@ -476,7 +476,7 @@ def test_a_proxy_that_does_not_work_is_not_taken_for_the_api(
     ("scripts", "answers"),
     [
         pytest.param([says(b"")], [CUT], id="a first connection that is cut"),
-        pytest.param([answers_then_cuts, stores_all], [DELIVERED, AGAIN, DELIVERED], id="one that had run out is no failure"),
+        pytest.param([answers_then_cuts, stores_all], [DELIVERED, AGAIN, DELIVERED], id="one that had run out"),
         pytest.param([answers_then_resets, stores_all], [DELIVERED, AGAIN, DELIVERED], id="nor one that was reset"),
         pytest.param([says(STORED), stores_all], [DELIVERED] * 2, id="one known to be closed"),
         pytest.param([says(GOODBYE), says(b"")], [DELIVERED, CUT], id="a fresh one after a goodbye"),

@@ -27,6 +27,8 @@ LAST_RUN = LastRun(
     duplicates_total=2,
     failed_total=11,
     rejected_total=1,
+    perhaps_twice=1,
+    perhaps_twice_total=4,
 )
 
 

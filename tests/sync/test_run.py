@@ -226,7 +226,12 @@ def test_a_second_row_that_looks_like_a_delivered_call_is_sent_where_that_one_s_
             1,
             id="nginx's own 400",
         ),
-        pytest.param(SUCCESS_FALSE, "is down: 5 calls in a row failed, 200 OK: Call result not accepted", 5, id="200"),
+        pytest.param(
+            SUCCESS_FALSE,
+            "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 200 OK: Call",
+            5,
+            id="200",
+        ),
     ],
 )
 def test_what_is_no_verdict_of_the_api_on_a_call_rejects_none(

@@ -5,7 +5,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -36,22 +36,27 @@ def main() -> None:
     try:
         code = commands.main(standalone_mode=False, prog_name="vicisync")
     except VicisyncError as error:
-        Report(sys.stderr).error(str(error))
+        _report_error(str(error))
         code = error.exit_code
     except click.ClickException as error:
         if isinstance(error, click.UsageError) and error.ctx:
             for line in (*error.ctx.get_usage().split("\n"), f"Try '{error.ctx.command_path} --help' for help."):
                 _tell(line, err=True)
-        Report(sys.stderr).error(error.format_message())
+        _report_error(error.format_message())
         code = error.exit_code
     except click.Abort:
         _tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
         code = 130
     except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
         traceback.print_exc()
-        Report(sys.stderr).error("This is a bug in vicisync; please report the lines above")
+        _report_error("This is a bug in vicisync; please report the lines above")
         code = 1
     sys.exit(code)
+
+
+def _report_error(message: str) -> None:
+    with closing(Report(sys.stderr)) as report:
+        report.error(message)
 
 
 def _tell(line: str, *, err: bool = False) -> None:
@@ -111,7 +116,8 @@ def run(files: Files, dry_run: bool, limit: int | None, quiet: bool, verbose: bo
     report = _report(settings, quiet=quiet, verbose=verbose, dry_run=dry_run)
     report.open_bar = None if dry_run else progress_bar
     open_session = Unsent if dry_run else session_of(settings)
-    tally = run_once(settings, report, stop_on_signals(), open_session, dry_run=dry_run, limit=limit)
+    with closing(report):
+        tally = run_once(settings, report, stop_on_signals(), open_session, dry_run=dry_run, limit=limit)
     return SOME_REJECTED if tally.rejected else 0
 
 
@@ -181,8 +187,8 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
 def retry_rejected(files: Files, quiet: bool) -> int:
     """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
     settings = load_settings(*files, os.environ)
-    report = _report(settings, quiet=quiet, after_failure="stays rejected")
-    return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
+    with closing(_report(settings, quiet=quiet, after_failure="stays rejected")) as report:
+        return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
 
 
 @commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")

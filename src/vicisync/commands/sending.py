@@ -1,16 +1,16 @@
 """What the commands that send calls share: sessions with the API, the signals that stop them, a progress bar."""
 
 import signal
-import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import TextIO, cast
 
 import click
 
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import StopSignal
 from vicisync.did_optimizer.workers import Session
-from vicisync.output import ProgressBar
+from vicisync.output import Output, ProgressBar
 from vicisync.settings.settings import Settings
 
 
@@ -45,7 +45,7 @@ def stop_on_signals() -> StopSignal:
     return stop
 
 
-def progress_bar(calls: int) -> ProgressBar:
+def progress_bar(output: Output, calls: int) -> ProgressBar:
     """Open a bar over a backlog, with calls per second and the time left."""
     began = time.monotonic()
 
@@ -53,7 +53,12 @@ def progress_bar(calls: int) -> ProgressBar:
         return f"{bar.pos / max(time.monotonic() - began, 0.001):.0f} calls/s"
 
     bar: click._termui_impl.ProgressBar[int] = click.progressbar(
-        length=calls, show_pos=True, item_show_func=speed, file=sys.stdout, update_min_steps=max(1, calls // 500)
+        length=calls,
+        show_pos=True,
+        item_show_func=speed,
+        file=cast("TextIO", output),
+        width=0,  # as wide as there is room for
+        update_min_steps=max(1, calls // 500),
     )
     bar.render_progress()
     return bar

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
-from vicisync.calls.readiness import TO_SEND, TRIED
+from vicisync.calls.readiness import FAILED, TO_SEND, UNANSWERED
 from vicisync.calls.times import ago, local
 from vicisync.errors import DatabaseError
 from vicisync.report import REASONS, counted
@@ -13,7 +13,7 @@ from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
-from vicisync.state.lock import lock_holder
+from vicisync.state.lock import UNKNOWN_HOLDER, lock_holder
 from vicisync.state.rejected import read_rejected
 from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
@@ -42,12 +42,13 @@ class Status:
     @property
     def waiting(self) -> Counter[str]:
         """Watched calls by the checkpoint's reason."""
-        return Counter(call.reason for call in self.checkpoint.watching.values()) if self.checkpoint else Counter()
+        watching = self.checkpoint.watching if self.checkpoint else {}
+        return Counter(FAILED if call.reason == UNANSWERED else call.reason for call in watching.values())
 
     @property
     def could_go(self) -> int:
         """Calls that could go now and have not gone."""
-        return self.backlog.calls if self.backlog else sum(self.waiting[reason] for reason in (TO_SEND, *TRIED))
+        return self.backlog.calls if self.backlog else self.waiting[TO_SEND] + self.waiting[FAILED]
 
     def is_behind(self, max_lag: int | None) -> bool:
         """Return whether calls are late by more than ``max_lag`` seconds, or no run has ever been."""
@@ -111,7 +112,8 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
     else:
         yield "✅ Rejected: none"
     if status.running:
-        yield f"🚀 A run is at work: {status.running}"
+        at_work = "⚠ Lock" if status.running == UNKNOWN_HOLDER else "🚀 A run is at work"
+        yield f"{at_work}: {status.running}"
     yield from _of_last_run(status.last_run, status.now)
 
 

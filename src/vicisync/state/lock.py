@@ -12,6 +12,9 @@ from vicisync.calls.times import local
 from vicisync.errors import AlreadyRunning, CheckpointError
 from vicisync.state.files import check_folder, open_in_place, open_regular
 
+UNKNOWN_HOLDER = "who holds it is not known here"
+_LOCKS = Path("/proc/locks")  # the kernel's list, which some containers do not show
+
 
 def lock_file(checkpoint_file: Path) -> Path:
     """Return where the lock of a checkpoint is."""
@@ -48,7 +51,11 @@ def lock_holder(checkpoint_file: Path) -> str | None:
     except OSError:
         return None
     with file:
-        inodes = re.findall(r" FLOCK .* [0-9a-f]+:[0-9a-f]+:([0-9]+) ", Path("/proc/locks").read_text("ascii"))
+        try:
+            locks = _LOCKS.read_text("ascii")
+        except OSError:
+            return UNKNOWN_HOLDER
+        inodes = re.findall(r" FLOCK .* [0-9a-f]+:[0-9a-f]+:([0-9]+) ", locks)
         return _holder(file.read(200)) if str(status.st_ino) in inodes else None
 
 

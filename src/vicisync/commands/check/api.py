@@ -16,6 +16,9 @@ _unusable = partial(broken, exit_code=ApiError.exit_code)
 def findings(settings: Settings) -> Iterator[Finding]:
     """Let it judge the key of an empty object in a call's place."""
     with closing(ApiSession(settings)) as session:
+        if proxy := session.proxy():
+            text = f"The way to the API is the proxy {proxy}, which this shell's environment names, and cron's does not"
+            yield warning(text, "write that variable into /etc/cron.d/vicisync, above the line, or unset it here")
         yield _judged(session.try_key(), settings)
 
 

@@ -14,7 +14,7 @@ from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
 from vicisync.state.files import check_folder
 from vicisync.state.load import read_checkpoint, read_old_checkpoint
-from vicisync.state.lock import lock_file, lock_holder
+from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
 from vicisync.state.rejected import read_rejected
 from vicisync.state.store import RESERVE
 
@@ -81,7 +81,7 @@ def _checkpoint(settings: Settings) -> Finding:
 def _lock(checkpoint_file: Path) -> Finding:
     lock = lock_file(checkpoint_file)
     if holder := lock_holder(checkpoint_file):
-        return fine(f"A run is at work ({holder})")
+        return fine(f"The lock: {holder}" if holder == UNKNOWN_HOLDER else f"A run is at work ({holder})")
     is_file = lock.is_file() and not lock.is_symlink()
     if os.path.lexists(lock) and not (is_file and os.access(lock, os.R_OK | os.W_OK, effective_ids=True)):
         return _unusable(f"{lock} is no file that a run can lock", f"rm -r {quote(str(lock))}")
