@@ -222,7 +222,7 @@ def test_a_second_row_that_looks_like_a_delivered_call_is_sent_where_that_one_s_
     [
         pytest.param(
             answer(400, body=b"<h1>No required SSL certificate was sent</h1>"),
-            "refuses us: 400 Bad Request, not from DID Optimizer but from something in front of it",
+            "refuses us: 400 Bad Request, not from DID Optimizer but from",
             1,
             id="nginx's own 400",
         ),

@@ -26,7 +26,7 @@ class Answer(NamedTuple):
     words: str  # for the operator and the rejected file: the HTTP status and what the API said, cut short
     duplicate: bool = False  # the API knew the call already
     retry_after: float | None = None  # seconds that the API asks everyone to wait
-    throttled: bool = False  # any other call would have been answered the same: too many came, or too early
+    throttled: bool = False  # it tells nothing of this call: too many came, or too early, or time was up
     by_api: bool = False  # in DID Optimizer's own JSON
     perhaps_stored: bool = False  # the API may have the call all the same: sent again, it may be stored twice
 

@@ -81,8 +81,8 @@ class Delivery:
             yield from self._judged()
         # A verdict counts only from an API that is seen to work: it stored another call, before or since.
         yield from ((attempt.call, answer._replace(meaning=Meaning.TRY_AGAIN)) for attempt, answer in self._verdicts)
-        for attempt in self._workers.in_flight.values():
-            yield self._give_up(attempt, Answer(Meaning.TRY_AGAIN, "no answer in time", perhaps_stored=True))
+        late = Answer(Meaning.TRY_AGAIN, "no answer in time", throttled=True, perhaps_stored=True)
+        yield from (self._give_up(attempt, late) for attempt in self._workers.in_flight.values())
         self._workers.dismiss(POLL_INTERVAL)
 
     def stop(self, error: BaseException | None) -> None:

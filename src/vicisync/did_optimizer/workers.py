@@ -37,13 +37,14 @@ class Workers:
         self.in_flight: dict[str, Attempt] = {}  # by uniqueid
         self._open_session, self._dispositions, self._note = open_session, dispositions, note
         self._threads: list[threading.Thread] = []
+        self._may_hire = True
         self._attempts: SimpleQueue[Attempt | None] = SimpleQueue()
         self._results: SimpleQueue[Result] = SimpleQueue()
 
     def hand_over(self, attempt: Attempt) -> None:
         """Have a call sent; its result comes from `next_result`."""
         self.in_flight[attempt.call.uniqueid] = attempt
-        if len(self.in_flight) > len(self._threads):
+        if len(self.in_flight) > len(self._threads) and self._may_hire:
             self._hire()
         self._attempts.put(attempt)
         if not self._threads:
@@ -56,7 +57,7 @@ class Workers:
         try:
             thread.start()
         except (RuntimeError, MemoryError) as error:  # ulimit -u, -v; a service's TasksMax
-            self.most = max(1, len(self._threads))
+            self._may_hire, self.most = False, max(1, len(self._threads))
             self._note(f"⚠ No further thread can be had ({error}); going on with {self.most} at a time")
         else:
             self._threads.append(thread)

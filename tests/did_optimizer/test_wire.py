@@ -1,0 +1,133 @@
+"""No answer ever reaches another call, and none takes longer than its time, on real sockets."""
+
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable
+
+import pytest
+
+from rehearsal.ports import Listener, Script
+from tests.did_optimizer.test_session import (
+    CALL,
+    DELIVERED,
+    NO_ANSWER,
+    STORED,
+    certified,
+    http,
+    open_session,
+    read_request,
+)
+from vicisync.did_optimizer.answer import Answer, Meaning
+from vicisync.did_optimizer.session import ApiSession
+
+__all__ = ["certified", "open_session"]  # the fixtures
+
+Open = Callable[..., ApiSession]
+HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\n\r\n"
+PROCESSING = b"HTTP/1.1 102 Processing\r\n\r\n"
+UNSTORABLE = http("400 Bad Request", b'{"success": false, "error": "no campaign"}')
+REJECTED = Answer(Meaning.REJECTED, "400 Bad Request: no campaign", by_api=True)
+
+
+def of(uniqueid: str) -> dict[str, object]:
+    return {**CALL, "uniqueid": uniqueid}
+
+
+def stored(uniqueid: object) -> bytes:
+    return http("200 OK", json.dumps({"success": True, "data": {"uniqueid": uniqueid}}).encode())
+
+
+def answers(*before: bytes, after: bytes = b"", wait: float = 0.0) -> Script:
+    """Store calls but those that end in .2, which are refused, with more around each answer than was asked for."""
+
+    def script(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            verdict = UNSTORABLE if b'.2"' in request else STORED
+            connection.sendall(b"".join(before) + verdict + (b"" if wait else after))
+            if wait:
+                time.sleep(wait)
+                connection.sendall(after)
+
+    return script
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(answers(HINTS), id="early hints"),
+        pytest.param(answers(PROCESSING, PROCESSING, HINTS), id="several informational answers"),
+        pytest.param(answers(after=UNSTORABLE), id="an answer too many"),
+        pytest.param(answers(after=UNSTORABLE, wait=0.05), id="an answer too many, a moment later"),
+        pytest.param(answers(after=b"HTTP/1.1 200"), id="the beginning of another answer"),
+    ],
+)
+def test_each_call_gets_its_own_answer_whatever_else_comes(
+    open_session: Open, certified: tuple[ssl.SSLContext, str], script: Script, secured: bool
+) -> None:
+    context, ca_file = certified
+    with Listener(script, context=context if secured else None) as server:
+        session = open_session(server.url, verify_ssl=ca_file)
+        for number in (1, 2, 3, 2, 1):
+            assert (REJECTED if number == 2 else DELIVERED) == session.post(of(f"1729785600.{number}"))
+            time.sleep(0.1)  # for what else comes
+        assert 5 == server.connections, "a connection that gave more than was asked for was used again"
+
+
+def test_an_answer_that_names_another_call_is_no_answer_and_ends_its_connection(open_session: Open) -> None:
+    def shifted(connection: socket.socket) -> None:
+        read_request(connection)
+        connection.sendall(stored("1729785600.9"))
+        read_request(connection)
+
+    def right(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            connection.sendall(stored(json.loads(request.partition(b"\r\n\r\n")[2])["uniqueid"]))
+
+    with Listener(shifted, right) as server:
+        session = open_session(server.url)
+        first = session.post(of("1729785600.1"))
+        assert (Meaning.TRY_AGAIN, True) == (first.meaning, first.perhaps_stored)
+        assert first.words.endswith("but the answer is to another call, 1729785600.9")
+        assert Meaning.DELIVERED is session.post(of("1729785600.2")).meaning
+        assert 2 == server.connections
+
+
+def trickles(data: bytes, until: int) -> Script:
+    """Answer with ``data``, up to the byte ``until`` one in 50 ms."""
+
+    def script(connection: socket.socket) -> None:
+        read_request(connection)
+        for place in range(until):
+            connection.sendall(data[place : place + 1])
+            time.sleep(0.05)
+        connection.sendall(data[until:])
+        read_request(connection)
+
+    return script
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("where", [12, len(STORED) - 60, len(STORED)], ids=["status", "headers", "body"])
+def test_an_answer_that_trickles_is_given_up_in_time_and_its_rest_reaches_no_other_call(
+    open_session: Open, certified: tuple[ssl.SSLContext, str], where: int, secured: bool
+) -> None:
+    context, ca_file = certified
+    with Listener(trickles(STORED, where), answers(), context=context if secured else None) as server:
+        session = open_session(server.url, verify_ssl=ca_file, api_timeout="0.3")
+        began = time.monotonic()
+        assert NO_ANSWER == session.post(of("1729785600.1"))
+        assert 0.25 < time.monotonic() - began < 2
+        assert REJECTED == session.post(of("1729785600.2"))
+
+
+def test_endless_informational_answers_are_given_up_in_time(open_session: Open) -> None:
+    def endless(connection: socket.socket) -> None:
+        read_request(connection)
+        while True:
+            connection.sendall(PROCESSING)
+
+    with Listener(endless) as server:
+        assert NO_ANSWER == open_session(server.url, api_timeout="0.3").post(of("1729785600.1"))
