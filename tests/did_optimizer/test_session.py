@@ -465,7 +465,8 @@ def test_a_proxy_that_does_not_work_is_not_taken_for_the_api(
 ) -> None:
     monkeypatch.setenv("http_proxy", f"http://someone:secret@127.0.0.1:{closed_port}")
     failed = open_session("http://192.0.2.1").post(CALL)
-    assert failed == try_again("the proxy that the environment names does not let us through")
+    words = "the proxy that the environment names does not let us through; check it, or name the API in no_proxy"
+    assert failed == try_again(words)
 
 
 # Kept-alive connections

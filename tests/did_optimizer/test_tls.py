@@ -51,6 +51,15 @@ def test_an_api_of_the_named_ca_gets_the_calls_without_a_warning(site: Site, ser
     assert "⚠" not in done.stdout
 
 
+def test_a_key_log_that_cannot_be_written_is_named_and_nothing_is_lost(site: Site, serve: Serve) -> None:
+    api = serve(valid())
+    done = site.vicisync("run", SSLKEYLOGFILE="/nowhere/keys")
+    assert (4, {}) == (done.returncode, api.records)
+    assert "SSLKEYLOGFILE of the environment, /nowhere/keys, cannot be written; unset it" in done.stderr
+    assert 0 == site.vicisync("run").returncode
+    assert CALLS == len(api.records)
+
+
 CURES = {
     expired: "have it renewed, or set this machine's clock",
     wrong_host: "write the name it is for in api_base_url",

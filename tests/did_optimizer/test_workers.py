@@ -8,7 +8,7 @@ import pytest
 from tests.did_optimizer.test_delivery import call
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.attempt import Attempt
-from vicisync.did_optimizer.workers import Workers
+from vicisync.did_optimizer.workers import Result, Workers
 
 STORED = Answer(Meaning.DELIVERED, "200 OK")
 ATTEMPTS = [Attempt(call(number)) for number in range(6)]
@@ -63,7 +63,7 @@ def test_where_no_further_thread_is_given_calls_go_through_those_there_are(
 
     workers = Workers(open_session, {}, 4, told.append)
     sent = 0
-    results = []
+    results: list[Result | None] = []
     while len(results) < len(ATTEMPTS):
         while sent < len(ATTEMPTS) and len(workers.in_flight) < workers.most:
             workers.hand_over(ATTEMPTS[sent])

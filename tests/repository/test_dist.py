@@ -22,7 +22,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from rehearsal.dialer import fill
-from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.did_optimizer import ERROR_500, DidOptimizer, Fault
 from rehearsal.site import Site
 from vicisync import __version__
 
@@ -195,3 +195,31 @@ def test_the_pyz_delivers_by_its_own_certificates_and_leaves_no_file(built: Buil
     assert (0, "") == (delivered.returncode, delivered.stderr)
     assert 3 == len(api.records)
     assert [] == list(temporary.iterdir())
+
+
+@pytest.mark.parametrize("how", ["cp", "mv", "rm"])
+def test_a_pyz_that_is_replaced_during_a_run_keeps_it_from_nothing(
+    how: str, built: Built, site: Site, api: DidOptimizer, tmp_path: Path
+) -> None:
+    """All that a run imports it has imported before its first call is sent."""
+    pyz, other = tmp_path / "vicisync.pyz", tmp_path / "other.pyz"
+    shutil.copyfile(built.pyz, pyz)
+    other.write_bytes(b"#!/bin/sh\n" + bytes(10_000))
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, 20, int(time.time()) - 600)
+    site.configure(ping_url=f"{api.url}/ping", metrics_file=str(tmp_path / "vicisync.prom"))
+
+    def replace_at_the_first(_: object) -> Fault | None:
+        if how == "mv":
+            other.replace(pyz)
+        elif how == "cp":
+            shutil.copyfile(other, pyz)
+        else:
+            pyz.unlink()
+        api.fault_for = lambda _: ERROR_500 if len(api.posts) == 3 else None
+        return None
+
+    api.fault_for = replace_at_the_first
+    done = run(site, pyz, "run")
+    assert (0, "") == (done.returncode, done.stderr)
+    assert 20 == len(api.records)

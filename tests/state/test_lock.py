@@ -9,7 +9,7 @@ import pytest
 
 from tests.limits import as_nobody, fill, small_disk
 from vicisync.errors import AlreadyRunning, CheckpointError
-from vicisync.state.lock import locked
+from vicisync.state.lock import UNKNOWN_HOLDER, lock_holder, locked
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 HOLDER = """
 import sys, time
 from pathlib import Path
-from vicisync.state.lock import locked
+from vicisync.state.lock import UNKNOWN_HOLDER, lock_holder, locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -85,3 +85,9 @@ def test_a_full_disk_is_told_before_anything(tmp_path: Path) -> None:
         fill(disk)
         with pytest.raises(CheckpointError), locked(disk / "checkpoint"):
             pass
+
+
+def test_where_the_kernel_shows_no_locks_the_holder_is_unknown(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicisync.state.lock._LOCKS", path.parent / "none")
+    with locked(path):
+        assert UNKNOWN_HOLDER == lock_holder(path)

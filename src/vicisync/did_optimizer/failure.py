@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterator
 
 import requests
-from requests.exceptions import InvalidProxyURL
+from requests.exceptions import InvalidProxyURL, InvalidSchema
 from urllib3.exceptions import DecodeError, HTTPError, LocationParseError, ProxyError, ReadTimeoutError
 
 from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
@@ -16,7 +16,11 @@ CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What comes of a connection that the other side has closed."""
 
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
-    ((ProxyError,), "the proxy that the environment names does not let us through", False),
+    (
+        (ProxyError,),
+        "the proxy that the environment names does not let us through; check it, or name the API in no_proxy",
+        False,
+    ),
     ((ReadTimeoutError,), "no answer within {timeout:g} s", True),
     ((TimeoutError,), "no connection within {timeout:g} s", False),
     ((socket.gaierror,), "the name in api_base_url cannot be resolved", False),
@@ -26,6 +30,11 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ((http.client.HTTPException,), "the answer is not HTTP", True),
 )
 """What an operator reads of a failure that may pass, the first that fits, and whether the call may be stored."""
+
+_OF_PROXY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
+    ((LocationParseError, InvalidProxyURL), "is no URL; in its password, write # as %23, / as %2F and @ as %40"),
+    ((InvalidSchema,), "speaks SOCKS, which vicisync does not; name an HTTP proxy, or unset the variable"),
+)
 
 _CURES = {  # by OpenSSL's numbers
     9: "set this machine's clock",  # it is not valid yet
@@ -37,15 +46,13 @@ _OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
 
 def answer_of_failure(error: Exception, timeout: float) -> Answer:
     """Return what a failure means, at that ``timeout`` in seconds; wrong TLS needs a person, all else may pass."""
-    if is_due_to(error, LocationParseError, InvalidProxyURL):  # their words hold the proxy's password
-        return Answer(
-            Meaning.REFUSED, "the proxy in the environment is no URL; in its password, write # as %23, @ as %40"
-        )
+    for kinds, words in _OF_PROXY:
+        if is_due_to(error, *kinds):  # their own words may hold the proxy's password
+            return Answer(Meaning.REFUSED, f"the proxy that the environment names {words}")
+    keys = os.environ.get("SSLKEYLOGFILE")
+    if keys and any(getattr(cause, "filename", None) == keys for cause in _causes(error)):
+        return Answer(Meaning.REFUSED, f"SSLKEYLOGFILE of the environment, {keys}, cannot be written; unset it")
     if not isinstance(error, (requests.RequestException, HTTPError)):
-        if str(getattr(error, "filename", None)) == os.environ.get("SSLKEYLOGFILE"):
-            return Answer(
-                Meaning.REFUSED, "SSLKEYLOGFILE in the environment names no file that can be written; unset it"
-            )
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
     for cause in _causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
