@@ -1,4 +1,4 @@
-"""A server that plays DID Optimizer: its documented answers, and on request everything that can go wrong between.
+"""A server that plays DID Optimizer as its newest versions behave, and on request everything that can go wrong between.
 
 In a thread of the test::
 
@@ -161,6 +161,9 @@ class DidOptimizer:
     - ``latency``: seconds from the arrival of each request to its answer
     - ``fault_for``: asked with each payload for the fault to commit, or None
     - ``fail_rate``: share (0 to 1) of the other POSTs that suffer one of ``random_faults``, drawn from ``seed``
+    - ``knows_repeats``: whether a call that is on record is answered ``duplicate: true``, as the setup guide has it; no
+      published version does, and counts it again
+    - ``lacks_index``: whether the index is missing without which a fresh server answers 500 to every call
     - ``close_idle_after``: seconds after which an idle connection is closed without notice; None: 75 s, as usual
     """
 
@@ -181,6 +184,8 @@ class DidOptimizer:
         self.fault_for: FaultRule | None = None
         self.fail_rate = fail_rate
         self.random_faults: Sequence[Fault] = (ERROR_500, unavailable_503(), CUT_BEFORE, LOST_ANSWER)
+        self.knows_repeats = False
+        self.lacks_index = False
         self.close_idle_after: float | None = None
         self.port = port
         self._random = random.Random(seed)  # noqa: S311 - faults that can be repeated, no secrets
@@ -330,9 +335,10 @@ class DidOptimizer:
 
     async def _anything_else(self, request: web.BaseRequest) -> web.Response:
         await self._until(self._loop.time() + self.latency)
-        health = request.path == "/api/v1/health" or (request.path == "/api/health" and request.method == "GET")
-        if not health:
+        if not request.path.startswith("/api/"):
             return web.Response(body=HTML, headers=_HTML_TYPE)
+        if (request.method, request.path) != ("GET", "/api/health"):
+            return _respond(_json(404, {"success": False, "error": "API endpoint not found"}))
         refusal = self._refuse_key(request)
         return _respond(refusal or _json(200, {"success": True, "status": "healthy"}))
 
@@ -385,6 +391,9 @@ class DidOptimizer:
         if payload is None or missing:
             error = "Missing required fields: " + ", ".join(missing)
             return _json(400, {"success": False, "error": error}), False, False
+        if self.lacks_index or (payload.get("duration") or 0) < 0:
+            error = "unable to find index for $geoNear query" if self.lacks_index else "duration is below the minimum"
+            return _json(500, {"success": False, "error": error}), False, False
         uniqueid = str(payload["uniqueid"])
         with self._lock:
             known = uniqueid in self._tally.records
@@ -396,12 +405,11 @@ class DidOptimizer:
             "success": True,
             "message": "Call result recorded",
             "data": {
-                "recordId": f"{len(self._tally.records):024x}",
-                "uniqueid": uniqueid,
+                "recordId": f"{len(self._tally.posts):024x}",
                 "disposition": payload.get("disposition"),
             },
         }
-        if known:
+        if known and self.knows_repeats:
             found["duplicate"] = True
         return _json(200, found), not known, known
 
