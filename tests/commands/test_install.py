@@ -215,6 +215,8 @@ def put_line(server: Server, place: str) -> tuple[Path, str]:
 
 
 PLACES = ["crontab", "etc/crontab", "etc/cron.d/did-optimizer"]
+CURE = "To comment that out and go on: vicisync install --replace-old"
+WHY = f"Both would send every call twice, so nothing was installed. {CURE}\n"
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -223,7 +225,7 @@ def test_nothing_is_installed_while_the_old_script_runs_until_replace_old_commen
 ) -> None:
     path, name = put_line(server, place)
     for options in ([], ["--dry-run"], ["--force"]):
-        server.refuses(f"❌ The old script still runs: {name} line 3. Both would send every call twice", *options)
+        server.refuses(f"❌ The old script still runs: {name} line 3. {WHY}", *options)
 
     before, was = path.read_bytes(), (mode(path), path.stat().st_gid)
     told = f"{name} line 3, which runs the old script\n"
