@@ -84,10 +84,6 @@ def rows(site: Site, columns: str) -> list[tuple[Any, ...]]:
     return site.mariadb.execute(f"SELECT {columns} FROM `{site.database}`.vicidial_log ORDER BY end_epoch, lead_id")
 
 
-def newest_end(site: Site) -> int:
-    return int(max(rows(site, "end_epoch"))[0])
-
-
 def local(epoch: float, hours_east: float = 0) -> str:
     return datetime.fromtimestamp(epoch, timezone(timedelta(hours=hours_east))).strftime("%Y-%m-%d %H:%M:%S")
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
+from tests.commands.command import finish
 from tests.machine import CRON_D, LOG, Machine, machine, needs_root
 from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table
 from vicisync.commands.install import shipped
@@ -121,22 +121,18 @@ def test_cron_delivers_and_logs_twice_a_minute_and_goes_on_in_a_new_log_after_ro
 ) -> None:
     """Cron looks at its tables when a minute begins: this takes one and a half on the average, most of it asleep."""
 
-    def ended(calls: int) -> None:
-        with site.mariadb.connect(site.database) as connection:
-            fill(connection, calls, int(time.time()) - 300)
-
     with machine(tmp_path / "machine") as server:
         log = server.path(LOG)
         rotated = log.with_name(f"{log.name}.1")
         server.vicisync("install", environment=site.environment())
         job = server.path(CRON_D)
         job.write_text(job.read_text().replace("\n#* * * * * root sleep 30;", "\n* * * * * root sleep 30;"))
-        ended(3)
+        finish(site, 3)
         with cron(server):
             wait(75, lambda: DONE in log.read_text())
             first = set(api.records)
             assert 3 == len(first)
-            ended(4)
+            finish(site, 4)
             wait(40, lambda: 2 == log.read_text().count(DONE))
             assert 7 == len(api.records)
 
@@ -145,7 +141,7 @@ def test_cron_delivers_and_logs_twice_a_minute_and_goes_on_in_a_new_log_after_ro
             assert 2 == rotated.read_text().count(DONE)
             assert (b"", 0o640) == (log.read_bytes(), log.stat().st_mode & 0o777)
 
-            ended(5)
+            finish(site, 5)
             wait(40, lambda: DONE in log.read_text())
             assert 12 == len(api.records)
             assert 2 == rotated.read_text().count(DONE)

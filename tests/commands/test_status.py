@@ -6,16 +6,11 @@ import re
 import time
 from typing import Any
 
-from rehearsal.dialer import Dialer, fill, never_ends, new_call
+from rehearsal.dialer import Dialer, never_ends, new_call
 from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import Site
-from tests.commands.command import files
+from tests.commands.command import files, finish
 from vicisync.state.lock import lock_holder
-
-
-def with_calls(site: Site, calls: int = 3, ago: int = 120) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, calls, int(time.time()) - ago)
 
 
 def lines(site: Site, *options: str) -> list[str]:
@@ -31,7 +26,7 @@ def as_json(site: Site, *options: str, exit_code: int = 0) -> dict[str, Any]:
 
 
 def test_when_all_is_well_it_says_so_a_fact_a_line(site: Site) -> None:
-    with_calls(site)
+    finish(site, 3)
     dialer = Dialer(lambda: site.mariadb.connect(site.database))
     dialer.begin(never_ends(new_call(time.time() - 90)))
     dialer.play(time.time())
@@ -60,7 +55,7 @@ def test_before_the_first_run_it_says_that_there_was_none(site: Site) -> None:
 
 
 def test_nothing_is_changed_by_looking(site: Site, api: DidOptimizer) -> None:
-    with_calls(site)
+    finish(site, 3)
     for posts in (0, 3):
         before = files(site)
         lines(site)
@@ -73,7 +68,7 @@ def test_an_outage_is_told_with_the_sentence_that_ended_the_run_and_whether_call
     site: Site, api: DidOptimizer
 ) -> None:
     site.vicisync("run")
-    with_calls(site, ago=300)
+    finish(site, 3, ago=300)
     site.configure(max_retries="0")
     time.sleep(1)  # the last success lies in another second
     api.down()
@@ -97,13 +92,13 @@ def allows(site: Site, max_lag: str, code: int, line: str) -> None:
 
 def test_no_run_ever_is_later_than_allowed_and_a_run_of_just_now_is_not(site: Site) -> None:
     allows(site, "120", 1, "⚠ No checkpoint yet in .*: the first run makes it")
-    with_calls(site)
+    finish(site, 3)
     site.vicisync("run")
     allows(site, "120", 0, "✅ Lag: 0 s, 120 s allowed")
 
 
 def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimizer) -> None:
-    with_calls(site)
+    finish(site, 3)
     api.fault_for = lambda _: NOT_ACCEPTED
     site.vicisync("run")
     assert f"⚠ Rejected: 3 calls; fix what {site.rejected_file} says, then: vicisync retry-rejected" in lines(site)
@@ -149,7 +144,7 @@ def test_a_run_that_is_at_work_is_named_and_not_disturbed(site: Site) -> None:
 
 
 def test_json_has_the_documented_shape(site: Site) -> None:
-    with_calls(site)
+    finish(site, 3)
     site.vicisync("run")
     found = as_json(site)
     assert abs(found.pop("now") - time.time()) < 60

@@ -73,11 +73,6 @@ def test_every_key_has_the_value_that_vicidial_gives_it(tmp_path: Path, text: by
     assert {key: value for key, value in expected.items() if value is not None} == found
 
 
-def test_a_value_of_astguiclient_knows_its_line(conf: Path) -> None:
-    conf.write_text("# comment\n\nVARDB_server => db1\n")
-    assert read_astguiclient(conf) == {"VARDB_server": Found("db1", f"{conf} line 3")}
-
-
 @pytest.mark.parametrize(
     ("line", "value"),
     [
