@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import io
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
@@ -25,14 +23,7 @@ WATCHED = Watched(7, NOON, "no_disposition")
 
 Event = Callable[[Report], None]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _utc() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "UTC0")
-        time.tzset()
-        yield
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 class Terminal(io.StringIO):

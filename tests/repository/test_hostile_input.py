@@ -114,6 +114,7 @@ def told(http_status: int, body: bytes, *headers: bytes) -> bytes:
 @example(reply=told(500, json.dumps({"message": "\n" * 10 + STEERING * 10}).encode()))
 @example(reply=told(401, json.dumps({"error": " \n\t"}).encode()))
 @example(reply=told(302, b"", b"Location: https://\x85\x1b[2J/api/v1/call-results"))
+@example(reply=told(302, b"", b"Location: https://["))
 @example(reply=told(302, b"", b"Location: /\x1b[2J\x85\x0c"))
 def test_whatever_the_api_answers_has_a_meaning_and_line(reply: bytes, session: tuple[ApiSession, list[bytes]]) -> None:
     session[1][:] = [reply]
@@ -329,16 +330,3 @@ def test_whatever_stands_in_the_checkpoint_is_read_or_refused_in_one_line_and_le
     old = read_old_checkpoint(path, 28800)
     assert old is None or old.end_epoch <= time.time()
     assert content == path.read_bytes()
-
-
-def test_a_name_that_steers_terminals_does_not_do_so_from_a_file_system(tmp_path: Path) -> None:
-    """A path may hold any byte; those of settings are printable."""
-    path = tmp_path / "state\x1b[2J"
-    path.mkdir()
-    path.chmod(0o777)
-    with pytest.raises(CheckpointError) as error:
-        read_checkpoint(path / "checkpoint", 28800)
-    said = io.StringIO()
-    Report(said).error(str(error.value))
-    assert "others can write to its folder" in said.getvalue()
-    assert "\x1b" not in said.getvalue()
