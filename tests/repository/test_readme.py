@@ -6,16 +6,15 @@ import json
 import re
 import shlex
 import subprocess
-import time
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
+from tests.conftest import finish_calls
 from tests.state.test_last_run import LAST_RUN
 from tests.sync.test_monitoring import values
 from vicisync import errors
@@ -70,8 +69,7 @@ def test_every_command_has_a_help_of_its_own() -> None:
 
 
 def test_json_of_a_status_has_the_shape_that_the_readme_documents(site: Site) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 60)
+    finish_calls(site, 3, 60)
     site.vicisync("run")
     [block] = re.findall(r"```\n(\{\n.*?\n\})\n```", README, re.DOTALL)
     documented = json.loads(re.sub(r" +//.*", "", block))
@@ -89,8 +87,7 @@ def test_each_metric_of_the_readme_is_written_and_no_other(tmp_path: Path) -> No
 
 
 def test_the_greps_of_the_readme_find_summaries_failures_and_ends_in_the_log(site: Site, api: DidOptimizer) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 60)
+    finish_calls(site, 3, 60)
     log = site.folder / "sync.log"
     log.write_text(site.vicisync("run", "--limit", "1").stdout)
     api.down()

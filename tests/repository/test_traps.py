@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, Fault, answer
 from rehearsal.site import Site
-from tests.conftest import command_here, run_here
+from tests.conftest import command_here, finish_calls, run_here
 from tests.limits import umask
 from tests.state.test_last_run import LAST_RUN
 from vicisync.errors import CheckpointError
@@ -35,8 +34,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 def calls(site: Site) -> int:
     """Calls that wait to be sent by the first run; the state folder is there, and holds nothing."""
     site.checkpoint_file.parent.mkdir(mode=0o700)
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 5, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 5)
     return 5
 
 
@@ -241,8 +239,7 @@ def test_a_folder_named_in_a_shells_own_signs_is_cured_by_the_command_as_it_is_s
 
 def test_every_file_of_a_run_is_closed_to_others_from_its_first_byte_on(site: Site, api: DidOptimizer) -> None:
     """Looked at from within the API's answers, while the reserve is held and calls are in flight, and at the end."""
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 20, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 20)
     state = site.checkpoint_file.parent
     seen: dict[str, int] = {}
 

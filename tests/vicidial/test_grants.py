@@ -13,7 +13,7 @@ from rehearsal.did_optimizer import DidOptimizer, answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import insert, row
-from tests.conftest import Done, run_here
+from tests.conftest import Done, finish_calls, run_here
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings, load_settings
 from vicisync.vicidial.call_log import CallLog
@@ -27,8 +27,7 @@ READS = ("SELECT", "SHOW", "EXPLAIN", "DESCRIBE", "SET SESSION", "SET AUTOCOMMIT
 @pytest.fixture
 def calls(site: Site) -> int:
     """Calls to send, over more than one batch; the account may read their table and nothing else."""
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 30, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 30)
     site.configure(batch_size="7")
     for host in ("%", "localhost"):
         granted = [grant for (grant,) in site.mariadb.execute("SHOW GRANTS FOR cron@%s", (host,))]
@@ -105,8 +104,7 @@ def test_the_session_can_write_nothing_though_its_account_may(
     sql: str, engine: str, site: Site, almighty: Settings, mariadb: MariaDB
 ) -> None:
     mariadb.execute(f"ALTER TABLE `{site.database}`.vicidial_log ENGINE = {engine}")
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 3)
     before = mariadb.execute(f"SELECT * FROM `{site.database}`.vicidial_log")
     with CallLog(almighty) as log, pytest.raises(DatabaseError, match="READ ONLY transaction"):
         log.read(sql)
