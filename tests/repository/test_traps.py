@@ -18,6 +18,7 @@ from rehearsal.did_optimizer import DidOptimizer, Fault, answer
 from rehearsal.site import Site
 from tests.conftest import command_here, finish_calls, run_here
 from tests.limits import umask
+from tests.state.test_files import IS_A_LINK, IS_NO_FILE
 from tests.state.test_last_run import LAST_RUN
 from vicisync.errors import CheckpointError
 from vicisync.state.rejected import read_rejected
@@ -76,17 +77,14 @@ def pipe(path: Path, victim: Path) -> None:  # noqa: ARG001 -- a Plant's signatu
     os.mkfifo(path)
 
 
-IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
-
 PLANTS: dict[Plant, str] = {
     link: IS_A_LINK,
     link_to_nothing: IS_A_LINK,
     second_name: "it has a second name, elsewhere (a hard link); remove this one",
     file_of_nobody: "it belongs to another account; look into it, then remove it or chown root it",
-    pipe: "it is not a file; move it away, or name another in dids.conf",
+    pipe: IS_NO_FILE,
 }
 """What each is refused with."""
-
 
 TRAPS = [
     pytest.param(name, plant, id=f"{name}: {plant.__name__}", marks=[as_root] if plant is file_of_nobody else [])
@@ -215,11 +213,11 @@ def test_a_rejected_file_in_a_folder_of_its_own_that_is_open_to_others_is_refuse
     folder.chmod(0o777)
     site.configure(rejected_file=str(folder / "rejected.jsonl"))
     api.fault_for = lambda _: NEVER
-    done = run_here(site)
-    assert isinstance(done.error, CheckpointError)
-    assert f"Cannot write the rejected file {folder}/rejected.jsonl: others can write to its folder" in str(done.error)
+    error = run_here(site).error
+    assert isinstance(error, CheckpointError)
+    assert f"Cannot write the rejected file {folder}/rejected.jsonl: others can write to its folder" in str(error)
     assert not list(folder.iterdir())
-    cured(str(done.error))
+    cured(str(error))
     assert run_here(site).error is None
     assert calls == len(read_rejected(folder / "rejected.jsonl").calls)
 

@@ -47,11 +47,8 @@ def test_what_is_released_leaves_a_machine_as_it_was(
     kind: str, commands: dict[str, list[str]], tmp_path: Path, site: Site, api: DidOptimizer
 ) -> None:
     finish_calls(site, 3, 600)
-    environment = {
-        "PATH": os.defpath,
-        "VICISYNC_ASTGUICLIENT_CONF": str(site.astguiclient_conf),
-        "VICISYNC_DIDS_CONF": str(site.dids_conf),
-    }
+    files = {"VICISYNC_ASTGUICLIENT_CONF": str(site.astguiclient_conf), "VICISYNC_DIDS_CONF": str(site.dids_conf)}
+    environment = {"PATH": os.defpath, **files}
     with machine(tmp_path / "machine") as server:
 
         def ran(*command: str, environment: dict[str, str] = environment) -> str:
