@@ -13,17 +13,9 @@ NOON = 1_793_966_400  # a day in November without a change of clocks
 def row(uniqueid: str, start: int = NOON, **columns: object) -> dict[str, object]:
     """A call that nobody answered; ``columns`` differ."""
     return {
-        "uniqueid": uniqueid,
-        "lead_id": 1,
-        "campaign_id": "C",
-        "phone_number": "2125550100",
-        "call_date": ("FROM_UNIXTIME(%s)", start),
-        "start_epoch": start,
-        "end_epoch": start,
-        "length_in_sec": 0,
-        "status": "NA",
-        **columns,
-    }
+        "uniqueid": uniqueid, "lead_id": 1, "campaign_id": "C", "phone_number": "2125550100", "length_in_sec": 0,
+        "call_date": ("FROM_UNIXTIME(%s)", start), "start_epoch": start, "end_epoch": start, "status": "NA", **columns,
+    }  # fmt: skip
 
 
 def insert(mariadb: MariaDB, database: str, *rows: dict[str, object]) -> None:
@@ -38,14 +30,8 @@ def insert(mariadb: MariaDB, database: str, *rows: dict[str, object]) -> None:
 
 def settings_of(folder: Path, mariadb: MariaDB, database: str, **texts: str) -> Settings:
     """Settings with which VICIdial's account reads a database."""
-    standard = {
-        "db_host": mariadb.host,
-        "db_port": str(mariadb.port),
-        "db_user": "cron",
-        "db_password": PASSWORD,
-        "db_name": database,
-    }
-    return make_settings(folder, **{**standard, **texts})
+    place = {"db_host": mariadb.host, "db_port": str(mariadb.port), "db_name": database}
+    return make_settings(folder, **{**place, "db_user": "cron", "db_password": PASSWORD, **texts})
 
 
 def knows_none(_: str) -> bool:

@@ -1,6 +1,5 @@
 import io
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,7 @@ WATCHED = Watched(7, NOON, "no_disposition")
 
 Event = Callable[[Report], None]
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _utc() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "UTC0")
-        time.tzset()
-        yield
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 class Terminal(io.StringIO):
@@ -77,6 +69,7 @@ MORE = "⏳ There is more to look at; the next run goes on\n"
 NOTHING_NEW = "✅ Nothing new since 2024-10-24 12:00:00"
 ID = CALL.uniqueid
 SALE = f"{ID}: CAMPAIGN001/5551234567 → SALE (45s)"
+NOTHING_SENT = "nothing was sent, nothing was saved\n"
 NOT_ENDED = Watched(7, 1, "not_ended")
 SEVEN_WAIT = dict.fromkeys("abcdefg", NOT_ENDED)
 
@@ -155,12 +148,9 @@ def test_each_event_is_told_in_the_words_that_operators_know(text: str, event: E
     ("text", "event"),
     [
         (f"→ would send {SALE}\n", lambda r: r.delivered(CALL, duplicate=False)),
-        ("🔍 Dry run: 15 calls would be sent; nothing was sent, nothing was saved\n", end(delivered=15)),
-        ("🔍 Dry run: 1 call would be sent; nothing was sent, nothing was saved\n", end(delivered=1)),
-        (
-            "🔍 Dry run: 4 calls would be sent; nothing was sent, nothing was saved\n",
-            end(delivered=4, looked_at_all=False),
-        ),
+        (f"🔍 Dry run: 15 calls would be sent; {NOTHING_SENT}", end(delivered=15)),
+        (f"🔍 Dry run: 1 call would be sent; {NOTHING_SENT}", end(delivered=1)),
+        (f"🔍 Dry run: 4 calls would be sent; {NOTHING_SENT}", end(delivered=4, looked_at_all=False)),
         (f"{NOTHING_NEW}\n", end()),
     ],
     ids=["a call", "calls", "one call", "more is left", "nothing new"],
@@ -169,9 +159,8 @@ def test_a_dry_run_says_what_would_be_sent_and_that_nothing_was(text: str, event
     assert text == said(event, dry_run=True)
 
 
-@pytest.mark.parametrize(("text", "number"), [("0 calls", 0), ("1 call", 1), ("2 calls", 2), ("21 calls", 21)])
-def test_what_is_counted_stands_in_the_singular_where_there_is_one(text: str, number: int) -> None:
-    assert text == counted(number, "call")
+def test_what_is_counted_stands_in_the_singular_where_there_is_one() -> None:
+    assert ["0 calls", "1 call", "2 calls", "21 calls"] == [counted(number, "call") for number in (0, 1, 2, 21)]
 
 
 def test_what_becomes_of_a_call_that_failed_is_said_in_the_command_s_own_words() -> None:
@@ -219,9 +208,9 @@ def test_verbose_tells_why_each_call_waits() -> None:
 def test_a_masked_phone_number_is_masked_in_the_words_of_the_api_too() -> None:
     said = io.StringIO()
     report = Report(said, show_phone_numbers=False)
-    report.failed(CALL, f"400 Bad Request: {CALL.phone_number} is no number")
-    report.rejected(CALL, f"400 Bad Request: {CALL.phone_number} is no number")
     assert CALL.phone_number
+    for tell in (report.failed, report.rejected):
+        tell(CALL, f"400 Bad Request: {CALL.phone_number} is no number")
     assert CALL.phone_number not in said.getvalue()
     assert 2 == said.getvalue().count(f"400 Bad Request: …{CALL.phone_number[-4:]} is no number; ")
 

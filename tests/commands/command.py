@@ -84,11 +84,6 @@ def rows(site: Site, columns: str) -> list[tuple[Any, ...]]:
     return site.mariadb.execute(f"SELECT {columns} FROM `{site.database}`.vicidial_log ORDER BY end_epoch, lead_id")
 
 
-def newest_end(site: Site) -> int:
-    newest: int = max(end for (end,) in rows(site, "end_epoch"))
-    return newest
-
-
 def local(epoch: float, hours_east: float = 0) -> str:
     return datetime.fromtimestamp(epoch, timezone(timedelta(hours=hours_east))).strftime("%Y-%m-%d %H:%M:%S")
 
@@ -106,11 +101,11 @@ def arrived(api: DidOptimizer) -> list[str]:
 def in_shell(site: Site, line: str, **environment: str) -> tuple[int, str, str]:
     """Run the command with its streams where the shell's line puts them; return its own exit code, stdout, stderr."""
     code = site.folder / "exit-code"
-    command = f"{{ {shlex.quote(str(COMMAND))} {line.partition('|')[0]}; echo $? > {shlex.quote(str(code))}; }}"
-    pipe = "".join(line.partition("|")[1:])
+    streams, *pipe = line.partition("|")
+    command = f"{{ {shlex.quote(str(COMMAND))} {streams}; echo $? > {shlex.quote(str(code))}; }} {''.join(pipe)}"
     done = subprocess.run(
-        ["sh", "-c", f"{command} {pipe}"], env=site.environment(**environment), stdin=subprocess.DEVNULL,
-        capture_output=True, encoding="utf-8", timeout=120, check=False,
+        ["sh", "-c", command], env=site.environment(**environment), stdin=subprocess.DEVNULL, capture_output=True,
+        encoding="utf-8", timeout=120, check=False,
     )  # fmt: skip
     check_secrets(site, done.stdout + done.stderr, environment)
     exit_code = int(code.read_text())

@@ -9,13 +9,11 @@ import pytest
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
-from tests.commands.command import INDIA, arrived, finish, in_shell, lines, local, on_terminal, vicisync
+from tests.commands.command import INDIA, arrived, finish, lines, local, on_terminal, vicisync
 from tests.commands.conftest import Refused
 
 
-@pytest.mark.parametrize(
-    ("to", "back"), [(None, 3600), ("1h", 3600), ("90m", 5400), ("2d", 172800), ("1 hour ago", 3600)]
-)
+@pytest.mark.parametrize(("to", "back"), [(None, 3600), ("90m", 5400), ("1 hour ago", 3600)])
 def test_a_checkpoint_is_reset_to_so_long_ago(to: str | None, back: int, site: Site) -> None:
     began = int(time.time())
     done = vicisync(site, "reset-checkpoint", *(("--to", to) if to else ()), environment=INDIA)
@@ -28,52 +26,38 @@ def test_a_checkpoint_is_reset_to_so_long_ago(to: str | None, back: int, site: S
     ] == done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(
-    ("to", "epoch"),
-    [
-        pytest.param("2024-10-24 12:00:00", 1729751400, id="local time"),
-        pytest.param("2024-10-24 12:00", 1729751400, id="to the minute"),
-        pytest.param("2024-10-24", 1729708200, id="a day, from its midnight on"),
-        pytest.param("1729771200", 1729771200, id="epoch"),
-    ],
-)
+@pytest.mark.parametrize(("to", "epoch"), [("2024-10-24 12:00:00", 1729751400), ("1729771200", 1729771200)])
 def test_a_checkpoint_is_reset_to_a_point_in_time(to: str, epoch: int, site: Site) -> None:
     vicisync(site, "reset-checkpoint", "--to", to, environment=INDIA)
     assert f"end_epoch\t{epoch}\t{local(epoch, 5.5)}\nended_after\t{epoch}\n" in site.checkpoint_file.read_text()
 
 
-@pytest.mark.parametrize(
-    "to", ["tomorrow", "12:00", "2024-10-24T12:00:00", "2024-13-01 00:00:00", "-1h", "1.5h", "9999999999", "2024", ""]
-)
+@pytest.mark.parametrize("to", ["tomorrow", "-1h", ""])
 def test_a_time_that_cannot_be_read_is_refused_with_the_forms_that_can(to: str, refused: Refused) -> None:
     (error,) = lines(refused("reset-checkpoint", f"--to={to}")[0])
-    assert f"❌ --to: cannot read {to!r} as a time: " in error
-    assert [] == [form for form in ("2024-10-24 12:00:00", "1729771200", "90m", "1h", "2d") if form not in error]
+    assert f"❌ --to: cannot read {to!r} as a time: write 2024-10-24 12:00:00 (local), an epoch" in error
 
 
-@pytest.mark.parametrize("form", ["local", "epoch"])
-def test_a_time_that_lies_ahead_is_refused(form: str, site: Site) -> None:
+def test_a_time_that_lies_ahead_is_refused(site: Site) -> None:
     ahead = int(time.time()) + 3600
-    to = local(ahead, 5.5) if form == "local" else str(ahead)
-    (error,) = lines(vicisync(site, "reset-checkpoint", "--to", to, code=2, environment=INDIA).stderr)
-    assert error.startswith(f"❌ --to: {local(ahead, 5.5)} lies ahead")
+    for to in (local(ahead, 5.5), str(ahead)):
+        (error,) = lines(vicisync(site, "reset-checkpoint", "--to", to, code=2, environment=INDIA).stderr)
+        assert error.startswith(f"❌ --to: {local(ahead, 5.5)} lies ahead")
     assert not site.checkpoint_file.exists()
 
 
 def test_after_a_reset_the_next_run_delivers_again_what_ended_after_it(site: Site, api: DidOptimizer) -> None:
     """The watched calls are forgotten with the rest, and found again."""
     older, newer = finish(site, 3, ago=2000), finish(site, 4, ago=600)
-    site.mariadb.execute(
-        f"UPDATE `{site.database}`.vicidial_log SET status = 'DISPO' WHERE uniqueid = %s", (newer[-1],)
-    )
+    update = f"UPDATE `{site.database}`.vicidial_log SET status ="
+    site.mariadb.execute(f"{update} 'DISPO' WHERE uniqueid = %s", (newer[-1],))
     vicisync(site, "run")
     assert sorted(older + newer[:-1]) == sorted(arrived(api))
     shown = vicisync(site, "reset-checkpoint", "--to", str(int(time.time() - 1000))).stdout
-    newest = re.search(r"Old checkpoint: (.*), 1 call watched", shown)
-    assert newest
+    assert re.search(r"Old checkpoint: (.*), 1 call watched", shown)
     vicisync(site, "run")
     assert sorted(newer[:-1]) == sorted(arrived(api)[6:])
-    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET status = 'SALE' WHERE status = 'DISPO'")
+    site.mariadb.execute(f"{update} 'SALE' WHERE status = 'DISPO'")
     vicisync(site, "run")
     assert [newer[-1]] == arrived(api)[9:]
 
@@ -88,13 +72,11 @@ def test_on_a_terminal_a_reset_asks_first(arguments: Sequence[str], answer: str,
     before = site.checkpoint_file.read_bytes()
     code, output = on_terminal(site, "reset-checkpoint", "--to", "1729771200", *arguments, answer=answer)
     assert (not arguments) == ("Reset?" in output)
-    assert "Old checkpoint: " in output
-    assert "New checkpoint: " in output
-    assert resets == ("💾 Saved checkpoint: " in output)
-    assert resets == site.checkpoint_file.read_bytes().startswith(b"end_epoch\t1729771200\t")
-    assert resets == (before != site.checkpoint_file.read_bytes())
-    assert (0 if resets else 130) == code
-    assert resets != ("Aborted; nothing was changed" in output)
+    assert re.search("Old checkpoint: .*\nNew checkpoint: ", output)
+    words = ("💾 Saved checkpoint: ", "Aborted; nothing was changed")
+    assert (0 if resets else 130, resets, not resets) == (code, *(each in output for each in words))
+    after = site.checkpoint_file.read_bytes()
+    assert after.startswith(b"end_epoch\t1729771200\t") if resets else before == after
 
 
 def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, api: DidOptimizer) -> None:
@@ -109,11 +91,9 @@ def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, 
     error = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stderr
     assert "never be sent" in error
     assert before == site.checkpoint_file.read_bytes()
-    cure = re.search(r"to send them: vicisync (reset-checkpoint --to '[^']*'); or", error)
-    assert cure
-    vicisync(site, *shlex.split(cure[1]))
+    (cure,) = re.findall(r"to send them: vicisync (reset-checkpoint --to '[^']*'); or", error)
+    vicisync(site, *shlex.split(cure))
     vicisync(site, "run")
-    assert 3 == len(arrived(api))
     finish(site, 1, ago=8000)
     assert "⚠ Calls that ended before " in vicisync(site, "reset-checkpoint", "--to", "1h", "--yes").stdout
     vicisync(site, "run")
@@ -130,14 +110,8 @@ def test_a_reset_without_a_time_goes_back_to_the_begin_of_a_long_outage(site: Si
     assert 3 == len(arrived(api))
 
 
-def test_a_reset_needs_no_standard_input(site: Site) -> None:
-    assert 0 == in_shell(site, "reset-checkpoint --to 1h <&-")[0]
-
-
 def test_a_folder_in_the_checkpoint_s_place_stops_a_reset_at_the_reading(site: Site) -> None:
     site.checkpoint_file.mkdir(parents=True)
     done = vicisync(site, "reset-checkpoint", "--yes", code=5)
-    (error,) = lines(done.stderr)
-    assert error.startswith(f"❌ Cannot read the checkpoint {site.checkpoint_file}: ")
-    assert "" == done.stdout
-    assert [] == list(site.checkpoint_file.iterdir())
+    assert lines(done.stderr)[0].startswith(f"❌ Cannot read the checkpoint {site.checkpoint_file}: ")
+    assert ("", []) == (done.stdout, list(site.checkpoint_file.iterdir()))

@@ -4,21 +4,13 @@ import fcntl
 import json
 import re
 import time
-from collections.abc import Callable
 from typing import Any
 
-import pytest
-
-from rehearsal.dialer import Dialer, fill, never_ends, new_call
+from rehearsal.dialer import Dialer, never_ends, new_call
 from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import Site
-from tests.commands.command import files
+from tests.commands.command import files, finish
 from vicisync.state.lock import lock_holder
-
-
-def with_calls(site: Site, calls: int = 3, ago: int = 120) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, calls, int(time.time()) - ago)
 
 
 def lines(site: Site, *options: str) -> list[str]:
@@ -34,7 +26,7 @@ def as_json(site: Site, *options: str, exit_code: int = 0) -> dict[str, Any]:
 
 
 def test_when_all_is_well_it_says_so_a_fact_a_line(site: Site) -> None:
-    with_calls(site)
+    finish(site, 3)
     dialer = Dialer(lambda: site.mariadb.connect(site.database))
     dialer.begin(never_ends(new_call(time.time() - 90)))
     dialer.play(time.time())
@@ -57,37 +49,57 @@ def test_before_the_first_run_it_says_that_there_was_none(site: Site) -> None:
         "✅ Rejected: none",
         "⚠ Last run: none is known",
     ] == lines(site)
+    found = as_json(site)
+    assert [None] * 3 == [found[key] for key in ("checkpoint", "lag_seconds", "last_run")]
+    assert {"calls": 0, "rows_behind": None} == found["backlog"]
 
 
 def test_nothing_is_changed_by_looking(site: Site, api: DidOptimizer) -> None:
-    with_calls(site)
-    before = files(site)
-    lines(site)
-    assert before == files(site)
-    site.vicisync("run")
-    after_run = files(site)
-    lines(site)
-    as_json(site)
-    assert after_run == files(site)
-    assert 3 == len(api.posts)
+    finish(site, 3)
+    for posts in (0, 3):
+        before = files(site)
+        lines(site)
+        as_json(site)
+        assert (before, posts) == (files(site), len(api.posts))
+        site.vicisync("run")
 
 
-def test_an_outage_is_told_with_the_sentence_that_ended_the_run(site: Site, api: DidOptimizer) -> None:
+def test_an_outage_is_told_with_the_sentence_that_ended_the_run_and_whether_calls_are_later_than_allowed(
+    site: Site, api: DidOptimizer
+) -> None:
     site.vicisync("run")
-    with_calls(site)
+    finish(site, 3, ago=300)
+    site.configure(max_retries="0")
+    time.sleep(1)  # the last success lies in another second
     api.down()
     assert 4 == site.vicisync("run").returncode
     told = "\n".join(lines(site))
-    assert "📞 Backlog: 3 calls" in told
-    assert "⏳ Waiting: 3 did not get through" in told
-    assert "exit code 4, 0 processed, 3 failed" in told
+    for words in ("📞 Backlog: 3 calls", "⏳ Waiting: 3 did not get through", "exit code 4, 0 processed, 3 failed"):
+        assert words in told
     assert f"❌ No call got through to DID Optimizer at {api.url}: connection refused" in told
     assert "⚠ Last success: " in told
+    allows(site, "120", 1, r"❌ Lag: 3\d\d s, 120 s allowed")
+    allows(site, "3600", 0, r"✅ Lag: 3\d\d s, 3600 s allowed")
+
+
+def allows(site: Site, max_lag: str, code: int, line: str) -> None:
+    """The exit code, the line and its sign say whether calls are later than a monitoring system allows."""
+    done = site.vicisync("status", "--max-lag", max_lag)
+    assert (code, "") == (done.returncode, done.stderr)
+    assert re.search(f"^{line}$", done.stdout, re.MULTILINE)
+    assert (code == 1) is as_json(site, "--max-lag", max_lag, exit_code=code)["behind"]
+
+
+def test_no_run_ever_is_later_than_allowed_and_a_run_of_just_now_is_not(site: Site) -> None:
+    allows(site, "120", 1, "⚠ No checkpoint yet in .*: the first run makes it")
+    finish(site, 3)
+    site.vicisync("run")
+    allows(site, "120", 0, "✅ Lag: 0 s, 120 s allowed")
 
 
 def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimizer) -> None:
-    with_calls(site)
-    api.fault_for = lambda _: NOT_ACCEPTED if len(api.posts) else None
+    finish(site, 3)
+    api.fault_for = lambda _: NOT_ACCEPTED if api.posts else None
     site.vicisync("run")
     assert f"⚠ Rejected: 2 calls; fix what {site.rejected_file} says, then: vicisync retry-rejected" in lines(site)
 
@@ -95,10 +107,14 @@ def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimize
 def test_without_the_database_it_tells_what_the_files_say(site: Site) -> None:
     site.vicisync("run")
     site.mariadb.execute(f"RENAME TABLE {site.database}.vicidial_log TO {site.database}.elsewhere")
+    error = f"There is no {site.database}.vicidial_log such as VICIdial makes"
     told = lines(site)
-    assert told[0].startswith(f"⚠ There is no {site.database}.vicidial_log such as VICIdial makes")
+    assert told[0].startswith(f"⚠ {error}")
     assert told[0].endswith("; what follows is from files alone")
     assert re.fullmatch(r"✅ Lag: \d+ s at most", told[2])
+    found = as_json(site)
+    assert found["lag_is_estimated"] is True
+    assert found["database_error"].startswith(error)
 
 
 def test_what_ends_a_run_is_told_as_a_run_would(site: Site) -> None:
@@ -124,80 +140,19 @@ def test_a_run_that_is_at_work_is_named_and_not_disturbed(site: Site) -> None:
     assert lock_holder(site.checkpoint_file) is None
 
 
-# For monitoring systems
-
-
-def late(site: Site, api: DidOptimizer) -> None:
-    site.vicisync("run")
-    with_calls(site, ago=300)
-    api.down()
-    site.vicisync("run")
-
-
-def on_time(site: Site, _: DidOptimizer) -> None:
-    with_calls(site)
-    site.vicisync("run")
-
-
-@pytest.mark.parametrize(
-    ("make_it", "max_lag", "exit_code", "line"),
-    [
-        (late, "120", 1, r"❌ Lag: 3\d\d s, 120 s allowed"),
-        (late, "3600", 0, r"✅ Lag: 3\d\d s, 3600 s allowed"),
-        (on_time, "120", 0, "✅ Lag: 0 s, 120 s allowed"),
-        (lambda *_: None, "120", 1, "⚠ No checkpoint yet in .*: the first run makes it"),
-    ],
-    ids=["late", "late, and allowed to be", "on time", "no run has ever been"],
-)
-def test_the_exit_code_and_the_sign_say_whether_calls_are_later_than_allowed(
-    make_it: Callable[[Site, DidOptimizer], None],
-    max_lag: str,
-    exit_code: int,
-    line: str,
-    site: Site,
-    api: DidOptimizer,
-) -> None:
-    make_it(site, api)
-    done = site.vicisync("status", "--max-lag", max_lag)
-    assert (exit_code, "") == (done.returncode, done.stderr)
-    assert re.search(f"^{line}$", done.stdout, re.MULTILINE)
-    assert (exit_code == 1) is as_json(site, "--max-lag", max_lag, exit_code=exit_code)["behind"]
-
-
 # For programs
 
 
 def test_json_has_the_documented_shape(site: Site) -> None:
-    with_calls(site)
+    finish(site, 3)
     site.vicisync("run")
     found = as_json(site)
+    assert abs(found.pop("now") - time.time()) < 60
     last_run = found.pop("last_run")
-    checkpoint = found.pop("checkpoint")
+    assert {"end_epoch", "ended_after", "looked_until"} == found.pop("checkpoint").keys()
     assert {
-        "behind": None,
-        "lag_seconds": 0,
-        "lag_is_estimated": False,
-        "backlog": {"calls": 0, "rows_behind": 0},
+        "behind": None, "lag_seconds": 0, "lag_is_estimated": False, "backlog": {"calls": 0, "rows_behind": 0},
         "waiting": {"not_ended": 0, "no_disposition": 0, "message_playing": 0, "to_send": 0, "failed": 0},
-        "rejected": 0,
-        "running": None,
-        "database_error": None,
-    } == {key: value for key, value in found.items() if key != "now"}
-    assert {"end_epoch", "ended_after", "looked_until"} == checkpoint.keys()
-    assert abs(found["now"] - time.time()) < 60
+        "rejected": 0, "running": None, "database_error": None,
+    } == found  # fmt: skip
     assert (0, 3, 3) == (last_run["exit_code"], last_run["delivered"], last_run["delivered_total"])
-
-
-def test_json_before_the_first_run_has_the_same_shape_with_nulls(site: Site) -> None:
-    found = as_json(site)
-    assert [None] * 3 == [found[key] for key in ("checkpoint", "lag_seconds", "last_run")]
-    assert {"calls": 0, "rows_behind": None} == found["backlog"]
-
-
-def test_json_without_the_database_says_why_and_that_the_lag_is_estimated(site: Site) -> None:
-    site.vicisync("run")
-    site.configure()
-    site.mariadb.execute(f"RENAME TABLE {site.database}.vicidial_log TO {site.database}.elsewhere")
-    found = as_json(site)
-    assert found["lag_is_estimated"] is True
-    assert "vicidial_log" in found["database_error"]

@@ -37,7 +37,7 @@ def nginx(tmp_path: Path, api: DidOptimizer) -> Iterator[Nginx]:
                 f"daemon off; master_process off; pid {tmp_path}/nginx.pid; error_log {tmp_path}/error.log; events {{}}"
                 f" http {{ access_log off; {places} server {{ listen 127.0.0.1:{port} {tls}; {lines} }} }}"
             )
-            command = ["nginx", "-p", tmp_path, "-c", tmp_path / "nginx.conf"]
+            command: list[str | Path] = ["nginx", "-p", tmp_path, "-c", tmp_path / "nginx.conf"]
             server = subprocess.Popen(command, env={"PATH": "/usr/sbin:/usr/bin"}, stderr=subprocess.DEVNULL)
             stack.callback(server.wait, 10)
             stack.callback(server.terminate)

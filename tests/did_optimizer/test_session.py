@@ -26,7 +26,6 @@ from vicisync.did_optimizer.session import LARGEST_ANSWER, ApiSession
 
 KEY = "sk-0123456789abcdef"
 CALL = {"uniqueid": "1729785600.1", "phoneNumber": "2125550100", "campaignId": "CAMP01", "disposition": "SALE"}
-UNSTORABLE = {**CALL, "campaignId": ""}
 
 Open = Callable[..., ApiSession]
 
@@ -104,6 +103,9 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 DELIVERED = Answer(Meaning.DELIVERED, "200 OK: Call result recorded", by_api=True)
 AGAIN = DELIVERED._replace(perhaps_stored=True)  # on a fresh connection: the one before may have carried it, too
+DONE = Answer(Meaning.DELIVERED, "200 OK", by_api=True)
+NEVER = Answer(Meaning.REJECTED, "400 Bad Request: Missing required fields: campaignId", by_api=True)
+THROTTLED = try_again("429 Too Many Requests", 900.0, throttled=True)
 CUT = lost("the connection was cut without an answer")
 BROKE_OFF = lost("the answer broke off")
 NOT_HTTP = lost("the answer is not HTTP")
@@ -133,101 +135,67 @@ def waits(connection: socket.socket) -> None:
         pass
 
 
-def reset(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
+def resets(*replies: bytes) -> Script:
+    """As ``says``, with a reset in the place of the close."""
+
+    def script(connection: socket.socket) -> None:
+        says(*replies)(connection)
+        time.sleep(0.2)  # a reset overtakes what has not been read
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    return script
 
 
-def answers_then_cuts(connection: socket.socket) -> None:
-    """Answer one request, read another, and close: it came just as the connection ran out."""
-    says(STORED)(connection)
-    read_request(connection)
-
-
-def answers_then_resets(connection: socket.socket) -> None:
-    answers_then_cuts(connection)
-    reset(connection)
-
-
-def resets_before_the_answer(connection: socket.socket) -> None:
-    read_request(connection)
-    reset(connection)
-
-
-def answers_then_resets_within_an_answer(connection: socket.socket) -> None:
-    answers_then_cuts(connection)
-    connection.sendall(HEAD + HALF)
-    time.sleep(0.2)  # a reset overtakes what has not been read
-    reset(connection)
+answers_then_cuts = says(STORED, b"")
+"""Answer one request, read another, and close: it came just as the connection ran out."""
 
 
 # What the request is
 
 
-@pytest.fixture
-def heard() -> list[bytes]:
-    """The requests that ``hears`` has read."""
-    return []
-
-
-@pytest.fixture
-def hears(heard: list[bytes]) -> Script:
-    """Store each call, set a cookie, and keep what was asked."""
+def test_a_request_carries_exactly_the_payload_and_says_who_asks_and_nothing_of_netrc_and_cookies(
+    open_session: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    payload = {"uniqueid": "1.1", "comments": 'é "\\ \udcff \u2028', "duration": -3, "callDate": None}
+    heard: list[bytes] = []
 
     def hears(connection: socket.socket) -> None:
         while request := read_request(connection):
             heard.append(request)
             connection.sendall(http("200 OK", b'{"success": true}', "Set-Cookie: sid=1"))
 
-    return hears
-
-
-def test_a_request_says_who_asks_and_carries_exactly_the_payload(
-    open_session: Open, hears: Script, heard: list[bytes]
-) -> None:
-    payload = {"uniqueid": "1.1", "comments": 'é "\\ \udcff \u2028', "duration": -3, "callDate": None}
     with Listener(hears) as server:
-        open_session(f"{server.url}/behind/a/proxy").post(payload)
+        session = open_session(f"{server.url}/behind/a/proxy")
+        for _ in range(2):
+            session.post(payload)
+    assert [heard[0]] * 2 == heard
     head, _, body = heard[0].partition(b"\r\n\r\n")
     first, *lines = head.decode("ascii").split("\r\n")
     assert first == "POST /behind/a/proxy/api/v1/call-results HTTP/1.1"
     assert dict(line.split(": ", 1) for line in lines) == {
-        "Host": f"127.0.0.1:{server.port}",
-        "x-api-key": KEY,
-        "User-Agent": f"vicisync/{__version__}",
-        "Content-Type": "application/json",
-        "Accept": "application/json",
-        "Accept-Encoding": "gzip, deflate",
+        "Host": f"127.0.0.1:{server.port}", "x-api-key": KEY, "User-Agent": f"vicisync/{__version__}",
+        "Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "gzip, deflate",
         "Content-Length": str(len(body)),
-    }
+    }  # fmt: skip
     assert body == json.dumps(payload).encode("ascii")
     assert json.loads(body) == payload
 
 
-def test_netrc_and_cookies_add_nothing_to_a_request(
-    open_session: Open, hears: Script, heard: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    with Listener(hears) as server:
-        session = open_session(server.url)
-        session.post(CALL)
-        session.post(CALL)
-    assert len(heard) == 2
-    assert not any(name in request.lower() for request in heard for name in (b"authorization:", b"cookie:"))
-
-
-def test_one_connection_serves_many_calls_each_with_its_own_payload_whatever_their_answers(
+def test_one_connection_serves_a_probe_and_many_calls_each_with_its_own_payload_whatever_their_answers(
     open_session: Open, api: DidOptimizer
 ) -> None:
     answers = [None, faults.ERROR_500, None, faults.SUCCESS_FALSE, faults.HTML_200, faults.REDIRECT, faults.GZIP]
     answers += [faults.rate_limited_429(), answer(404, {}, HTML)]
     payloads = [{**CALL, "number": number, "uniqueid": "1." + "0" * (9 - number)} for number in range(len(answers))]
-    api.fault_for = lambda payload: answers[payload["number"]]
     session = open_session(api.url)
+    assert 400 == session.try_key().http_status
+    api.fault_for = lambda payload: answers[payload["number"]]
     for payload in payloads:
         session.post(payload)
-    assert [post.payload for post in api.posts] == payloads
+    assert [post.payload for post in api.posts] == [{}, *payloads]
     assert api.connections == 1
 
 
@@ -239,16 +207,9 @@ def test_one_connection_serves_many_calls_each_with_its_own_payload_whatever_the
     [
         pytest.param(None, CALL, DELIVERED, id="stored"),
         pytest.param(faults.GZIP, CALL, DELIVERED, id="gzip"),
-        pytest.param(
-            None,
-            UNSTORABLE,
-            Answer(Meaning.REJECTED, "400 Bad Request: Missing required fields: campaignId", by_api=True),
-            id="400",
-        ),
+        pytest.param(None, {**CALL, "campaignId": ""}, NEVER, id="400"),
         pytest.param(faults.unavailable_503(7), CALL, try_again("503 Service Unavailable", 7.0), id="503"),
-        pytest.param(
-            faults.rate_limited_429(900), CALL, try_again("429 Too Many Requests", 900.0, throttled=True), id="429"
-        ),
+        pytest.param(faults.rate_limited_429(900), CALL, THROTTLED, id="429"),
         pytest.param(faults.CUT_BEFORE, CALL, CUT, id="cut before the call was stored"),
         pytest.param(faults.LOST_ANSWER, CALL, CUT, id="cut after the call was stored"),
         pytest.param(faults.HALF_ANSWER, CALL, BROKE_OFF, id="half an answer"),
@@ -265,6 +226,7 @@ def test_an_answer_is_understood(
 
 
 def test_a_call_that_the_api_knew_is_a_duplicate(open_session: Open, api: DidOptimizer) -> None:
+    api.knows_repeats = True
     session = open_session(api.url)
     assert [session.post(CALL).duplicate, session.post(CALL).duplicate] == [False, True]
 
@@ -275,16 +237,8 @@ def test_a_call_that_the_api_knew_is_a_duplicate(open_session: Open, api: DidOpt
         pytest.param(HEAD + HALF, BROKE_OFF, id="cut in a body of known length"),
         pytest.param(CHUNKED + b"5a\r\n" + HALF, BROKE_OFF, id="cut in a chunk"),
         pytest.param(CHUNKED + b'11\r\n{"success": true}\r\n', BROKE_OFF, id="cut between chunks"),
-        pytest.param(
-            CHUNKED + b'11\r\n{"success": true}\r\n0\r\n\r\n',
-            Answer(Meaning.DELIVERED, "200 OK", by_api=True),
-            id="chunks",
-        ),
-        pytest.param(
-            b'HTTP/1.0 200 OK\r\n\r\n{"success": true}',
-            Answer(Meaning.DELIVERED, "200 OK", by_api=True),
-            id="HTTP 1.0, to the end",
-        ),
+        pytest.param(CHUNKED + b'11\r\n{"success": true}\r\n0\r\n\r\n', DONE, id="chunks"),
+        pytest.param(b'HTTP/1.0 200 OK\r\n\r\n{"success": true}', DONE, id="HTTP 1.0, to the end"),
         pytest.param(
             http("200 OK", gzip.compress(STORED)[:-9] + b"?" * 9, "Content-Encoding: gzip"),
             lost("the answer cannot be decompressed"),
@@ -340,14 +294,6 @@ def test_a_redirect_is_never_followed_and_its_target_named(open_session: Open, s
         assert (server.connections, target.connections) == (1, 0)
     assert refused.meaning is Meaning.REFUSED
     assert refused.words.endswith(f": the API has moved; write api_base_url={elsewhere}")
-
-
-@pytest.mark.parametrize("location", ["https://[", "gopher://x", "//", "\x80", "/login"])
-def test_a_redirect_to_nowhere_is_refused_as_well(open_session: Open, location: str) -> None:
-    with Listener(says(http("302 Found", b"", f"Location: {location}"))) as server:
-        refused = open_session(server.url).post(CALL)
-    assert refused.meaning is Meaning.REFUSED
-    assert refused.words.startswith("302 Found: the API has moved to '")
 
 
 # Too much, too slow
@@ -478,7 +424,7 @@ def test_a_proxy_that_does_not_work_is_not_taken_for_the_api(
     [
         pytest.param([says(b"")], [CUT], id="a first connection that is cut"),
         pytest.param([answers_then_cuts, stores_all], [DELIVERED, AGAIN, DELIVERED], id="one that had run out"),
-        pytest.param([answers_then_resets, stores_all], [DELIVERED, AGAIN, DELIVERED], id="nor one that was reset"),
+        pytest.param([resets(STORED, b""), stores_all], [DELIVERED, AGAIN, DELIVERED], id="nor one that was reset"),
         pytest.param([says(STORED), stores_all], [DELIVERED] * 2, id="one known to be closed"),
         pytest.param([says(GOODBYE), says(b"")], [DELIVERED, CUT], id="a fresh one after a goodbye"),
         pytest.param(
@@ -486,12 +432,9 @@ def test_a_proxy_that_does_not_work_is_not_taken_for_the_api(
             id="a fresh one after one that had run out, and the next",
         ),
         pytest.param(
-            [answers_then_resets_within_an_answer, resets_before_the_answer], [DELIVERED, BROKE_OFF, CUT],
-            id="a reset within an answer, and one before it",
+            [resets(STORED, HEAD + HALF), resets(b"")], [DELIVERED, BROKE_OFF, CUT], id="a reset within, then before"
         ),
-        pytest.param(
-            [answers_then_cuts, says(b"SSH-2.0-OpenSSH\r\n")], [DELIVERED, NOT_HTTP], id="garbage on the fresh one"
-        ),
+        pytest.param([answers_then_cuts, says(b"SSH-2.0\r\n")], [DELIVERED, NOT_HTTP], id="garbage on the fresh one"),
     ],
 )  # fmt: skip
 def test_only_the_cut_of_a_fresh_connection_is_a_failure(
@@ -560,10 +503,3 @@ def test_an_empty_call_tells_whether_the_key_is_right_and_nothing_is_recorded(
     probe = open_session(api.url, api_key=key).try_key()
     assert (status, True) == (probe.http_status, b'"success":' in probe.body)
     assert ([{}], {}) == ([post.payload for post in api.posts], api.records)
-
-
-def test_a_probe_and_calls_share_one_connection(api: DidOptimizer, open_session: Open) -> None:
-    session = open_session(api.url)
-    assert 400 == session.try_key().http_status
-    assert Meaning.DELIVERED is session.post(CALL).meaning
-    assert 1 == api.connections

@@ -1,18 +1,16 @@
 """TLS with the API: what is not to be trusted gets nothing."""
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from tests.certificates import UNTRUSTED, Offered, expired, self_signed, unknown_ca, valid, wrong_host
-from tests.conftest import command_here
+from tests.conftest import command_here, finish_calls
 from vicisync.calls.call import Call, payload
 from vicisync.state.rejected import add_rejected
 
@@ -24,8 +22,7 @@ Serve = Callable[[Offered], DidOptimizer]
 def finish(site: Site) -> None:
     """Let calls end that can go at once."""
     leads = site.mariadb.execute(f"SELECT COALESCE(MAX(lead_id), 0) FROM `{site.database}`.vicidial_log")
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, CALLS, int(time.time()) - 200, per_hour=3600, first_lead=int(leads[0][0]) + 1000)
+    finish_calls(site, CALLS, first_lead=int(leads[0][0]) + 1000)
 
 
 @pytest.fixture

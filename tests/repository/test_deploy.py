@@ -4,14 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import COMMAND, Site
+from tests.conftest import finish_calls
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 CRON = (DEPLOY / "cron" / "vicisync").read_text()
@@ -23,8 +22,7 @@ JOBS = re.findall(r"^### .*\n(?:#?)\* \* \* \* \* root (.*)\n", CRON, re.MULTILI
 
 def test_the_jobs_deliver_and_log_from_cron_s_bare_environment(site: Site, api: DidOptimizer) -> None:
     """Only the places differ from those of a real server, and nobody sleeps."""
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 600)
+    finish_calls(site, 3, 600)
     environment = dict(re.findall(r"^(\w+)=(.*)$", CRON, re.MULTILINE))
     log = site.folder / "sync.log"
     configuration = {

@@ -7,7 +7,6 @@ import shutil
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from email import message_from_bytes
 from email.message import Message
@@ -21,9 +20,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import ERROR_500, DidOptimizer, Fault
 from rehearsal.site import Site
+from tests.conftest import finish_calls
 from vicisync import __version__
 
 pytestmark = pytest.mark.slow
@@ -177,8 +176,7 @@ def with_ca(pyz: Path, ca: trustme.CA, into: Path) -> Path:
 
 
 def test_the_pyz_delivers_by_its_own_certificates_and_leaves_no_file(built: Built, site: Site, tmp_path: Path) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 600)
+    finish_calls(site, 3, 600)
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = {"TMPDIR": str(temporary), "REQUESTS_CA_BUNDLE": "", "CURL_CA_BUNDLE": ""}
@@ -205,8 +203,7 @@ def test_a_pyz_that_is_replaced_during_a_run_keeps_it_from_nothing(
     pyz, other = tmp_path / "vicisync.pyz", tmp_path / "other.pyz"
     shutil.copyfile(built.pyz, pyz)
     other.write_bytes(b"#!/bin/sh\n" + bytes(10_000))
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 20, int(time.time()) - 600)
+    finish_calls(site, 20)
     site.configure(ping_url=f"{api.url}/ping", metrics_file=str(tmp_path / "vicisync.prom"))
 
     def replace_at_the_first(_: object) -> Fault | None:

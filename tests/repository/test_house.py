@@ -136,10 +136,10 @@ def test_the_tests_lie_where_what_they_test_lies() -> None:
     assert {"repository"} == folders - set().union(*FLOORS)
 
 
-def test_what_contributing_names_exists() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
+def test_what_contributing_names_exists_as_do_the_readme_s_targets() -> None:
+    readme, text = ((ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md"))
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE)) <= targets
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", f"{readme}\n{text}", re.MULTILINE)) <= targets
     paths = re.findall(r"`((?:src|tests|release|rehearsal)/[\w./*-]*)`", text)
     assert [] == [path for path in paths if not list(ROOT.glob(path.rstrip("/")))]
     (chosen,) = re.findall(r"pytest -k '(\w+)'", text)

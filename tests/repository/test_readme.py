@@ -4,16 +4,14 @@ import json
 import re
 import shlex
 import subprocess
-import time
 from pathlib import Path
 
-import click
 import pytest
 from click.testing import CliRunner
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
+from tests.conftest import finish_calls
 from tests.state.test_last_run import LAST_RUN
 from tests.sync.test_monitoring import values
 from vicisync import errors
@@ -28,6 +26,7 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.parametrize("name", sorted(commands.commands))
 def test_the_readme_holds_the_help_of_each_command(name: str) -> None:
+    assert commands.commands[name].help
     result = CliRunner().invoke(commands, [name, "--help"], prog_name="vicisync", terminal_width=96)
     assert f"```\n{result.output}```" in README
 
@@ -58,18 +57,8 @@ def test_each_module_stands_in_the_readme() -> None:
     assert modules | rooms == set(re.findall(r"`(\w+(?:\.py|/))`", README)) - {"rehearsal/"}
 
 
-def test_each_make_target_of_the_readme_exists() -> None:
-    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    assert set(re.findall(r"`make ([\w-]+)", README)) | set(re.findall(r"^make ([\w-]+)", README, re.M)) <= targets
-
-
-def test_every_command_has_a_help_of_its_own() -> None:
-    assert all(isinstance(command, click.Command) and command.help for command in commands.commands.values())
-
-
 def test_json_of_a_status_has_the_shape_that_the_readme_documents(site: Site) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 60)
+    finish_calls(site, 3, 60)
     site.vicisync("run")
     [block] = re.findall(r"```\n(\{\n.*?\n\})\n```", README, re.DOTALL)
     documented = json.loads(re.sub(r" +//.*", "", block))
@@ -87,8 +76,7 @@ def test_each_metric_of_the_readme_is_written_and_no_other(tmp_path: Path) -> No
 
 
 def test_the_greps_of_the_readme_find_summaries_failures_and_ends_in_the_log(site: Site, api: DidOptimizer) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 60)
+    finish_calls(site, 3, 60)
     log = site.folder / "sync.log"
     log.write_text(site.vicisync("run", "--limit", "1").stdout)
     api.down()

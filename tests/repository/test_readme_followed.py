@@ -57,6 +57,7 @@ def test_what_is_not_typed_here_is_in_the_readme_all_the_same() -> None:
 def test_every_command_of_the_readme_does_what_it_says(
     released: Path, tmp_path: Path, mariadb: MariaDB, database: str, api: DidOptimizer
 ) -> None:
+    api.knows_repeats = True
     site = Site.of(tmp_path / "site", mariadb, database, api)
     with mariadb.connect(database) as connection:
         fill(connection, 3, int(time.time()) - 60)

@@ -6,17 +6,15 @@ Each way of failing is gone through with every command, and all that comes of it
 import base64
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import GARBAGE, HTML_200, LOST_ANSWER, DidOptimizer, Fault, answer
 from rehearsal.site import PASSWORD, Site
-from tests.conftest import Pings, command_here
+from tests.conftest import Pings, command_here, finish_calls
 from vicisync.did_optimizer.answer import LONGEST_WORDS, answer_of
 from vicisync.did_optimizer.session import ApiSession
 from vicisync.settings.settings import load_settings
@@ -51,8 +49,7 @@ def api() -> Iterator[DidOptimizer]:
 @pytest.fixture
 def guarded(site: Site, pings: Pings) -> Site:
     """A site with calls to send, and with all outputs that there are switched on."""
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 5, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 5)
     site.configure(ping_url=pings.url, metrics_file=str(site.folder / "vicisync.prom"), max_retries="0", db_timeout="1")
     return site
 

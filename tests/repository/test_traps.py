@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, Fault, answer
 from rehearsal.site import Site
-from tests.conftest import command_here, run_here
+from tests.conftest import command_here, finish_calls, run_here
 from tests.limits import umask
+from tests.state.test_files import IS_A_LINK, IS_NO_FILE
 from tests.state.test_last_run import LAST_RUN
 from vicisync.errors import CheckpointError
 from vicisync.state.rejected import read_rejected
@@ -33,8 +33,7 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a fil
 def calls(site: Site) -> int:
     """Calls that wait to be sent by the first run; the state folder is there, and holds nothing."""
     site.checkpoint_file.parent.mkdir(mode=0o700)
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 5, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 5)
     return 5
 
 
@@ -76,17 +75,14 @@ def pipe(path: Path, victim: Path) -> None:  # noqa: ARG001 -- a Plant's signatu
     os.mkfifo(path)
 
 
-IS_A_LINK = "it is a symbolic link, which vicisync does not follow; remove it, or name the file itself in dids.conf"
-
 PLANTS: dict[Plant, str] = {
     link: IS_A_LINK,
     link_to_nothing: IS_A_LINK,
     second_name: "it has a second name, elsewhere (a hard link); remove this one",
     file_of_nobody: "it belongs to another account; look into it, then remove it or chown root it",
-    pipe: "it is not a file; move it away, or name another in dids.conf",
+    pipe: IS_NO_FILE,
 }
 """What each is refused with."""
-
 
 TRAPS = [
     pytest.param(name, plant, id=f"{name}: {plant.__name__}", marks=[as_root] if plant is file_of_nobody else [])
@@ -215,11 +211,11 @@ def test_a_rejected_file_in_a_folder_of_its_own_that_is_open_to_others_is_refuse
     folder.chmod(0o777)
     site.configure(rejected_file=str(folder / "rejected.jsonl"))
     api.fault_for = lambda _: NEVER
-    done = run_here(site)
-    assert isinstance(done.error, CheckpointError)
-    assert f"Cannot write the rejected file {folder}/rejected.jsonl: others can write to its folder" in str(done.error)
+    error = run_here(site).error
+    assert isinstance(error, CheckpointError)
+    assert f"Cannot write the rejected file {folder}/rejected.jsonl: others can write to its folder" in str(error)
     assert not list(folder.iterdir())
-    cured(str(done.error))
+    cured(str(error))
     assert run_here(site).error is None
     assert calls == len(read_rejected(folder / "rejected.jsonl").calls)
 
@@ -239,8 +235,7 @@ def test_a_folder_named_in_a_shells_own_signs_is_cured_by_the_command_as_it_is_s
 
 def test_every_file_of_a_run_is_closed_to_others_from_its_first_byte_on(site: Site, api: DidOptimizer) -> None:
     """Looked at from within the API's answers, while the reserve is held and calls are in flight, and at the end."""
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 20, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 20)
     state = site.checkpoint_file.parent
     seen: dict[str, int] = {}
 

@@ -5,16 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import venv
 from pathlib import Path
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from release.dist import KEPT_WHEELS
+from tests.conftest import finish_calls
 from tests.machine import CRON_D, LOG, machine, needs_root
 from vicisync import __version__
 
@@ -45,13 +44,9 @@ def commands(released: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
 def test_what_is_released_leaves_a_machine_as_it_was(
     kind: str, commands: dict[str, list[str]], tmp_path: Path, site: Site, api: DidOptimizer
 ) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 600)
-    environment = {
-        "PATH": os.defpath,
-        "VICISYNC_ASTGUICLIENT_CONF": str(site.astguiclient_conf),
-        "VICISYNC_DIDS_CONF": str(site.dids_conf),
-    }
+    finish_calls(site, 3, 600)
+    files = {"VICISYNC_ASTGUICLIENT_CONF": str(site.astguiclient_conf), "VICISYNC_DIDS_CONF": str(site.dids_conf)}
+    environment = {"PATH": os.defpath, **files}
     with machine(tmp_path / "machine") as server:
 
         def ran(*command: str, environment: dict[str, str] = environment) -> str:

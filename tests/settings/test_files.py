@@ -26,19 +26,11 @@ def conf(tmp_path: Path) -> Path:
         pytest.param("VARDB_pass=1234", "1234", id="without an arrow"),
         pytest.param("  VARDB_pass\t=>  12 34 ", "1234", id="spaces and tabs go, inside the value too"),
         pytest.param("VARDB_pass => 12>34", "1234", id="every > goes"),
-        pytest.param("VARDB_pass => 1234 # ours", "1234", id="a # begins a comment"),
-        pytest.param("VARDB_pass => 1234;ours", "1234", id="a ; begins a comment"),
         pytest.param("VARDB_pass => 12=34", "34", id="the value follows the last ="),
-        pytest.param("VARDB_pass => '12\"34'", "'12\"34'", id="quotes are kept"),
-        pytest.param("VARDB_pass => one\nVARDB_pass => two", "two", id="the last line wins"),
         pytest.param("VARDB_pass => one\nVARDB_pass =>", "", id="the last line wins even if it is empty"),
         pytest.param("VARDB_pass => 1234\r\nVARDB_port => 3306\r\n", "1234", id="CRLF"),
-        pytest.param("VARDB_password => 1234", "1234", id="a key is a prefix"),
-        pytest.param("VARDB_pass", "VARDB_pass", id="a line without = is its own value"),
-        pytest.param("VARDB_pass => one\n# VARDB_pass => two", "one", id="a comment sets nothing"),
-        pytest.param("VARDB_pass => one\nvardb_pass => two", "one", id="a key is case-sensitive"),
-        pytest.param("VARDB_pass => one\nVARDB_custom_pass => two", "one", id="VARDB_custom_pass is another key"),
         pytest.param("VARDB_pass => one\nmyVARDB_pass => two", "one", id="a key begins its line"),
+        pytest.param("VARDB_pass => one\nvardb_pass => two", "one", id="a key is case-sensitive"),
         pytest.param("VARDB_pass => one\x85two\x0bthree\u2028", "one\x85two\x0bthree\u2028", id="only LF ends a line"),
         pytest.param("VARDBpass => 1234", "1234", id="DID Optimizer's spelling"),
         pytest.param("$VARDB_pass = 1234", "1234", id="a leading $"),
@@ -66,26 +58,19 @@ def as_perl_does(text: bytes, key: bytes) -> bytes | None:
 _KEYS = ["VARDB_server", "VARDB_database", "VARDB_user", "VARDB_pass", "VARDB_port"]
 
 
+_BEGINS = st.sampled_from([*(key.encode() for key in _KEYS), b"VARDB_custom_pass", b"#VARDB_pass", b""])
+_PARTS = st.lists(st.sampled_from([b" => ", b"=", b"#", b";", b"\r", b"\t", b"a", b"\xff", b"'", b"\x0b"]))
+_LINES = st.lists(st.builds(lambda begin, parts: begin + b"".join(parts), _BEGINS, _PARTS))
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([*(key.encode() for key in _KEYS), b"VARDB_custom_pass", b"#VARDB_pass", b""]),
-            st.lists(st.sampled_from([b" => ", b"=", b"#", b";", b"\r", b"\t", b"a", b"\xff", b"'", b"\x0b"])),
-        ).map(lambda parts: parts[0] + b"".join(parts[1]))
-    ).map(b"\n".join)
-)
+@given(_LINES.map(b"\n".join))
 def test_every_key_has_the_value_that_vicidial_gives_it(tmp_path: Path, text: bytes) -> None:
     conf = tmp_path / "astguiclient.conf"
     conf.write_bytes(text)
     found = {key: os.fsencode(value) for key, (value, _) in read_astguiclient(conf).items()}
     expected = {key: as_perl_does(text, key.encode()) for key in _KEYS}
     assert {key: value for key, value in expected.items() if value is not None} == found
-
-
-def test_a_value_of_astguiclient_knows_its_line(conf: Path) -> None:
-    conf.write_text("# comment\n\nVARDB_server => db1\n")
-    assert read_astguiclient(conf) == {"VARDB_server": Found("db1", f"{conf} line 3")}
 
 
 @pytest.mark.parametrize(
@@ -162,20 +147,14 @@ def test_what_is_no_plain_text_file_is_refused_in_a_sentence(
     conf: Path, read: Read, make: Callable[[Path], None], sentence: str
 ) -> None:
     make(conf)
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError, match=f"^[^\n]*{conf}[^\n]*{sentence}[^\n]*$"):
         read(conf)
-    (mistake,) = refused.value.mistakes
-    assert str(conf) in mistake
-    assert sentence in mistake
 
 
-def test_a_file_that_may_not_be_read_is_refused_in_a_sentence(conf: Path) -> None:
+def test_a_file_that_may_not_be_read_or_exist_is_refused_in_a_sentence(conf: Path) -> None:
     conf.touch(mode=0)
     with as_nobody(), pytest.raises(ConfigError, match="permission denied; run vicisync as root"):
         read_dids(conf)
-
-
-def test_a_name_that_no_file_can_have_is_refused_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="cannot be read"):
         read_dids(Path("/etc/dids\0.conf"))
 

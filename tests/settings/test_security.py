@@ -4,14 +4,10 @@ import pytest
 
 from vicisync.settings.settings import is_this_machine
 
-
-@pytest.mark.parametrize("host", ["localhost", "LocalHost.", "127.0.0.1", "127.8.9.10", "::1"])
-def test_loopback_is_this_machine(host: str) -> None:
-    assert is_this_machine(host)
+LOOPBACK = ["localhost", "LocalHost.", "127.0.0.1", "127.8.9.10", "::1"]
+ELSEWHERE = ["localhost.example.com", "127.0.0.1.example.com", "10.0.0.5", "192.168.0.1", "did.example.com", "::", ""]
 
 
-@pytest.mark.parametrize("host", [
-    "localhost.example.com", "127.0.0.1.example.com", "10.0.0.5", "192.168.0.1", "0.0.0.0", "did.example.com", "::", "",  # noqa: S104 -- hosts that are asked about
-])  # fmt: skip
-def test_nothing_else_is_this_machine(host: str) -> None:
-    assert not is_this_machine(host)
+@pytest.mark.parametrize("host", [*LOOPBACK, *ELSEWHERE, "0.0.0.0"])  # noqa: S104 -- a host that is asked about
+def test_loopback_alone_is_this_machine(host: str) -> None:
+    assert (host in LOOPBACK) == is_this_machine(host)

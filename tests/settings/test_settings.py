@@ -25,18 +25,13 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def load(etc: Path) -> Load:
     def load(
-        vicisync: str = "",
-        *,
-        general: str = "api_key=k",
-        dispositions: str = "",
-        astguiclient: str | None = None,
-        environ: Mapping[str, str] = {},
-        options: Mapping[str, str] = {},
-    ) -> Settings:
+        vicisync: str = "", *, general: str = "api_key=k", dispositions: str = "", astguiclient: str | None = None,
+        environ: Mapping[str, str] = {}, options: Mapping[str, str] = {},
+    ) -> Settings:  # fmt: skip
         text = f"[general]\n{general}\n[vicisync]\n{vicisync}\n[dispositions]\n{dispositions}\n"
-        (etc / "dids.conf").write_text(text, encoding="utf-8", errors="surrogateescape")
+        (etc / "dids.conf").write_bytes(os.fsencode(text))
         if astguiclient is not None:
-            (etc / "astguiclient.conf").write_text(astguiclient, encoding="utf-8", errors="surrogateescape")
+            (etc / "astguiclient.conf").write_bytes(os.fsencode(astguiclient))
         return load_settings(None, None, environ, options)
 
     return load
@@ -69,25 +64,21 @@ def test_without_files_the_key_alone_is_enough() -> None:
     assert {**DEFAULTS, "dispositions": {}, "sources": sources} == dataclasses.asdict(settings)
 
 
-def test_an_option_wins_over_the_file(load: Load) -> None:
-    settings = load("batch_size=7", options={"batch_size": "9"})
-    assert settings.batch_size == 9
-    assert settings.sources["batch_size"] == "option --batch-size"
-
-
 def database(settings: Settings) -> tuple[object, ...]:
     return settings.db_host, settings.db_port, settings.db_user, settings.db_password, settings.db_name
 
 
-def test_the_environment_wins_over_the_files(load: Load) -> None:
+def test_the_environment_wins_over_the_files_and_an_option_over_all(load: Load) -> None:
     names = [f"VICIDIAL_DB_{name}" for name in ("HOST", "PORT", "USER", "PASSWORD", "NAME")]
     settings = load(
         general="api_key=file\napi_base_url=http://file",
         astguiclient="VARDB_server=file\nVARDB_port=1\nVARDB_user=file\nVARDB_pass=file\nVARDB_database=file",
         environ={**dict(zip(names, "h2upn", strict=True)), "DID_OPTIMIZER_API_URL": "https://a", "API_KEY": "k"},
+        options={"db_host": "option"},
     )
-    assert ("h", 2, "u", "p", "n") == database(settings)
+    assert ("option", 2, "u", "p", "n") == database(settings)
     assert ("https://a", "k") == (settings.api_base_url, settings.api_key)
+    assert settings.sources["db_host"] == "option --db-host"
 
 
 def test_what_is_empty_is_not_set(load: Load) -> None:
@@ -105,24 +96,19 @@ def test_dids_conf_names_the_database_where_astguiclient_conf_is_absent(load: Lo
 
 
 def test_dids_conf_does_not_fill_the_gaps_of_astguiclient_conf(load: Load) -> None:
-    settings = load(general=IN_DIDS, astguiclient="VARDB_server => db1\nVARDB_port =>\n")
-    assert ("db1", 3306, "cron", "1234", "asterisk") == database(settings)
-    assert load(general=IN_DIDS, astguiclient="").db_host == "localhost"
-
-
-def test_an_empty_vardb_pass_is_no_password_as_in_vicidial(load: Load) -> None:
-    assert load(astguiclient="VARDB_pass =>\n").db_password == ""
+    settings = load(general=IN_DIDS, astguiclient="VARDB_server => db1\nVARDB_port =>\nVARDB_pass =>\n")
+    assert ("db1", 3306, "cron", "", "asterisk") == database(settings), "an empty VARDB_pass is none, as in VICIdial"
+    empty = load(general=IN_DIDS, astguiclient="")
+    assert ("localhost", "1234") == (empty.db_host, empty.db_password)
 
 
 @pytest.mark.parametrize("written", [b"p\xe4\xdf", "pä".encode(), b"\x80\xad\xff"])
 def test_a_passwords_bytes_pass_unchanged_from_everywhere(load: Load, etc: Path, written: bytes) -> None:
     text = os.fsdecode(written)
-    from_vicidial = load(astguiclient=f"VARDB_pass => {text}").db_password
+    settings = [load(astguiclient=f"VARDB_pass => {text}")]
     (etc / "astguiclient.conf").unlink()
-    from_dids = load(general=f"api_key=k\ndb_pass={text}").db_password
-    from_environment = load(environ={"VICIDIAL_DB_PASSWORD": text}).db_password
-    as_sent = [password.encode("latin-1") for password in (from_vicidial, from_dids, from_environment)]
-    assert as_sent == [written] * 3
+    settings += [load(general=f"api_key=k\ndb_pass={text}"), load(environ={"VICIDIAL_DB_PASSWORD": text})]
+    assert [written] * 3 == [each.db_password.encode("latin-1") for each in settings]
 
 
 # The files
@@ -135,20 +121,13 @@ def test_a_file_that_is_named_must_exist_even_at_the_standard_path(etc: Path, fi
         load_settings(named.get("astguiclient"), named.get("dids"), {"API_KEY": "k"})
 
 
-def test_the_file_that_is_named_is_read(etc: Path) -> None:
-    (etc / "mine").write_text("api_key=mine")
-    (etc / "dids.conf").write_text("api_key=other")
-    assert load_settings(None, etc / "mine", {}).api_key == "mine"
-
-
 def test_two_unreadable_files_are_reported_at_once_and_alone(etc: Path) -> None:
     (etc / "astguiclient.conf").mkdir()
     os.mkfifo(etc / "dids.conf")
     with pytest.raises(ConfigError) as refused:
         load_settings(None, None, {})
-    first, second = refused.value.mistakes
-    assert "astguiclient.conf' cannot be read: Is a directory" in first
-    assert "dids.conf is not a regular file" in second
+    told = ("astguiclient.conf' cannot be read: Is a directory", "dids.conf is not a regular file")
+    assert [True, True] == [words in each for words, each in zip(told, refused.value.mistakes, strict=True)]
 
 
 # What a setting may be
@@ -181,20 +160,15 @@ def test_a_whole_number_is_digits_only(load: Load, etc: Path, text: str) -> None
 
 
 GOOD = [
-    ("api_timeout", "2.5", 2.5),
-    ("api_timeout", "300", 300.0),
-    ("verify_ssl", "0", False),
-    ("verify_ssl", "No", False),
-    ("verify_ssl", "TRUE", True),
-    ("log_phone_numbers", "no", False),
-    ("log_phone_numbers", "1", True),
+    ("api_timeout", "2.5", 2.5), ("api_timeout", "300", 300.0), ("verify_ssl", "0", False), ("verify_ssl", "No", False),
+    ("verify_ssl", "TRUE", True), ("log_phone_numbers", "no", False), ("log_phone_numbers", "1", True),
     ("api_base_url", "https://did.example.com/", "https://did.example.com"),
     ("api_base_url", "http://[::1]:5000", "http://[::1]:5000"),
     ("api_base_url", "HTTP://10.0.0.1:80/did//", "HTTP://10.0.0.1:80/did"),
     ("ping_url", "https://hc-ping.com/id?rid=1", "https://hc-ping.com/id?rid=1"),
     ("metrics_file", "/var/lib/node_exporter/vicisync.prom", Path("/var/lib/node_exporter/vicisync.prom")),
     ("waiting_statuses", "INCALL,QUEUE , DISPO", frozenset({"INCALL", "QUEUE", "DISPO"})),
-]
+]  # fmt: skip
 NO_URLS = ["localhost:5000", "ftp://localhost", "http://", "http://a..b", "http://\u212aelvin", "http://[::"]
 BAD = [
     ("api_timeout", "above 0 and up to 300", ["0", "301"]),
@@ -245,15 +219,13 @@ def test_a_ca_file_is_taken_if_it_can_be_read(load: Load, etc: Path, setting: st
 
 
 def test_the_three_files_must_differ_however_they_are_written(load: Load, etc: Path) -> None:
-    assert mistakes_of(load, "checkpoint_file=/a//b\nrejected_file=/a/c/../b") == [
-        f"{etc}/dids.conf line 5: rejected_file must be another file than checkpoint_file ({etc}/dids.conf line 4)."
-    ]
+    told = f"line 5: rejected_file must be another file than checkpoint_file ({etc}/dids.conf line 4)."
+    assert [f"{etc}/dids.conf {told}"] == mistakes_of(load, "checkpoint_file=/a//b\nrejected_file=/a/c/../b")
 
 
 def test_the_key_is_required_and_the_mistake_says_where_to_put_it(load: Load, etc: Path) -> None:
-    assert mistakes_of(load, general="") == [
-        f"api_key is missing: write api_key=YOUR_KEY under [general] of {etc}/dids.conf."
-    ]
+    told = f"api_key is missing: write api_key=YOUR_KEY under [general] of {etc}/dids.conf."
+    assert [told] == mistakes_of(load, general="")
 
 
 # Our two sections
@@ -270,7 +242,6 @@ def test_the_key_is_required_and_the_mistake_says_where_to_put_it(load: Load, et
         ("api_key=s3cret", "api_key belongs under [general]: move the line above [vicisync]."),
         ("s3cret", "a line of [vicisync] must be key=value; a comment begins with # or ;."),
     ],
-    ids=["misspelt", "capital", "odd", "not UTF-8", "key that holds a =", "general", "no key"],
 )
 def test_what_is_no_setting_of_ours_is_a_mistake(load: Load, etc: Path, line: str, sentence: str) -> None:
     (mistake,) = mistakes_of(load, line)
@@ -305,14 +276,10 @@ def test_what_is_no_override_is_a_mistake(load: Load, etc: Path, line: str, sent
 
 
 def test_all_mistakes_are_reported_at_once(load: Load) -> None:
-    mistakes = mistakes_of(
-        load,
-        "batchsize=5\nnonsense\noverlap=60\nconcurrency=all",
-        general="api_key=a b",
-        dispositions="B=bussy",
-        astguiclient="VARDB_port => mysql",
-        environ={"DID_OPTIMIZER_API_URL": "localhost"},
-    )
+    ours = "batchsize=5\nnonsense\noverlap=60\nconcurrency=all"
+    environ = {"DID_OPTIMIZER_API_URL": "localhost"}
+    files = {"general": "api_key=a b", "dispositions": "B=bussy", "astguiclient": "VARDB_port => mysql"}
+    mistakes = mistakes_of(load, ours, **files, environ=environ)
     first = ("line 5: a line of", "batchsize", "line 9: the result of 'B'", "astguiclient.conf line 1: db_port")
     wrong = (*first, "environment DID_OPT")
     assert [] == [part for part, mistake in zip(wrong, mistakes[:5], strict=True) if part not in mistake]
@@ -320,12 +287,6 @@ def test_all_mistakes_are_reported_at_once(load: Load) -> None:
 
 
 # Secrets
-
-
-def test_the_repr_of_the_settings_holds_no_secret(load: Load) -> None:
-    settings = load("ping_url=https://hc-ping.com/s3cret-id", general="api_key=s3cret-key\ndb_pass=s3cret-pass")
-    assert (settings.api_key, settings.db_password) == ("s3cret-key", "s3cret-pass")
-    assert "s3cret" not in repr(settings)
 
 
 _ODD_VALUES = st.sampled_from(["", "5", "-5", "1e3", "/", "/a", "\udcff", "yes", "A B", "http://h", "\r"])
@@ -357,7 +318,4 @@ def test_any_text_of_a_setting_is_parsed_or_refused_in_half_a_sentence(setting: 
     try:
         setting.parse(text)
     except ValueError as error:
-        words = str(error)
-    else:
-        return
-    assert words.startswith("must ")
+        assert str(error).startswith("must ")  # noqa: PT017 -- either is well

@@ -1,6 +1,4 @@
 import copy
-import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -10,17 +8,10 @@ from hypothesis import strategies as st
 from vicisync.calls.readiness import FAILED, TO_SEND, Readiness, Watched
 from vicisync.state.checkpoint import Checkpoint, Damaged, Handled, handled_line, parse, render, starting_at
 
+pytestmark = pytest.mark.usefixtures("utc")
+
 GIVE_UP_AFTER = 28800
 HEADER = "end_epoch\t1729771200\t2024-10-24 12:00:00\nended_after\t1729767600\nlooked_until\t1729771260\n"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _utc() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "UTC0")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 def test_the_text_is_one_fact_a_line_and_starts_with_the_newest_end() -> None:

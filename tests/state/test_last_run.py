@@ -11,25 +11,11 @@ from hypothesis import strategies as st
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run, write_last_run
 
 LAST_RUN = LastRun(
-    ended=1795402861,
-    exit_code=0,
-    error=None,
-    seconds=1.25,
-    poll_seconds=0.004,
-    lag=3,
-    delivered=2,
-    duplicates=1,
-    failed=1,
-    rejected=0,
-    watched=8,
-    last_success=1795402861,
-    delivered_total=200,
-    duplicates_total=2,
-    failed_total=11,
+    ended=1795402861, exit_code=0, error=None, seconds=1.25, poll_seconds=0.004, lag=3, delivered=2, duplicates=1,
+    failed=1, rejected=0, watched=8, last_success=1795402861, delivered_total=200, duplicates_total=2, failed_total=11,
     rejected_total=1,
-    perhaps_twice=1,
-    perhaps_twice_total=4,
-)
+    perhaps_twice=1, perhaps_twice_total=4,
+)  # fmt: skip
 
 
 def test_it_lies_beside_the_checkpoint() -> None:

@@ -87,6 +87,10 @@ def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
 # The file
 
 
@@ -97,12 +101,14 @@ def test_what_is_saved_is_read_back(path: Path) -> None:
     assert path.read_text() == render(CHECKPOINT)
 
 
-def test_lines_are_appended_to_the_file_last_saved(path: Path) -> None:
+def test_lines_are_appended_to_the_file_last_saved_and_a_later_batch_needs_nothing_else(path: Path) -> None:
     with opened(path) as store:
         deliver(store, "6.1")
         store.save()
-        saved = path.read_text()
-        deliver(store, "6.2")
+        saved, before = path.read_text(), path.stat()
+        about_to_send(store, [row("6.2")])
+        assert path.stat() == before
+        store.delivered("6.2", START + 60)
     assert "6.1" in saved
     assert path.read_text() == saved + "delivered\t6.2\t1000\t7\n"
 
@@ -116,20 +122,15 @@ def test_a_save_that_would_change_nothing_leaves_the_disk_alone(path: Path) -> N
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
-def test_only_the_owner_may_read_the_file_and_enter_a_folder_made_for_it(tmp_path: Path, mask: int) -> None:
+def test_only_the_owner_may_read_a_run_s_files_of_which_the_reserve_goes_with_it(tmp_path: Path, mask: int) -> None:
     path = tmp_path / "vicisync" / "checkpoint"
     with umask(mask), opened(path) as store:
         store.make_ready()
         modes = {name.name: mode(name) for name in path.parent.iterdir()}
+        assert path.with_name("checkpoint.reserve").stat().st_blocks * 512 >= RESERVE
     assert mode(path.parent) == 0o700
     assert modes == dict.fromkeys(["checkpoint", "checkpoint.lock", "checkpoint.reserve"], 0o600)
-
-
-def test_a_run_leaves_nothing_but_the_file_and_its_lock(path: Path) -> None:
-    with opened(path) as store:
-        store.make_ready()
-        assert path.with_name("checkpoint.reserve").stat().st_blocks * 512 >= RESERVE
-    assert sorted(name.name for name in path.parent.iterdir()) == ["checkpoint", "checkpoint.lock"]
+    assert names(path.parent) == ["checkpoint", "checkpoint.lock"]
 
 
 @pytest.mark.parametrize("leftover", ["checkpoint.new", "checkpoint.reserve"])
@@ -158,7 +159,7 @@ def test_a_save_that_is_cut_short_leaves_the_old_file_whole(path: Path) -> None:
         assert on_disk(path) == CHECKPOINT
         store.delivered("5.1", START)
     assert path.read_text() == render(CHECKPOINT) + "delivered\t5.1\t5\t7\n"
-    assert sorted(name.name for name in path.parent.iterdir()) == ["checkpoint", "checkpoint.lock"]
+    assert names(path.parent) == ["checkpoint", "checkpoint.lock"]
 
 
 # What becomes of calls
@@ -171,22 +172,10 @@ def test_before_anything_is_sent_the_file_says_what_is_about_to_be(store: Store,
     assert path.with_name("checkpoint.reserve").exists()
 
 
-def test_only_the_first_batch_has_to_make_ready(store: Store, path: Path) -> None:
-    deliver(store, "1.1")
-    before = path.stat()
-    about_to_send(store, [row("1.2")])
-    assert path.stat() == before
-
-
-def test_a_call_about_to_be_sent_stays_watched_until_it_is_handled(store: Store, path: Path) -> None:
-    about_to_send(store, [row("1.1"), row("1.2", lead=8)])
-    assert store.checkpoint.watching == {"1.1": Watched(7, START, TO_SEND), "1.2": Watched(8, START, TO_SEND)}
-    store.save()
-    assert on_disk(path).watching == store.checkpoint.watching
-
-
 @pytest.mark.parametrize("word", ["delivered", "rejected"])
-def test_a_handled_call_is_in_the_file_at_once(store: Store, path: Path, word: str) -> None:
+def test_a_handled_call_is_in_the_file_at_once_and_one_about_to_be_sent_stays_watched_until_then(
+    store: Store, path: Path, word: str
+) -> None:
     about_to_send(store, [row("1.1"), row("1.2")])
     if word == "delivered":
         store.delivered("1.1", START)
@@ -194,9 +183,9 @@ def test_a_handled_call_is_in_the_file_at_once(store: Store, path: Path, word: s
         store.rejected("1.1", "400", {})
     for _ in range(2):
         assert on_disk(path).handled == {"1.1": Handled(START, 7, word)}
-        assert list(store.checkpoint.watching) == ["1.2"]
+        assert store.checkpoint.watching == {"1.2": Watched(7, START, TO_SEND)}
         store.save()
-    assert list(on_disk(path).watching) == ["1.2"]
+    assert on_disk(path).watching == {"1.2": Watched(7, START, TO_SEND)}
 
 
 @pytest.mark.parametrize(
@@ -297,17 +286,13 @@ def new(store: Store, *rows: CallRow) -> list[CallRow]:
     return unknown
 
 
-def test_a_second_row_that_appears_after_the_delivered_call_was_rewritten_is_new(store: Store) -> None:
-    """The former id is spent: it explains one row, in this poll or any later one."""
-    deliver(store, "1.1")
-    assert new(store, row("1.9")) == []
-    assert new(store, row("1.9"), row("1.10")) == [row("1.10")]
-
-
-def test_a_kill_before_the_new_id_is_saved_still_knows_the_call(store: Store, path: Path, rejected_file: Path) -> None:
+def test_a_former_id_explains_one_row_in_this_poll_or_any_later_one_even_after_a_kill(
+    store: Store, path: Path, rejected_file: Path
+) -> None:
     deliver(store, "1.1")
     assert new(store, row("1.9")) == []
     assert new(Store(on_disk(path), None, rejected_file), row("1.9")) == []
+    assert new(store, row("1.9"), row("1.10")) == [row("1.10")]
 
 
 def test_how_far_a_poll_has_looked_is_saved_and_what_none_can_meet_again_is_forgotten(store: Store, path: Path) -> None:
@@ -333,7 +318,7 @@ def test_a_disk_too_full_to_save_stops_the_run_before_anything_is_sent(disk: Pat
         ):
             store.looked(1729771320, overlap=0)
     assert on_disk(path) == CHECKPOINT
-    assert sorted(name.name for name in disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
+    assert names(disk) == ["checkpoint", "checkpoint.lock", "filler"]
 
 
 def test_a_disk_without_room_for_the_answers_stops_the_run_each_time_before_anything_is_sent(disk: Path) -> None:
@@ -347,7 +332,7 @@ def test_a_disk_without_room_for_the_answers_stops_the_run_each_time_before_anyt
             ):
                 about_to_send(store, [row("6.1")])
         assert on_disk(path) == CHECKPOINT == store.checkpoint
-        assert sorted(name.name for name in disk.iterdir()) == ["checkpoint", "checkpoint.lock", "filler"]
+        assert names(disk) == ["checkpoint", "checkpoint.lock", "filler"]
 
 
 def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_ends(disk: Path) -> None:

@@ -3,29 +3,22 @@
 import signal
 import socket
 import stat
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, answer
+from rehearsal.ports import Listener
 from rehearsal.site import Site
-from tests.conftest import Pings
+from tests.conftest import Pings, finish_calls
 from tests.state.test_last_run import LAST_RUN
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
 from vicisync.sync import monitoring
 from vicisync.sync.monitoring import ping, write_metrics
-
-
-def with_calls(site: Site, calls: int = 3) -> None:
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, calls, int(time.time()) - 120)
 
 
 def result_of(site: Site) -> LastRun:
@@ -37,10 +30,12 @@ def result_of(site: Site) -> LastRun:
 # The result of the last run
 
 
-def test_a_run_leaves_its_result_for_status_and_for_prometheus(site: Site, tmp_path: Path) -> None:
+def test_a_run_leaves_its_result_for_status_and_for_prometheus_and_pings(
+    site: Site, tmp_path: Path, pings: Pings
+) -> None:
     file = tmp_path / "vicisync.prom"
-    site.configure(metrics_file=str(file))
-    with_calls(site)
+    site.configure(metrics_file=str(file), ping_url=pings.url)
+    finish_calls(site, 3, 120)
     before = time.time()
     assert 0 == site.vicisync("run").returncode
     last = result_of(site)
@@ -53,10 +48,12 @@ def test_a_run_leaves_its_result_for_status_and_for_prometheus(site: Site, tmp_p
     assert 0 == last.lag
     write_metrics(tmp_path / "expected", last)
     assert file.read_text() == (tmp_path / "expected").read_text()
+    assert ["/s3cret-id/start", "/s3cret-id"] == pings.paths
 
 
 def test_the_totals_add_up_over_the_runs(site: Site, api: DidOptimizer) -> None:
-    with_calls(site)
+    api.knows_repeats = True
+    finish_calls(site, 3, 120)
     site.vicisync("run")
     site.vicisync("reset-checkpoint", "--yes", "--to", "2h")
     site.vicisync("run")
@@ -65,12 +62,15 @@ def test_the_totals_add_up_over_the_runs(site: Site, api: DidOptimizer) -> None:
     assert 6 == len(api.posts)
 
 
+NO_SUCH = answer(422, body=b"{}")
+
+
+def reject_all_but_the_first(api: DidOptimizer) -> None:
+    api.fault_for = lambda _: NO_SUCH if api.posts else None
+
+
 def no_database(site: Site) -> None:
     site.mariadb.execute(f"RENAME TABLE {site.database}.vicidial_log TO {site.database}.elsewhere")
-
-
-def no_such_call(api: DidOptimizer) -> None:
-    api.fault_for = lambda _: answer(422, body=b"{}") if api.posts else None
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,12 @@ def no_such_call(api: DidOptimizer) -> None:
     [
         pytest.param(lambda site, _: no_database(site), 3, "vicidial_log", id="no database"),
         pytest.param(lambda _, api: api.down(), 4, "connection refused", id="no API"),
-        pytest.param(lambda _, api: no_such_call(api), 6, None, id="calls rejected"),
+        pytest.param(
+            lambda _, api: setattr(api, "fault_for", lambda _: NO_SUCH if api.posts else None),
+            6,
+            None,
+            id="calls rejected",
+        ),
     ],
 )
 def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_success(
@@ -87,7 +92,7 @@ def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_succ
 ) -> None:  # fmt: skip
     site.vicisync("run")
     well = result_of(site)
-    with_calls(site)
+    finish_calls(site, 3, 120)
     break_it(site, api)
     site.configure(ping_url=pings.url)
     assert exit_code == site.vicisync("run").returncode
@@ -99,7 +104,7 @@ def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_succ
 
 
 def test_calls_that_could_not_go_are_late_from_their_start(site: Site, api: DidOptimizer) -> None:
-    with_calls(site)
+    finish_calls(site, 3, 120)
     api.down()
     site.vicisync("run")
     assert 120 <= result_of(site).lag < 600
@@ -124,7 +129,7 @@ def test_a_dry_run_leaves_no_result_and_pings_nobody(site: Site, pings: Pings) -
 
 def test_what_cannot_be_told_is_a_warning_and_the_calls_go(site: Site, api: DidOptimizer) -> None:
     site.configure(metrics_file="/nowhere/vicisync.prom", ping_url="http://127.0.0.1:9/s3cret-id")
-    with_calls(site)
+    finish_calls(site, 3, 120)
     path = last_run_file(site.checkpoint_file)
     path.mkdir(parents=True)
     path.parent.chmod(0o700)
@@ -150,32 +155,22 @@ def test_prometheus_reads_each_figure_of_the_last_run_what_it_is_and_the_totals_
     file = tmp_path / "vicisync.prom"
     write_metrics(file, LAST_RUN)
     gauges = {
-        "vicisync_last_success_timestamp_seconds": 1795402861,
-        "vicisync_last_run_timestamp_seconds": 1795402861,
-        "vicisync_last_run_exit_code": 0,
-        "vicisync_lag_seconds": 3,
-        "vicisync_watched": 8,
-        "vicisync_run_seconds": 1.25,
-        "vicisync_poll_seconds": 0.004,
-    }
+        "vicisync_last_success_timestamp_seconds": 1795402861, "vicisync_last_run_timestamp_seconds": 1795402861,
+        "vicisync_last_run_exit_code": 0, "vicisync_lag_seconds": 3, "vicisync_watched": 8,
+        "vicisync_run_seconds": 1.25, "vicisync_poll_seconds": 0.004,
+    }  # fmt: skip
     counters = {
-        "vicisync_delivered_total": 200,
-        "vicisync_duplicates_total": 2,
-        "vicisync_failed_total": 11,
+        "vicisync_delivered_total": 200, "vicisync_duplicates_total": 2, "vicisync_failed_total": 11,
         "vicisync_rejected_total": 1,
         "vicisync_perhaps_twice_total": 4,
-    }
+    }  # fmt: skip
     assert {**gauges, **counters} == values(file)
     families = list(text_string_to_metric_families(file.read_text()))
     assert [] == [family.name for family in families if not family.documentation]
     assert counters.keys() == {one.name for each in families if each.type == "counter" for one in each.samples}
     assert gauges.keys() == {each.name for each in families if each.type == "gauge"}
-
-
-def test_before_the_first_success_its_time_is_0(tmp_path: Path) -> None:
-    file = tmp_path / "vicisync.prom"
     write_metrics(file, replace(LAST_RUN, last_success=None))
-    assert 0 == values(file)["vicisync_last_success_timestamp_seconds"]
+    assert 0 == values(file)["vicisync_last_success_timestamp_seconds"], "as before the first success"
 
 
 def test_node_exporter_may_read_the_file_and_finds_nothing_half_beside_it(tmp_path: Path) -> None:
@@ -211,38 +206,21 @@ def test_a_service_that_does_not_take_it_fails_the_ping(http_status: int, pings:
 def test_a_service_that_does_not_come_to_an_end_is_left(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     assert 5.0 == monitoring.PING_TIMEOUT
     monkeypatch.setattr(monitoring, "PING_TIMEOUT", 0.5)
-    given_up = threading.Event()
 
-    def serve() -> None:
-        connection, _ = server.accept()
-        with connection, suppress(OSError):
-            for _ in range(60):
-                if given_up.wait(0.1):
-                    break
-                connection.sendall(sent)
+    def trickle(connection: socket.socket) -> None:
+        for _ in range(60):
+            connection.sendall(sent)
+            time.sleep(0.1)
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        serving = threading.Thread(target=serve)
-        serving.start()
+    with Listener(trickle) as server:
         began = time.monotonic()
-        try:
-            failure = ping(f"http://127.0.0.1:{server.getsockname()[1]}/s3cret-id")
-        finally:
-            given_up.set()
-            serving.join()
-    assert "did not answer within 0.5 s" == failure
-    assert time.monotonic() - began < 4
-
-
-def test_a_run_that_succeeds_pings_at_its_start_and_its_end(site: Site, pings: Pings) -> None:
-    site.configure(ping_url=pings.url)
-    site.vicisync("run")
-    assert ["/s3cret-id/start", "/s3cret-id"] == pings.paths
+        assert "did not answer within 0.5 s" == ping(f"{server.url}/s3cret-id")
+        assert time.monotonic() - began < 4
 
 
 def test_a_run_that_a_signal_ends_pings_that(site: Site, api: DidOptimizer, pings: Pings) -> None:
     site.configure(ping_url=pings.url, concurrency="1")
-    with_calls(site, 200)
+    finish_calls(site, 200, 120, per_hour=30_000)
     api.latency = 0.2
     with site.start("run") as process:
         while not api.posts:

@@ -1,14 +1,13 @@
 """The backlog is what a run would send, and how late that is; all on a real table."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from rehearsal.dialer import Dialer, agent_call, browser_closed, fill, new_call, no_answer
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from tests.call_rows import NOON
-from tests.conftest import run_here
+from tests.conftest import run_at, run_here
+from tests.sync.conftest import at
 from vicisync.settings.settings import load_settings
 from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
@@ -16,17 +15,7 @@ from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import PAGE, CallLog
 
 
-@pytest.fixture
-def dialer(site: Site) -> Iterator[Dialer]:
-    """The dialer of the site; the first run was at noon."""
-    site.mariadb.set_clock(NOON)
-    assert run_here(site).error is None
-    dialer = Dialer(lambda: site.mariadb.connect(site.database))
-    yield dialer
-    dialer.close()
-
-
-def at(site: Site, epoch: int) -> Backlog:
+def backlog_at(site: Site, epoch: int) -> Backlog:
     """What has not gone by an epoch, without a run."""
     site.mariadb.set_clock(epoch)
     settings = load_settings(site.astguiclient_conf, site.dids_conf, {})
@@ -38,31 +27,27 @@ def at(site: Site, epoch: int) -> Backlog:
 
 def test_where_all_has_gone_there_is_none(site: Site, dialer: Dialer) -> None:
     dialer.begin(no_answer(new_call(NOON + 10)))
-    dialer.play(NOON + 60)
-    site.mariadb.set_clock(NOON + 60)
-    assert run_here(site).error is None
-    assert Backlog(0, 0, 0) == at(site, NOON + 100)
+    at(site, dialer, NOON + 60)
+    assert Backlog(0, 0, 0) == backlog_at(site, NOON + 100)
 
 
 def test_a_call_that_no_run_has_seen_is_late_since_its_end(site: Site, dialer: Dialer) -> None:
     dialer.begin(no_answer(new_call(NOON + 10), ring=20))
     dialer.play(NOON + 60)
-    assert Backlog(1, 0, 70) == at(site, NOON + 100)
+    assert Backlog(1, 0, 70) == backlog_at(site, NOON + 100)
 
 
 def test_a_call_that_is_not_final_is_not_late(site: Site, dialer: Dialer) -> None:
     dialer.begin(agent_call(new_call(NOON + 10), talk=30, wrap_up=500))
     dialer.play(NOON + 200)
-    assert Backlog(0, 0, 0) == at(site, NOON + 200)
+    assert Backlog(0, 0, 0) == backlog_at(site, NOON + 200)
 
 
 def test_a_call_that_waited_in_vain_is_late_only_since_the_last_poll(site: Site, dialer: Dialer) -> None:
     """It could not go before, though it ended a quarter of an hour ago."""
     dialer.begin(browser_closed(new_call(NOON + 10), talk=30))
-    dialer.play(NOON + 900)
-    site.mariadb.set_clock(NOON + 900)
-    assert run_here(site).error is None
-    assert Backlog(1, 0, 150) == at(site, NOON + 1050)
+    at(site, dialer, NOON + 900)
+    assert Backlog(1, 0, 150) == backlog_at(site, NOON + 1050)
 
 
 def test_a_call_that_could_not_get_through_is_late_since_its_end(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
@@ -71,14 +56,14 @@ def test_a_call_that_could_not_get_through_is_late_since_its_end(site: Site, dia
     site.mariadb.set_clock(NOON + 60)
     api.down()
     assert run_here(site).error is not None
-    assert Backlog(1, 0, 3570) == at(site, NOON + 3600)
+    assert Backlog(1, 0, 3570) == backlog_at(site, NOON + 3600)
 
 
 @pytest.mark.usefixtures("dialer")
 def test_beyond_a_page_rows_are_only_counted(site: Site) -> None:
     with site.mariadb.connect(site.database) as connection:
         fill(connection, 3 * PAGE, NOON + 3000)
-    found = at(site, NOON + 4000)
+    found = backlog_at(site, NOON + 4000)
     assert PAGE // 2 < found.calls <= PAGE * 3 // 2 + 10
     assert PAGE < found.rows_behind < 3 * PAGE
     assert found.lag > 1000
@@ -87,12 +72,11 @@ def test_beyond_a_page_rows_are_only_counted(site: Site) -> None:
 def test_a_site_whose_overlap_fills_pages_is_late_with_what_comes_after_them(site: Site, dialer: Dialer) -> None:
     with site.mariadb.connect(site.database) as connection:
         fill(connection, 5 * PAGE // 2, NOON + 450, per_hour=18 * PAGE)
-    site.mariadb.set_clock(NOON + 590)
     site.configure(max_runtime="0")
-    assert run_here(site).error is None
+    run_at(site, NOON + 590)
     dialer.begin(no_answer(new_call(NOON + 600), ring=20))
     dialer.play(NOON + 640)
-    assert Backlog(1, 0, 80) == at(site, NOON + 700)
+    assert Backlog(1, 0, 80) == backlog_at(site, NOON + 700)
 
 
 @pytest.mark.parametrize(
@@ -103,9 +87,7 @@ def test_a_run_leaves_the_lag_of_what_had_to_wait_and_did_not_get_through(
     site: Site, dialer: Dialer, api: DidOptimizer, lag: int, api_is_well: bool
 ) -> None:
     dialer.begin(browser_closed(new_call(NOON + 10), talk=30))
-    dialer.play(NOON + 900)
-    site.mariadb.set_clock(NOON + 900)
-    assert run_here(site).error is None
+    at(site, dialer, NOON + 900)
     site.mariadb.set_clock(NOON + 1050)
     if not api_is_well:
         api.down()

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer, Fault, slow, unavailable_503
 from rehearsal.site import Site
+from tests.conftest import finish_calls
 
 CALLS = 30
 CONCURRENCY = 4
@@ -27,8 +27,7 @@ PATIENCE = 60
 def calls(site: Site) -> list[str]:
     """Finished calls that the first run will find."""
     site.configure(concurrency=str(CONCURRENCY))
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, CALLS, int(time.time()) - 600)
+    finish_calls(site, CALLS, 600)
     return [uniqueid for (uniqueid,) in site.mariadb.execute(f"SELECT uniqueid FROM `{site.database}`.vicidial_log")]
 
 

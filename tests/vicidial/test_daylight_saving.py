@@ -3,7 +3,6 @@
 The night's calls, one a minute, end at once; every third comes into the table late, by up to 7 minutes.
 """
 
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,12 +12,8 @@ from rehearsal.dialer import Call, Dialer, audit_of_missed, no_answer
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
-from tests.conftest import pages_of, run_here
-from vicisync.did_optimizer.delivery import StopSignal
-from vicisync.did_optimizer.session import ApiSession
-from vicisync.report import Report, Verbosity
+from tests.conftest import pages_of, run_at, run_here
 from vicisync.settings.settings import load_settings
-from vicisync.sync import run as sync
 from vicisync.vicidial.call_log import CallLog
 
 AUTUMN = 1_793_512_800  # 2026-11-01 06:00 UTC: 02:00 EDT becomes 01:00 EST
@@ -51,13 +46,10 @@ def dialer(site: Site) -> Iterator[Dialer]:
     dialer.close()
 
 
-def begin_at(site: Site, epoch: int) -> None:
-    """Have the first run deliver what ended after an epoch."""
+def plan_the_night(site: Site, dialer: Dialer, start: int, end: int) -> None:
+    """From ``start`` on, before which no call is to be delivered."""
     site.checkpoint_file.parent.mkdir()
-    site.checkpoint_file.write_text(f"{epoch}\n")
-
-
-def plan_the_night(dialer: Dialer, start: int, end: int) -> None:
+    site.checkpoint_file.write_text(f"{start - 1}\n")
     for number, at in enumerate(range(start, end, 60)):
         call = Call(at, number, lead_id=number)
         dialer.begin(audit_of_missed(call, late=LATE[number % 9 // 3]) if number % 3 == 0 else no_answer(call, ring=0))
@@ -74,12 +66,10 @@ def test_the_night_s_runs_send_a_call_once(
     every: int, change: int, site: Site, dialer: Dialer, api: DidOptimizer
 ) -> None:
     start, end = change - 2 * HOURS, change + 3 * HOURS
-    begin_at(site, start - 1)
-    plan_the_night(dialer, start, end)
+    plan_the_night(site, dialer, start, end)
     for epoch in range(start + every - 150, end + 2 * every, every):
         dialer.play(epoch)
-        site.mariadb.set_clock(epoch)
-        assert run_here(site).error is None
+        run_at(site, epoch)
     assert_all_arrived_once(dialer, api)
 
 
@@ -91,19 +81,15 @@ def test_a_backlog_over_the_change_that_is_cut_short_again_and_again_arrives_onc
     """In pages of seven calls, and 23 calls a run; the runs are a minute apart, so that time goes on as well."""
     pages_of(7, monkeypatch)
     start, end = change - 2 * HOURS, change + after
-    begin_at(site, start - 1)
-    plan_the_night(dialer, start, end)
-    settings = load_settings(site.astguiclient_conf, site.dids_conf, {})
+    plan_the_night(site, dialer, start, end)
     epoch = end
     for _ in range(len(dialer.lives) // 23 + 2):
         dialer.play(epoch)
         site.mariadb.set_clock(epoch)
-        report = Report(io.StringIO(), Verbosity.QUIET)
-        sync.run(settings, report, StopSignal(), lambda: ApiSession(settings), limit=23)
+        assert run_here(site, limit=23).error is None
         epoch += 60
     dialer.play(epoch + 600)
-    site.mariadb.set_clock(epoch + 600)
-    assert run_here(site).error is None
+    run_at(site, epoch + 600)
     assert_all_arrived_once(dialer, api)
 
 

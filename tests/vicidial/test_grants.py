@@ -1,7 +1,7 @@
 """All that vicisync needs of the database is SELECT on one table, and it can do no more even where it is given more."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from rehearsal.did_optimizer import DidOptimizer, answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import insert, row
-from tests.conftest import Done, run_here
+from tests.conftest import Done, finish_calls, run_here
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings, load_settings
 from vicisync.vicidial.call_log import CallLog
@@ -25,8 +25,7 @@ READS = ("SELECT", "SHOW", "EXPLAIN", "DESCRIBE", "SET SESSION", "SET AUTOCOMMIT
 @pytest.fixture
 def calls(site: Site) -> int:
     """Calls to send, over more than one batch; the account may read their table and nothing else."""
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 30, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 30)
     site.configure(batch_size="7")
     for host in ("%", "localhost"):
         granted = [grant for (grant,) in site.mariadb.execute("SHOW GRANTS FOR cron@%s", (host,))]
@@ -38,27 +37,22 @@ def calls(site: Site) -> int:
 
 
 @pytest.fixture
-def statements(mariadb: MariaDB) -> Iterator[list[str]]:
-    """Every statement that the account sent in the test, in full when it has ended; filled by ``collect``."""
+def statements(mariadb: MariaDB) -> Iterator[Callable[[], list[str]]]:
+    """Returns every statement that the account has sent so far in the test."""
     mariadb.execute("SET GLOBAL log_output = 'TABLE'")
     mariadb.execute("TRUNCATE mysql.general_log")
     mariadb.execute("SET GLOBAL general_log = ON")
-    yield []
+    sent = (
+        "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log"
+        " WHERE command_type IN ('Query', 'Prepare', 'Execute') AND user_host LIKE 'cron%%'"
+    )
+    yield lambda: [str(argument) for (argument,) in mariadb.execute(sent)]
     mariadb.execute("SET GLOBAL general_log = OFF")
     mariadb.execute("SET GLOBAL log_output = 'FILE'")
 
 
-def collect(mariadb: MariaDB) -> list[str]:
-    """What the account has sent so far."""
-    sent = mariadb.execute(
-        "SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log"
-        " WHERE command_type IN ('Query', 'Prepare', 'Execute') AND user_host LIKE 'cron%%'"
-    )
-    return [str(argument) for (argument,) in sent]
-
-
 def test_every_command_does_its_work_with_select_on_the_one_table_and_sends_nothing_but_reads(
-    site: Site, api: DidOptimizer, calls: int, mariadb: MariaDB, statements: list[str]
+    site: Site, api: DidOptimizer, calls: int, statements: Callable[[], list[str]]
 ) -> None:
     assert 0 == site.vicisync("run", "--dry-run").returncode
     api.fault_for = lambda payload: NEVER if str(payload["uniqueid"]).endswith("3") else None
@@ -74,10 +68,10 @@ def test_every_command_does_its_work_with_select_on_the_one_table_and_sends_noth
     assert "GRANT" not in checked
     assert 0 == site.vicisync("reset-checkpoint", "--to", "2h", "--yes").returncode
     assert 0 == site.vicisync("run").returncode
-    statements += collect(mariadb)
-    assert 20 < len(statements)
-    assert [] == [sql for sql in statements if not sql.lstrip().upper().startswith(READS)]
-    assert [] == [sql for sql in statements if " INTO OUTFILE" in sql.upper() or " FOR UPDATE" in sql.upper()]
+    sent = statements()
+    assert 20 < len(sent)
+    assert [] == [sql for sql in sent if not sql.lstrip().upper().startswith(READS)]
+    assert [] == [sql for sql in sent if " INTO OUTFILE" in sql.upper() or " FOR UPDATE" in sql.upper()]
 
 
 @pytest.fixture
@@ -92,19 +86,18 @@ def almighty(site: Site) -> Settings:
 @pytest.mark.parametrize(
     "sql",
     [
-        pytest.param("UPDATE vicidial_log SET status = 'SALE'", id="update"),
-        pytest.param("DELETE FROM vicidial_log", id="delete"),
-        pytest.param("INSERT INTO vicidial_log (uniqueid, lead_id) VALUES ('1.1', 1)", id="insert"),
-        pytest.param("ALTER TABLE vicidial_log DROP status", id="alter"),
-        pytest.param("DROP TABLE vicidial_log", id="drop"),
+        "UPDATE vicidial_log SET status = 'SALE'",
+        "DELETE FROM vicidial_log",
+        "INSERT INTO vicidial_log (uniqueid, lead_id) VALUES ('1.1', 1)",
+        "ALTER TABLE vicidial_log DROP status",
+        "DROP TABLE vicidial_log",
     ],
 )
 def test_the_session_can_write_nothing_though_its_account_may(
     sql: str, engine: str, site: Site, almighty: Settings, mariadb: MariaDB
 ) -> None:
     mariadb.execute(f"ALTER TABLE `{site.database}`.vicidial_log ENGINE = {engine}")
-    with site.mariadb.connect(site.database) as connection:
-        fill(connection, 3, int(time.time()) - 200, per_hour=3600)
+    finish_calls(site, 3)
     before = mariadb.execute(f"SELECT * FROM `{site.database}`.vicidial_log")
     with CallLog(almighty) as log, pytest.raises(DatabaseError, match="READ ONLY transaction"):
         log.read(sql)
