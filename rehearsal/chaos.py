@@ -18,14 +18,18 @@ from pathlib import Path
 
 from rehearsal.dialer import WAIT, Dialer, Verdict
 from rehearsal.did_optimizer import (
+    ANSWER_TOO_MANY,
     CUT_BEFORE,
+    EARLY_HINTS,
     ERROR_500,
     GARBAGE,
     GZIP,
     HALF_ANSWER,
     HTML_200,
     LOST_ANSWER,
+    NGINX_400,
     REDIRECT,
+    TRICKLE,
     DidOptimizer,
     rate_limited_429,
     slow,
@@ -63,6 +67,10 @@ FAULTS = (
     GARBAGE,
     GZIP,
     slow(API_TIMEOUT + 1),
+    EARLY_HINTS,
+    ANSWER_TOO_MANY,
+    TRICKLE,
+    NGINX_400,
 )
 
 

@@ -66,6 +66,12 @@ class Fault:
     gzips: bool = False
     raw: bytes | None = None
     """Bytes to send instead of HTTP, before the connection is cut."""
+    before: bytes = b""
+    """What is sent in front of the answer."""
+    after: bytes = b""
+    """What is sent behind the answer, on the same connection."""
+    trickles: bool = False
+    """Whether only the answer's head comes, ten bytes a second, and then the connection is cut."""
 
 
 def answer(status: int, headers: Mapping[str, str] | None = None, body: bytes = b"") -> Fault:
@@ -118,6 +124,25 @@ GARBAGE = Fault("garbage", raw=b"\x16\x03\x01\x00\x2aSSH-2.0-OpenSSH_9.2\r\n\x00
 """Something that does not speak HTTP listens on the port."""
 GZIP = Fault("gzip", stores=True, gzips=True)
 """Nothing wrong: the call is stored and the answer compressed."""
+
+EARLY_HINTS = Fault(
+    "early_hints", stores=True, before=b"HTTP/1.1 103 Early Hints\r\nLink: </app.css>; rel=preload\r\n\r\n"
+)
+"""Nothing wrong: the call is stored, and an informational answer comes before the real one."""
+ANSWER_TOO_MANY = Fault(
+    "answer_too_many", stores=True, after=b'HTTP/1.1 400 Bad Request\r\nContent-Length: 18\r\n\r\n{"success": false}'
+)
+"""The call is stored; behind the answer comes another, as if it were that of the next call."""
+TRICKLE = Fault("trickle", stores=True, trickles=True)
+NGINX_400 = Fault(
+    "nginx_400",
+    answer=Answer(
+        400,
+        {**_HTML_TYPE, "Server": "nginx/1.22.1"},
+        b"<html><head><title>400 No required SSL certificate was sent</title></head></html>",
+    ),
+)
+"""Not the API's verdict, but that of what is in front of it."""
 
 FaultRule = Callable[[dict[str, Any]], Fault | None]
 
@@ -200,6 +225,7 @@ class DidOptimizer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="DID Optimizer", daemon=True)
         self._web: web.Server | None = None
         self._listener: asyncio.Server | None = None
+        self._after: dict[int, bytes] = {}  # by the request's identity
         self._idle: dict[asyncio.Transport, asyncio.TimerHandle] = {}
 
     @property
@@ -323,6 +349,8 @@ class DidOptimizer:
                 response = await self._anything_else(request)
             await response.prepare(request)
             await response.write_eof()
+            if (after := self._after.pop(id(request), b"")) and request.transport is not None:
+                request.transport.write(after)
         finally:
             tally.in_flight -= 1
         if self.close_idle_after is not None and transport is not None and not transport.is_closing():
@@ -365,10 +393,16 @@ class DidOptimizer:
             raise
         sent = (fault.answer if fault else None) or honest
         # Who did not wait for the answer has lost it as surely as if the connection had been cut.
-        whole = (fault is None or (fault.part is None and fault.raw is None)) and _is_connected(request)
+        cuts = fault is not None and (fault.part is not None or fault.raw is not None or fault.trickles)
+        whole = not cuts and _is_connected(request)
         self._settle(number, sent.status if sent is not None and whole else None)
+        if fault is not None and fault.trickles:
+            await self._trickle(request)
         if sent is None or not whole:
             return self._cut(request, fault, sent)
+        if fault is not None and request.transport is not None:
+            request.transport.write(fault.before)
+            self._after[id(request)] = fault.after
         return _respond(_gzipped(sent) if fault is not None and fault.gzips else sent)
 
     async def _until(self, due: float) -> None:
@@ -436,6 +470,13 @@ class DidOptimizer:
                 "at": post.at,
             }
             self._record.write(json.dumps(line) + "\n")
+
+    async def _trickle(self, request: web.BaseRequest) -> None:
+        for byte in b"HTTP/1.1 200 OK\r\nX-Long: " + b"x" * 100:
+            if request.transport is None or request.transport.is_closing():
+                return
+            request.transport.write(bytes([byte]))
+            await asyncio.sleep(0.1)
 
     def _cut(self, request: web.BaseRequest, fault: Fault | None, unsent: Answer | None) -> web.StreamResponse:
         """Send what the fault lets through, and end the connection."""

@@ -207,6 +207,8 @@ def test_one_connection_serves_a_probe_and_many_calls_each_with_its_own_payload_
     [
         pytest.param(None, CALL, DELIVERED, id="stored"),
         pytest.param(faults.GZIP, CALL, DELIVERED, id="gzip"),
+        pytest.param(faults.EARLY_HINTS, CALL, DELIVERED, id="early hints"),
+        pytest.param(faults.ANSWER_TOO_MANY, CALL, DELIVERED, id="an answer too many"),
         pytest.param(None, {**CALL, "campaignId": ""}, NEVER, id="400"),
         pytest.param(faults.unavailable_503(7), CALL, try_again("503 Service Unavailable", 7.0), id="503"),
         pytest.param(faults.rate_limited_429(900), CALL, THROTTLED, id="429"),
