@@ -35,9 +35,9 @@ ADDRESSED = "DID Optimizer at http://did.example:5000"
 
 OK = Answer(Meaning.DELIVERED, "200 OK")
 KNOWN = Answer(Meaning.DELIVERED, "200 OK", duplicate=True)
-UNSTORABLE = Answer(Meaning.REJECTED, "400 Bad Request: no campaignId")
+UNSTORABLE = Answer(Meaning.REJECTED, "400 Bad Request: no campaignId", by_api=True)
 ERROR = Answer(Meaning.TRY_AGAIN, "500 Internal Server Error")
-CUT = Answer(Meaning.TRY_AGAIN, "the connection was cut without an answer")
+CUT = Answer(Meaning.TRY_AGAIN, "the connection was cut without an answer", perhaps_stored=True)
 REFUSED = Answer(Meaning.REFUSED, "401 Unauthorized; check api_key")
 
 
@@ -197,6 +197,7 @@ def deliver(tmp_path: Path) -> Deliver:
                     record(settings, store, one, answer)
                     report_answer(report, one, answer)
             reject_poison(settings, delivery, store, report)
+            report.tally.perhaps_twice = delivery.perhaps_twice
             watching = {watched.lead_id: watched for watched in checkpoint.watching.values()}
             # What was delivered or rejected is on the disk already, should the process be killed now.
             saved = read_checkpoint(path, 0)
@@ -338,6 +339,58 @@ def test_a_call_that_can_never_be_stored_is_rejected_and_the_rest_goes_on(delive
     assert done.watching == {}
 
 
+NOTHING_STORED = (
+    "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 400 Bad Request: no campaignId"
+)
+
+
+@pytest.mark.parametrize(
+    ("reply", "calls", "rejected", "said"),
+    [
+        pytest.param(always(UNSTORABLE), 4, 0, "", id="none of four where nothing was stored"),
+        pytest.param(always(UNSTORABLE), 20, 0, NOTHING_STORED, id="none of all where nothing is stored"),
+        pytest.param(lambda number, _: OK if number < 4 else UNSTORABLE, 8, 4, "", id="four behind a stored one"),
+        pytest.param(lambda number, _: UNSTORABLE if number < 4 else OK, 8, 4, "", id="four before a stored one"),
+        pytest.param(
+            lambda number, _: OK if number < 4 else UNSTORABLE,
+            20,
+            0,
+            NOTHING_STORED,
+            id="not the five that stop it",
+        ),
+        pytest.param(
+            lambda number, _: ERROR if number % 2 else UNSTORABLE,
+            20,
+            0,
+            "5 calls in a row failed",
+            id="of five, others",
+        ),
+    ],
+)
+def test_a_verdict_counts_only_from_an_api_that_is_seen_to_work(
+    deliver: Deliver, reply: Reply, calls: int, rejected: int, said: str
+) -> None:
+    done = deliver(Api(reply), calls, max_retries="0", concurrency="1")
+    assert (rejected, rejected) == (done.tally.rejected, len(done.rejected))
+    assert calls == done.tally.delivered + rejected + len(done.watching)
+    assert said in done.api_error if said else done.error is None
+
+
+@pytest.mark.parametrize(
+    ("twice", "reply"),
+    [
+        pytest.param(2, lambda number, tries: CUT if number in (3, 4) and tries == 1 else OK, id="an answer was lost"),
+        pytest.param(1, lambda number, tries: CUT if number == 3 and tries < 3 else OK, id="two answers of one call"),
+        pytest.param(1, only(3, CUT), id="all its answers"),
+        pytest.param(0, lambda number, tries: CUT if number == 3 and tries == 1 else KNOWN, id="the API knew it"),
+        pytest.param(0, lambda number, tries: ERROR if number == 3 and tries == 1 else OK, id="it had an answer"),
+        pytest.param(1, only(3, OK._replace(perhaps_twice=True)), id="sent again on a fresh connection"),
+    ],
+)
+def test_calls_that_may_have_been_stored_twice_are_counted(deliver: Deliver, twice: int, reply: Reply) -> None:
+    assert twice == deliver(Api(reply), 10, max_retries="3").tally.perhaps_twice
+
+
 @pytest.mark.parametrize(
     ("seconds", "is_up_at"),
     [pytest.param(30, None, id="due too late"), pytest.param(50, 5, id="still waiting when time is up")],
@@ -379,7 +432,8 @@ def test_an_api_that_is_down_is_met_by_five_calls_one_at_a_time(deliver: Deliver
     assert done.taken < 10
     assert set(done.watching) == set(range(1000))
     assert all(watched.failed_runs == 0 for watched in done.watching.values())
-    assert [done.watching[number].reason for number in (0, 4, 5, 49)] == [FAILED, FAILED, TO_SEND, TO_SEND]
+    tried = UNANSWERED if answer.perhaps_stored else FAILED
+    assert [done.watching[number].reason for number in (0, 4, 5, 49)] == [tried, tried, TO_SEND, TO_SEND]
 
 
 def test_an_api_that_goes_down_on_the_way_ends_the_run_soon(deliver: Deliver, tmp_path: Path) -> None:

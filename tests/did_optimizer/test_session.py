@@ -102,7 +102,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 DELIVERED = Answer(Meaning.DELIVERED, "200 OK: Call result recorded", by_api=True)
-AGAIN = DELIVERED._replace(perhaps_stored=True)  # on a fresh connection: the one before may have carried it, too
+AGAIN = DELIVERED._replace(perhaps_stored=True, perhaps_twice=True)  # on a fresh connection, as on the one before
 DONE = Answer(Meaning.DELIVERED, "200 OK", by_api=True)
 NEVER = Answer(Meaning.REJECTED, "400 Bad Request: Missing required fields: campaignId", by_api=True)
 THROTTLED = try_again("429 Too Many Requests", 900.0, throttled=True)

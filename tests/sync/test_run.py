@@ -7,7 +7,7 @@ import pytest
 
 from rehearsal import dialer as lives
 from rehearsal.dialer import Call, Dialer, Life, agent_call, fill, never_ends, new_call, no_answer
-from rehearsal.did_optimizer import SUCCESS_FALSE, DidOptimizer, Fault, answer
+from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, SUCCESS_FALSE, DidOptimizer, Fault, answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
@@ -218,3 +218,40 @@ def test_what_is_no_verdict_of_the_api_on_a_call_rejects_none(
     api.fault_for = None
     at(site, dialer, NOON + 120)
     assert 9 == len(api.records)
+
+
+def test_a_call_that_failed_while_others_passed_is_tried_alone_when_no_new_one_comes(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    failing = {f"{NOON}.{number}" for number in range(3)}
+    insert(site.mariadb, site.database, *(row(f"{NOON}.{number}", NOON, lead_id=number) for number in range(6)))
+    site.configure(max_retries="0")
+    api.fault_for = lambda payload: ERROR_500 if payload["uniqueid"] in failing else None
+    at(site, dialer, NOON + 60)
+    tried = set()
+    for minute in range(2, 30):
+        sent = len(api.posts)
+        site.mariadb.set_clock(NOON + 60 * minute)
+        done = run_here(site)
+        assert (None, 1) == (done.error, len(api.posts) - sent)
+        tried.add(api.posts[-1].payload["uniqueid"])
+    assert failing == tried, "one stood in the way of the others"
+    assert not site.rejected_file.exists()
+    assert 3 == site.checkpoint_file.read_text().count(":1\n"), "a failure alone was held against its call"
+    api.fault_for = None
+    at(site, dialer, NOON + 60 * 31)
+    assert 6 == len(api.records)
+
+
+def test_a_run_says_how_many_calls_it_may_have_stored_twice_also_where_the_answer_was_lost_in_an_earlier_one(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    insert(site.mariadb, site.database, *(row(f"{NOON}.{number}", NOON, lead_id=number) for number in range(6)))
+    site.configure(max_retries="0")
+    api.fault_for = lambda payload: LOST_ANSWER if payload["uniqueid"] in (f"{NOON}.3", f"{NOON}.4") else None
+    assert "📊 Summary: 4 processed, 2 failed" in "\n".join(at(site, dialer, NOON + 60))
+    api.fault_for = None
+    told = "\n".join(at(site, dialer, NOON + 120))
+    assert "; 2 may have been stored twice (their answers were lost)" in told
+    assert 2 <= api.repeats
+    assert "may have been stored twice" not in "\n".join(at(site, dialer, NOON + 180))

@@ -29,6 +29,7 @@ class Answer(NamedTuple):
     throttled: bool = False  # it tells nothing of this call: too many came, or too early, or time was up
     by_api: bool = False  # in DID Optimizer's own JSON
     perhaps_stored: bool = False  # the API may have the call all the same: sent again, it may be stored twice
+    perhaps_twice: bool = False  # it was sent again already, and may be
 
 
 def answer_of(

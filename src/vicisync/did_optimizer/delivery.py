@@ -170,7 +170,8 @@ class Delivery:
             self.stop(result)
             return
         is_stored = result.meaning is Meaning.DELIVERED
-        if attempt.perhaps_stored + result.perhaps_stored + is_stored >= 2 and not result.duplicate:
+        twice = result.perhaps_twice or (attempt.perhaps_stored and (is_stored or result.perhaps_stored))
+        if twice and not result.duplicate:
             self._perhaps_twice.add(attempt.call.uniqueid)
         if is_stored:
             self._got_through += 1

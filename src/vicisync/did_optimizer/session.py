@@ -96,7 +96,8 @@ class ApiSession:
         # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong. Before that, the
         # call may have been stored.
         reply = self._exchange(body, uniqueid)
-        return reply._replace(answer=reply.answer._replace(perhaps_stored=True))
+        twice = reply.answer.perhaps_stored or reply.answer.meaning is Meaning.DELIVERED
+        return reply._replace(answer=reply.answer._replace(perhaps_stored=True, perhaps_twice=twice))
 
     def _environment(self) -> dict[str, Any]:
         """Return proxies and the CA bundle as the environment names them, which count as for every other program."""
