@@ -403,6 +403,7 @@ class DidOptimizer:
         if fault is not None and request.transport is not None:
             request.transport.write(fault.before)
             self._after[id(request)] = fault.after
+            self._tally.lost_answers += bool(fault.after)  # the next call's may be taken for nothing
         return _respond(_gzipped(sent) if fault is not None and fault.gzips else sent)
 
     async def _until(self, due: float) -> None:

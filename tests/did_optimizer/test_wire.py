@@ -73,7 +73,16 @@ def test_each_call_gets_its_own_answer_whatever_else_comes(
         for number in (1, 2, 3, 2, 1):
             assert (REJECTED if number == 2 else DELIVERED) == session.post(of(f"1729785600.{number}"))
             time.sleep(0.1)  # for what else comes
-        assert 5 == server.connections, "a connection that gave more than was asked for was used again"
+        assert 5 <= server.connections, "a connection that gave more than was asked for was used again"
+
+
+def test_a_verdict_on_a_used_connection_is_asked_for_again_on_a_fresh_one(open_session: Open) -> None:
+    """It may be an answer too many that came when the call was on its way."""
+    with Listener(says(STORED, UNSTORABLE), says(STORED, STORED)) as server:
+        session = open_session(server.url)
+        assert DELIVERED == session.post(of("1729785600.1"))
+        assert DELIVERED._replace(perhaps_stored=True, perhaps_twice=True) == session.post(of("1729785600.3"))
+        assert 2 == server.connections
 
 
 def test_an_answer_that_names_another_call_is_no_answer_and_ends_its_connection(open_session: Open) -> None:

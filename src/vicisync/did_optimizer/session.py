@@ -62,6 +62,8 @@ class ApiSession:
 
     def close(self) -> None:
         """Close the connection; a further call opens another."""
+        if self._way:
+            self._way[0].close()
         self._adapter.close()
         self._way, self._kept_alive, self._is_clean = None, False, True
 
@@ -92,12 +94,15 @@ class ApiSession:
         else:
             if not self._is_clean or (reply.answer.perhaps_stored and reply.http_status == 200):
                 self.close()  # it gave more than was asked for, or another's answer: what else may come on it?
-            return reply
-        # The server had closed the kept-alive connection; a fresh one tells whether anything is wrong. Before that, the
-        # call may have been stored.
+            if not (was_kept_alive and reply.answer.meaning is Meaning.REJECTED):
+                return reply
+            self.close()  # a verdict for ever has to be this call's: what comes first on a fresh connection is
+        # Or the server had closed the kept-alive connection: a fresh one tells whether anything is wrong. The call may be
+        # stored either way.
         reply = self._exchange(body, uniqueid)
         twice = reply.answer.perhaps_stored or reply.answer.meaning is Meaning.DELIVERED
-        return reply._replace(answer=reply.answer._replace(perhaps_stored=True, perhaps_twice=twice))
+        perhaps = reply.answer.meaning is not Meaning.REJECTED
+        return reply._replace(answer=reply.answer._replace(perhaps_stored=perhaps, perhaps_twice=twice))
 
     def _environment(self) -> dict[str, Any]:
         """Return proxies and the CA bundle as the environment names them, which count as for every other program."""
