@@ -192,9 +192,9 @@ def make_settings(folder: Path, **texts: str) -> Settings:
 
 
 def pages_of(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the call log make pages of so few calls, out of statements that read a second each."""
+    """Have the call log make pages of so few calls, out of statements that read as few rows as they can."""
     monkeypatch.setattr(call_log, "PAGE", calls)
-    monkeypatch.setattr(call_log, "SECONDS", 1)
+    monkeypatch.setattr(call_log, "ROWS", 1)
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,11 @@ def machine(folder: Path, *more: str) -> Iterator[Machine]:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n", "no mounts of our own: is this a container without that right?"
         try:
-            yield Machine(folder, process.pid)
+            made = Machine(folder, process.pid)
+            # Where "/" is that of a chroot, nsenter leaves it, and what follows would change the machine around it.
+            (folder / "run" / "of-a-test").write_text(str(folder))
+            assert str(folder) == made.run("cat", "/run/of-a-test").stdout, "what runs inside is not on this machine"
+            yield made
         finally:
             for pid in _on(process.pid):  # a job of cron outlives it
                 os.kill(pid, signal.SIGKILL)

@@ -12,6 +12,7 @@ from vicisync.calls.readiness import UNANSWERED, Watched
 from vicisync.calls.times import local
 from vicisync.output import PATIENCE, Output, ProgressBar
 
+MANY = 10_000  # rows behind a page, more than which are not counted
 BACKLOG = 500  # calls above which a terminal shows a bar: more than anyone reads
 
 REASONS = {
@@ -84,7 +85,8 @@ class Report:
         self._say("🚀 Starting call results sync...")
         self._say("✅ Connected to VICIdial database")
         self._say(f"📅 Last check: {local(end_epoch)}")
-        more = f", and about {behind} rows more to look at" if behind else ""
+        about = f"more than {MANY}" if behind > MANY else f"about {behind}"
+        more = f", and {about} rows more to look at" if behind else ""
         self._say(f"📞 Found {found} new call results{more}")
         if found + behind > BACKLOG and self.open_bar and self.verbosity is Verbosity.NORMAL:
             self._output.begin_bar(self.open_bar, found + behind)

@@ -194,6 +194,8 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         0, "⚠ Cron ignores {cron} → chown root {cron}; chmod go-w {cron}", "sh"),
     "crontab not to be listed": (crontab("You (root) are not allowed"),
         0, r"⚠ root's crontab cannot be read: crontab -l failed: You \(root\) are not allowed", ""),
+    "two jobs": (lambda d: (d.etc / "cron.d" / "second").write_text(d.cron.read_text()),
+        0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
     "old script in root's crontab": (old_script("crontab"), 0, "⚠ root's crontab line 4" + TWICE, ""),
     "old script in cron.d": (old_script("root/etc/cron.d/did", "root "), 0, "⚠ {etc}/cron.d/did line 2" + TWICE, ""),
     "old script in /etc/crontab": (old_script("root/etc/crontab", "root "), 0, "⚠ {etc}/crontab line 2" + TWICE, ""),

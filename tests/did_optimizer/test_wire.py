@@ -18,6 +18,7 @@ from tests.did_optimizer.test_session import (
     http,
     open_session,
     read_request,
+    says,
 )
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.session import ApiSession

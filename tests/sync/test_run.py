@@ -1,6 +1,7 @@
 """The run, on a real MariaDB and a real HTTP server; the database's clock stands where a test puts it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,13 +195,22 @@ def test_a_second_row_that_looks_like_a_delivered_call_is_sent_where_that_one_s_
     assert [(f"{NOON}.1", "NA"), (f"{NOON}.2", "NA")] == statuses(api)
 
 
+NO_INDEX = replace(SUCCESS_FALSE, answer=None, stores=True)
+"""The API decides itself; and it lacks the index that a fresh server lacks."""
+
+
 @pytest.mark.parametrize(
     ("fault", "said", "posts"),
     [
         (answer(400, body=b"<h1>No SSL certificate</h1>"), "refuses us: 400 Bad Request, not from DID Optimizer", 1),
+        (
+            NO_INDEX,
+            "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 500 Internal Server Error",
+            5,
+        ),
         (SUCCESS_FALSE, "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 200 OK: Call", 5),
     ],
-    ids=["nginx's own 400", "200"],
+    ids=["nginx's own 400", "an index is missing", "200"],
 )
 def test_what_is_no_verdict_of_the_api_on_a_call_rejects_none(
     site: Site, dialer: Dialer, api: DidOptimizer, fault: Fault, said: str, posts: int
@@ -210,12 +220,12 @@ def test_what_is_no_verdict_of_the_api_on_a_call_rejects_none(
     dialer.play(NOON + 60)
     site.mariadb.set_clock(NOON + 60)
     site.configure(max_retries="0")
-    api.fault_for = lambda _: fault
+    api.fault_for, api.lacks_index = lambda _: fault, fault is NO_INDEX
     error = run_here(site).error
     assert isinstance(error, ApiError)
     assert said in str(error)
     assert (posts, False) == (len(api.posts), site.rejected_file.exists())
-    api.fault_for = None
+    api.fault_for, api.lacks_index = None, False
     at(site, dialer, NOON + 120)
     assert 9 == len(api.records)
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from vicisync.calls.readiness import FAILED, TO_SEND, UNANSWERED
 from vicisync.calls.times import ago, local
 from vicisync.errors import DatabaseError
-from vicisync.report import REASONS, counted
+from vicisync.report import MANY, REASONS, counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
@@ -102,7 +102,7 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         allowed = f", {max_lag} s allowed" if max_lag is not None else ""
         yield f"{'❌' if status.is_behind(max_lag) else '✅'} Lag: {status.lag} s{at_most}{allowed}"
         rows = status.backlog.rows_behind if status.backlog else 0
-        more = f", and about {rows} rows more to look at" if rows else ""
+        more = f", and {f'more than {MANY}' if rows > MANY else f'about {rows}'} rows more to look at" if rows else ""
         yield f"📞 Backlog: {counted(status.could_go, 'call')}{more}"
         waiting = [f"{status.waiting[reason]} {words}" for reason, words in REASONS.items() if status.waiting[reason]]
         yield f"⏳ Waiting: {', '.join(waiting) or 'none'}"

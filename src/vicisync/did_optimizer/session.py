@@ -97,8 +97,8 @@ class ApiSession:
             if not (was_kept_alive and reply.answer.meaning is Meaning.REJECTED):
                 return reply
             self.close()  # a verdict for ever has to be this call's: what comes first on a fresh connection is
-        # Or the server had closed the kept-alive connection: a fresh one tells whether anything is wrong. The call may be
-        # stored either way.
+        # Or the server had closed the kept-alive connection: a fresh one tells whether anything is wrong. Either way
+        # the call may be stored.
         reply = self._exchange(body, uniqueid)
         twice = reply.answer.perhaps_stored or reply.answer.meaning is Meaning.DELIVERED
         perhaps = reply.answer.meaning is not Meaning.REJECTED

@@ -18,12 +18,11 @@ from vicisync.settings.settings import Settings
 from vicisync.vicidial import statements
 from vicisync.vicidial.errors import explained
 
-PAGE = 2000  # calls that fill a page; it then ends with its last second
-
-SECONDS = 120
-"""Seconds, of those with calls in them, that one statement reads: of a busy dialer 1,000 calls, 2 ms of table lock."""
-
+PAGE = 1000  # calls that fill a page; it then ends with a whole second
+ROWS = 1000  # that a statement of discovery reads, unless one second has more: 2 ms of table lock at any call rate
 AT_ONCE = 500  # ids that one statement names
+LEADS_AT_ONCE = 50  # each may have many rows
+COUNTED = 10_001  # rows behind a page that are counted: more is "more than 10000"
 
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
@@ -107,16 +106,23 @@ class CallLog:
 
         Rows of seconds whose ids are all known are not read. The last page comes always, if only empty.
         """
-        read = self.read(statements.FIRST_PAGE, {"since": max(since, 0), "seconds": SECONDS})
-        seconds: list[_Second] = []
-        while len(read) == SECONDS:
-            seconds += map(_Second._make, read)
-            last = seconds[-1].call_date
+        place: dict[str, object] = {"since": max(since, 0)}
+        sql, limit, seconds = statements.FIRST_PAGE, ROWS, list[_Second]()
+        while True:
+            read = [_Second._make(row) for row in self.read(sql, {**place, "rows": limit})]
+            if sum(second.calls for second in read) < limit:
+                break
+            if len(read) == 1:
+                limit *= 2
+                continue
+            seconds += read[:-1]  # of the last second, there may be more
+            sql, place, limit = statements.NEXT_PAGE, {"after": seconds[-1].call_date}, ROWS
             if sum(second.calls for second in seconds) >= PAGE:
-                yield self._page(seconds, knows)._replace(last_second=last, first_second=seconds[0].call_date)
+                yield self._page(seconds, knows)._replace(
+                    last_second=seconds[-1].call_date, first_second=seconds[0].call_date
+                )
                 seconds = []
-            read = self.read(statements.NEXT_PAGE, {"after": last, "seconds": SECONDS})
-        yield self._page([*seconds, *map(_Second._make, read)], knows)
+        yield self._page([*seconds, *read], knows)
 
     def _page(self, seconds: Iterable[_Second], knows: Callable[[str], bool]) -> Page:
         present: set[str] = set()
@@ -126,9 +132,9 @@ class CallLog:
             if uniqueids and all(map(knows, uniqueids)):
                 present.update(uniqueids)
             else:
-                unknown.append(second.call_date)
+                unknown.append(second)
         # Read as they are by now: an id may have been rewritten since it was listed.
-        rows = self._rows(statements.BY_SECOND, unknown, SECONDS)
+        rows = [row for part in _bounded(unknown) for row in self._rows(statements.BY_SECOND, part)]
         present.update(row.uniqueid for row in rows)
         return Page(rows, present, None)
 
@@ -142,15 +148,15 @@ class CallLog:
         return int(self.read(statements.STARTED_BEFORE_ITS_DATE, edges)[0][0])
 
     def count_after(self, second: str) -> int:
-        """Count the rows behind a page, by the index alone."""
-        return int(self.read(statements.COUNT_AFTER, {"after": second})[0][0])
+        """Count the rows behind a page, by the index alone, up to `COUNTED`."""
+        return int(self.read(statements.COUNT_AFTER, {"after": second, "rows": COUNTED})[0][0])
 
     def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
         """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads."""
         rows = self._rows(statements.BY_UNIQUEID, list(leads))
         here = {row.uniqueid for row in rows}
         leads_of_gone = sorted({lead for uniqueid, lead in leads.items() if uniqueid not in here})
-        return rows, self._rows(statements.BY_LEAD, leads_of_gone)
+        return rows, self._rows(statements.BY_LEAD, leads_of_gone, LEADS_AT_ONCE)
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
@@ -183,7 +189,7 @@ class CallLog:
         """Have the server refuse to write, and end long statements; before MariaDB 10.1 and MySQL 5.7 it cannot."""
         is_mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
         sql, units = (statements.LIMIT_OF_MARIADB, 1) if is_mariadb else (statements.LIMIT_OF_MYSQL, 1000)
-        for statement in (statements.READ_ONLY, sql):
+        for statement in (statements.READ_ONLY, statements.WHOLE_ANSWERS, sql):
             try:
                 self.read(statement, {"limit": self._settings.db_timeout * units})
             except DatabaseError as error:  # noqa: PERF203 -- two statements
@@ -191,6 +197,20 @@ class CallLog:
                 unknown = (ER.PARSE_ERROR, ER.UNKNOWN_SYSTEM_VARIABLE)  # what a server that cannot answers
                 if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] in unknown):
                     raise
+
+
+def _bounded(seconds: Iterable[_Second]) -> Iterator[list[str]]:
+    """Yield the call_dates of seconds in parts that hold `ROWS` calls at most, or one second."""
+    part: list[str] = []
+    calls = 0
+    for second in seconds:
+        if part and (calls + second.calls > ROWS or len(part) == AT_ONCE):
+            yield part
+            part, calls = [], 0
+        part.append(second.call_date)
+        calls += second.calls
+    if part:
+        yield part
 
 
 def _socket(settings: Settings) -> str | None:

@@ -2,6 +2,8 @@
 
 READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 
+WHOLE_ANSWERS = "SET SESSION sql_select_limit = 18446744073709551615"
+
 LIMIT_OF_MARIADB = "SET SESSION max_statement_time = %(limit)s"  # seconds
 
 LIMIT_OF_MYSQL = "SET SESSION max_execution_time = %(limit)s"  # milliseconds
@@ -15,28 +17,29 @@ SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(c
 
 # Nearly all rows of a poll are known: 600 lists of ids cost vicisync a tenth of what 5,000 rows do. Number and length
 # tell whether a list is whole: the server cuts a long one short (group_concat_max_len), and an id may hold a comma.
+# A statement reads a bounded number of rows, however many calls there are in a second.
 _SECONDS = """
 SELECT CAST(call_date AS CHAR), COUNT(*), CAST(SUM(CHAR_LENGTH(uniqueid)) AS UNSIGNED), GROUP_CONCAT(uniqueid)
-  FROM vicidial_log FORCE INDEX (call_date)"""
+  FROM (SELECT call_date, uniqueid FROM vicidial_log FORCE INDEX (call_date)
+         WHERE call_date {} ORDER BY call_date LIMIT %(rows)s) AS first_rows
+ GROUP BY call_date ORDER BY call_date"""
 
 # call_date is local wall time, and autumn has an hour twice. Of the two ways to count back, by epochs and on the wall
 # clock, the earlier bound covers it; each row's start_epoch then decides, in Python, so that no statement reads more
 # than a page.
-FIRST_PAGE = f"""{_SECONDS}
- WHERE call_date >= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL (UNIX_TIMESTAMP() - %(since)s) SECOND)
- GROUP BY call_date ORDER BY call_date LIMIT %(seconds)s"""
+FIRST_PAGE = _SECONDS.format(
+    ">= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL (UNIX_TIMESTAMP() - %(since)s) SECOND)"
+)
 
-NEXT_PAGE = f"""{_SECONDS}
- WHERE call_date > %(after)s
- GROUP BY call_date ORDER BY call_date LIMIT %(seconds)s"""
+NEXT_PAGE = _SECONDS.format("> %(after)s")
 
 BY_SECOND = f"""{_CALL_ROW} FORCE INDEX (call_date)
  WHERE call_date IN %(ids)s
  ORDER BY call_date"""
 
 COUNT_AFTER = """
-SELECT COUNT(*) FROM vicidial_log FORCE INDEX (call_date)
- WHERE call_date > %(after)s"""
+SELECT COUNT(*)
+  FROM (SELECT 1 FROM vicidial_log FORCE INDEX (call_date) WHERE call_date > %(after)s LIMIT %(rows)s) AS first_rows"""
 
 # Of the two epochs that a second of autumn's repeated hour has, the earlier.
 EPOCH_OF = """

@@ -19,7 +19,10 @@ def findings(root: Path = Path("/")) -> Iterator[Finding]:
     ours = lines_that_run(VICISYNC, found)
     ignored = [table for table in found if table.ignored and table.find(VICISYNC)]
     yield from unread
-    yield from (_job(table, number, program) for table, jobs in ours for number, program in jobs.items())
+    jobs_of_ours = [_job(table, number, program) for table, jobs in ours for number, program in jobs.items()]
+    yield from jobs_of_ours
+    if sum(not job.exit_code for job in jobs_of_ours) > 1:
+        yield warning("More than one job runs vicisync; each minute, one finds the other at work", "leave one of them")
     if not ours:
         yield from (warning(f"Cron ignores {table.name}", table.ignored) for table in ignored)
     if not (ours or ignored or unread):  # where not all could be read, it may stand in what could not
