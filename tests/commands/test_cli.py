@@ -127,7 +127,7 @@ def test_a_run_whose_words_nobody_can_read_keeps_its_exit_code(streams: str, sit
     assert sorted(calls) == sorted(entry["payload"]["uniqueid"] for entry in kept)
     finish(site, 1)
     assert 3 == in_shell(site, f"run {streams}", VICIDIAL_DB_NAME="elsewhere")[0]
-    assert 4 == len(api.posts)
+    assert 4 == len({post.payload["uniqueid"] for post in api.posts})
 
 
 COMMANDS = {"status --max-lag 300": 1, "status --json": 0, "reset-checkpoint --yes": 0, "run --max-runtime=x": 2}
@@ -382,8 +382,9 @@ def test_rejected_calls_end_the_run_with_6_and_hold_up_nobody(site: Site, api: D
     assert {(uniqueid, why) for uniqueid in bad} == {(entry["payload"]["uniqueid"], entry["why"]) for entry in kept}
     assert set(calls) - bad == set(api.records)
     assert f"⚠ 2 calls rejected: see {site.rejected_file}" == lines(output)[-1]
+    sent = len(api.posts)
     vicisync(site, "run")
-    assert 20 == len(api.posts)
+    assert sent == len(api.posts)
 
 
 def test_a_bug_ends_the_run_with_1_and_a_traceback(site: Site, tmp_path: Path, api: DidOptimizer) -> None:

@@ -80,7 +80,8 @@ class Delivery:
         if self._given_up_in_a_row < FAILURES_BEFORE_OUTAGE:
             yield from self._judged()
         # A verdict counts only from an API that is seen to work: it stored another call, before or since.
-        yield from ((attempt.call, answer._replace(meaning=Meaning.TRY_AGAIN)) for attempt, answer in self._verdicts)
+        for attempt, answer in self._verdicts:
+            yield attempt.call, answer._replace(meaning=Meaning.TRY_AGAIN, perhaps_stored=attempt.perhaps_stored)
         late = Answer(Meaning.TRY_AGAIN, "no answer in time", throttled=True, perhaps_stored=True)
         yield from (self._give_up(attempt, late) for attempt in self._workers.in_flight.values())
         self._workers.dismiss(POLL_INTERVAL)
