@@ -1,6 +1,7 @@
 """The machine around a run: proxies in the environment, and few file descriptors."""
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import COMMAND, Site
 from tests.commands.command import finish
+from tests.conftest import command_here
+from vicisync.did_optimizer.answer import Answer
+from vicisync.did_optimizer.session import ApiSession
 
 PASSWORD = "s3cr"
 """What each of the passwords below begins with."""
@@ -58,3 +62,24 @@ def test_with_few_file_descriptors_a_run_says_what_it_lacks_and_loses_nothing(si
     assert 0 == site.vicisync("run").returncode
     assert sorted(calls) == sorted(api.records)
     assert api.lost_answers >= api.repeats == 0
+
+
+def test_without_memory_a_run_says_so_and_the_next_one_goes_on(
+    site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = finish(site, 5)
+
+    def post(session: ApiSession, payload: Mapping[str, object]) -> Answer:
+        if api.records:
+            raise MemoryError
+        return posts(session, payload)
+
+    posts = ApiSession.post
+    monkeypatch.setattr(ApiSession, "post", post)
+    done = command_here(site, "run")
+    assert (1, True) == (done.returncode, "❌ There is no memory left (free -m, ulimit -v)" in done.stderr)
+    assert "Traceback" not in done.stderr
+    monkeypatch.undo()
+    assert 0 == site.vicisync("run").returncode
+    assert sorted(calls) == sorted(api.records)
+    assert 0 == api.repeats

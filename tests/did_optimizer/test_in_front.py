@@ -96,7 +96,9 @@ def test_what_nginx_says_is_refused_and_rejects_no_call(
     assert re.search(said, done.stderr)
     assert "check api_key" not in done.stderr
     assert not site.rejected_file.exists()
-    assert "refuses the key" not in site.vicisync("check").stdout
+    checked = site.vicisync("check").stdout
+    assert "refuses the key" not in checked
+    assert ("password" in said) == ("→ it wants a user and password: let this server pass without them" in checked)
     site.api_url = api.url
     site.configure(verify_ssl="1")
     vicisync(site, "run")

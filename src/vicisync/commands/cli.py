@@ -47,6 +47,9 @@ def main() -> None:
     except click.Abort:
         _tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
         code = 130
+    except MemoryError:
+        _report_error("There is no memory left (free -m, ulimit -v); nothing is lost, and the next run goes on")
+        code = 1
     except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
         traceback.print_exc()
         _report_error("This is a bug in vicisync; please report the lines above")

@@ -41,5 +41,6 @@ def _judged(reply: Reply, settings: Settings) -> Finding:
     if http_status >= 500 or http_status in (408, 425):
         cure = "look into its log, and run vicisync check again"
         return _unusable(f"{url} is there, but out of order: {words}", cure)
-    cure = cure if cure.startswith("write ") else "correct api_base_url"
-    return _unusable(f"What answers at {url} is not DID Optimizer's API: {why}", f"{cure} ({where})")
+    cure = "correct api_base_url" if not cure or cure.startswith("check ") else cure
+    place = f" ({where})" if "api_base_url" in cure else ""
+    return _unusable(f"What answers at {url} is not DID Optimizer's API: {why}", f"{cure}{place}")
