@@ -92,8 +92,8 @@ class ApiSession:
             if not (was_kept_alive and is_due_to(error, *CUT)):
                 return Reply(answer_of_failure(error, self._timeout))
         else:
-            if not self._is_clean or (reply.answer.perhaps_stored and reply.http_status == 200):
-                self.close()  # it gave more than was asked for, or another's answer: what else may come on it?
+            if not self._is_clean or (reply.answer.perhaps_stored and not reply.answer.by_api):
+                self.close()  # it gave more than was asked for, or no good answer: what else may come on it?
             if not (was_kept_alive and reply.answer.meaning is Meaning.REJECTED):
                 return reply
             self.close()  # a verdict for ever has to be this call's: what comes first on a fresh connection is
