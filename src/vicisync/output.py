@@ -1,6 +1,7 @@
 """Where words go: a terminal, or a log with a time stamp before each line. Calls are worth more than words."""
 
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -38,6 +39,8 @@ class Output:
             self._fd = stream.fileno()
         except OSError:  # text in memory
             self._fd = -1
+        # What goes into a file is never held up.
+        self._may_block = self._fd >= 0 and not stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._is_terminal = stream.isatty()
         self._bar: ProgressBar | None = None
         self._steps = 0
@@ -61,9 +64,12 @@ class Output:
         """Write what has been kept, as far as somebody reads it, or begins to within so many seconds."""
         until = time.monotonic() + patience
         with self._silent_on_error():
-            while self._unwritten and select([], [self._fd], [], max(0.0, until - time.monotonic()))[1]:
+            while self._unwritten and (not self._may_block or self._is_read(until)):
                 with suppress(BlockingIOError):  # of a terminal that another program has made so
                     del self._unwritten[: os.write(self._fd, self._unwritten[:PIECE])]
+
+    def _is_read(self, until: float) -> bool:
+        return bool(select([], [self._fd], [], max(0.0, until - time.monotonic()))[1])
 
     def isatty(self) -> bool:
         """Return whether it is a terminal, as the bar asks."""

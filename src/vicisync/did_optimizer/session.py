@@ -15,7 +15,7 @@ from urllib3.util.retry import Retry
 from vicisync import __version__
 from vicisync.did_optimizer.answer import Answer, Meaning, answer_of
 from vicisync.did_optimizer.failure import CUT, answer_of_failure, is_due_to
-from vicisync.did_optimizer.wire import Response
+from vicisync.did_optimizer.wire import InOnePiece, Response
 from vicisync.settings.settings import Settings, is_this_machine
 
 PATH = "/api/v1/call-results"
@@ -117,7 +117,7 @@ class ApiSession:
         way = self._adapter.request_url(self._request, found["proxies"])
         pool = cast("urllib3.HTTPConnectionPool", pool)
         of_ours = {"response_class": partial(Response, self._mistrust)}
-        pool.ConnectionCls = type("Connection", (pool.ConnectionCls,), of_ours)
+        pool.ConnectionCls = type("Connection", (InOnePiece, pool.ConnectionCls), of_ours)
         return pool, way
 
     def _mistrust(self) -> None:

@@ -8,6 +8,20 @@ from socket import socket
 from typing import Any
 
 
+class InOnePiece:
+    """A connection that sends a POST's head with its body: apart, as http.client does, they cost a tenth more CPU."""
+
+    _head = b""
+
+    def send(self, data: bytes) -> None:
+        """Keep the head until the body comes; what a proxy is told (CONNECT) goes as it is."""
+        if data.startswith(b"POST "):
+            self._head = data
+        else:
+            head, self._head = self._head, b""
+            super().send(head + data)  # type: ignore[misc]
+
+
 class Response(http.client.HTTPResponse):
     """The answer that is final, until a moment; ``mistrust`` is called where more came than was asked for."""
 
