@@ -44,12 +44,20 @@ class Output:
         self._is_terminal = stream.isatty()
         self._bar: ProgressBar | None = None
         self._steps = 0
+        self._stamp = (0, "")
         self._unwritten = bytearray()
 
     def line(self, line: str) -> None:
         """Write a line, at once and in one piece; on a terminal, over the bar."""
-        before = time.strftime(f"{LOCAL} %z ") if not self._is_terminal else "\r\x1b[K" if self._bar else ""
+        before = "\r\x1b[K" if self._bar else "" if self._is_terminal else self._now()
         self.write(f"{before}{printable(line)}\n")
+
+    def _now(self) -> str:
+        """Return the time stamp of a line; many lines share a second."""
+        second = int(time.time())
+        if second != self._stamp[0]:
+            self._stamp = second, time.strftime(f"{LOCAL} %z ", time.localtime(second))
+        return self._stamp[1]
 
     def write(self, text: str) -> None:
         """Write text, or keep it until it can be written."""

@@ -47,7 +47,7 @@ def answer_of(
     content = json_object(body)
     words = _words(http_status, content, api_key)
     by_api = content is not None
-    named = _uniqueids(content or {})
+    named = _uniqueids(content) if content and b"uniqueid" in body.lower() else ()
     if uniqueid is not None and named and uniqueid not in named:  # answers have shifted: whose it is, nobody knows
         words = f"{words}, but the answer is to another call, {_one_line(min(named), api_key)[:20]}"
         return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)

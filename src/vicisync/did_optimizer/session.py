@@ -43,7 +43,8 @@ class ApiSession:
 
     def __init__(self, settings: Settings) -> None:
         self._api_key = settings.api_key
-        self._timeout = settings.api_timeout
+        self._seconds = settings.api_timeout
+        self._timeout = urllib3.Timeout(total=settings.api_timeout)  # for all of it, from connecting on
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
         self._request = requests.Request("POST", settings.api_base_url + PATH).prepare()
         self._headers = {
@@ -85,12 +86,11 @@ class ApiSession:
         was_kept_alive, self._kept_alive = self._kept_alive, False
         try:
             pool, way = self._way = self._way or self._find_the_way()
-            timeout = urllib3.Timeout(total=self._timeout)  # for all of it, from connecting on
-            response = pool.urlopen("POST", way, body, self._headers, retries=False, timeout=timeout, **_RAW)
+            response = pool.urlopen("POST", way, body, self._headers, retries=False, timeout=self._timeout, **_RAW)
             reply = self._read(response, uniqueid)
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
             if not (was_kept_alive and is_due_to(error, *CUT)):
-                return Reply(answer_of_failure(error, self._timeout))
+                return Reply(answer_of_failure(error, self._seconds))
         else:
             if not self._is_clean or (reply.answer.perhaps_stored and not reply.answer.by_api):
                 self.close()  # it gave more than was asked for, or no good answer: what else may come on it?
@@ -131,7 +131,7 @@ class ApiSession:
         except (ProtocolError, SSLError):
             return Reply(Answer(Meaning.TRY_AGAIN, "the answer broke off", perhaps_stored=True))
         except (OSError, HTTPError) as error:
-            return Reply(answer_of_failure(error, self._timeout))
+            return Reply(answer_of_failure(error, self._seconds))
         finally:
             response.close()
             response.release_conn()

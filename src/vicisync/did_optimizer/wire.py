@@ -63,7 +63,7 @@ class _UntilTimeout(io.RawIOBase):
     """What is read of a socket within its timeout in all: by itself, it starts again with every byte that trickles."""
 
     def __init__(self, raw: io.RawIOBase, sock: socket) -> None:
-        self._raw, self._sock = raw, sock
+        self._raw, self._sock, self._has_read = raw, sock, False
         self.until = time.monotonic() + (sock.gettimeout() or 0.0)
 
     def readable(self) -> bool:
@@ -73,7 +73,9 @@ class _UntilTimeout(io.RawIOBase):
         left = self.until - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
-        self._sock.settimeout(left)
+        if self._has_read:  # the first read has the timeout that is set
+            self._sock.settimeout(left)
+        self._has_read = True
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
