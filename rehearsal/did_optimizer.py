@@ -134,6 +134,7 @@ ANSWER_TOO_MANY = Fault(
 )
 """The call is stored; behind the answer comes another, as if it were that of the next call."""
 TRICKLE = Fault("trickle", stores=True, trickles=True)
+"""The call is stored, and its answer takes longer than anybody waits."""
 NGINX_400 = Fault(
     "nginx_400",
     answer=Answer(

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from unittest import mock
@@ -135,14 +136,21 @@ class Pings:
     answer: int = 200
 
 
-@pytest.fixture(scope="module")
-def utc() -> Iterator[None]:
-    """A machine in UTC."""
+@contextmanager
+def time_zone(name: str) -> Iterator[None]:
+    """Be on a machine in another zone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "UTC0")
+        patch.setenv("TZ", name)
         time.tzset()
         yield
     time.tzset()
+
+
+@pytest.fixture(scope="module")
+def utc() -> Iterator[None]:
+    """A machine in UTC."""
+    with time_zone("UTC0"):
+        yield
 
 
 @pytest.fixture

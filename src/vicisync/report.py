@@ -23,7 +23,7 @@ REASONS = {
     "failed": "did not get through",
 }
 """The checkpoint's reasons for waiting, in words."""
-_OF_ONE = {**REASONS, UNANSWERED: "did not get through: the answer was lost"}
+_WORDS = {**REASONS, UNANSWERED: "did not get through: the answer was lost"}
 
 
 class Verbosity(IntEnum):
@@ -203,5 +203,5 @@ class Report:
 
 
 def _reason(watched: Watched) -> str:
-    words = _OF_ONE.get(watched.reason, watched.reason)
+    words = _WORDS.get(watched.reason, watched.reason)
     return f"{words} in {watched.failed_runs} runs" if watched.failed_runs else words

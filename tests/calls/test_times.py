@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.conftest import time_zone
 from vicisync.calls.times import local, parse_timestamp, parse_when
 
 NOW = 1729771200.9  # 2024-10-24 12:00:00 UTC, 08:00:00 in New York
@@ -14,11 +15,8 @@ LATEST = 2**32 - 1
 
 @pytest.fixture(autouse=True, scope="module")
 def _new_york() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TZ", "America/New_York")
-        time.tzset()
+    with time_zone("America/New_York"):
         yield
-    time.tzset()
 
 
 def test_an_epoch_is_shown_as_local_wall_time() -> None:

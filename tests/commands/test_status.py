@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from rehearsal.dialer import Dialer, never_ends, new_call
-from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer
+from rehearsal.did_optimizer import LOST_ANSWER, NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import Site
 from tests.commands.command import files, finish
 from vicisync.state.lock import lock_holder
@@ -156,3 +156,16 @@ def test_json_has_the_documented_shape(site: Site) -> None:
         "rejected": 0, "running": None, "database_error": None,
     } == found  # fmt: skip
     assert (0, 3, 3) == (last_run["exit_code"], last_run["delivered"], last_run["delivered_total"])
+
+
+def test_calls_that_may_have_been_stored_twice_are_told_of_the_last_run(site: Site, api: DidOptimizer) -> None:
+    calls = finish(site, 5)
+    site.configure(max_retries="0")
+    api.fault_for = lambda payload: LOST_ANSWER if payload["uniqueid"] in calls[1:3] else None
+    site.vicisync("run")
+    assert {"failed": 2, "to_send": 0} == {key: as_json(site)["waiting"][key] for key in ("failed", "to_send")}
+    api.fault_for = None
+    site.vicisync("run")
+    assert ", 2 may have been stored twice (their answers were lost)" in lines(site)[-1]
+    last = as_json(site)["last_run"]
+    assert (2, True) == (last["perhaps_twice"], last["perhaps_twice_total"] >= 2)

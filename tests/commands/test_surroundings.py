@@ -12,6 +12,7 @@ from tests.commands.command import finish
 from tests.conftest import command_here
 from vicisync.did_optimizer.answer import Answer
 from vicisync.did_optimizer.session import ApiSession
+from vicisync.state import lock
 
 PASSWORD = "s3cr"
 """What each of the passwords below begins with."""
@@ -48,6 +49,8 @@ def test_a_proxy_is_named_without_its_password_and_with_what_fixes_it(proxy: str
     )
     assert PASSWORD not in done.stdout + done.stderr + checked.stdout + checked.stderr
     assert not site.rejected_file.exists()
+    for proxies in ({"all_proxy": proxy}, {"http_proxy": f"{proxy}/"}):
+        assert " is the proxy proxy.invalid:3128, " in site.vicisync("check", **proxies).stdout
     assert 3 == len(calls) == site.checkpoint_file.read_text().count("watching")
 
 
@@ -83,3 +86,10 @@ def test_without_memory_a_run_says_so_and_the_next_one_goes_on(
     assert 0 == site.vicisync("run").returncode
     assert sorted(calls) == sorted(api.records)
     assert 0 == api.repeats
+
+
+def test_where_the_kernel_shows_no_locks_check_and_status_say_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.vicisync("run")
+    monkeypatch.setattr(lock, "_LOCKS", site.folder / "none")
+    assert "✓ The lock: who holds it is not known here\n" in command_here(site, "check").stdout
+    assert "⚠ Lock: who holds it is not known here\n" in command_here(site, "status").stdout

@@ -376,6 +376,22 @@ def test_a_verdict_counts_only_from_an_api_that_is_seen_to_work(
     assert said in done.api_error if said else done.error is None
 
 
+def test_the_five_that_stop_a_run_are_kept_though_one_in_flight_gets_through_after_them(deliver: Deliver) -> None:
+    stopped = threading.Event()
+
+    def reply(number: int, _: int) -> Answer:
+        if number == 1:
+            assert stopped.wait(30)
+        if number == 6:
+            threading.Timer(0.3, stopped.set).start()
+        return OK if number < 2 else UNSTORABLE
+
+    done = deliver(Api(reply), 20, concurrency="2")
+    assert NOTHING_STORED in done.api_error
+    assert (2, 0, []) == (done.tally.delivered, done.tally.rejected, done.rejected)
+    assert set(range(2, 20)) == set(done.watching)
+
+
 @pytest.mark.parametrize(
     ("twice", "reply"),
     [
@@ -521,7 +537,7 @@ def test_a_short_wait_makes_everyone_pause_and_go_on(deliver: Deliver, clock: Cl
 def test_a_refusal_stops_the_run_at_once_and_rejects_nothing(deliver: Deliver) -> None:
     api = Api(always(REFUSED))
     done = deliver(api, 30)
-    assert done.api_error.startswith(f"{ADDRESSED} refuses us: 401 Unauthorized; check api_key. Nothing is lost")
+    assert done.api_error.startswith(f"{ADDRESSED} cannot be used: 401 Unauthorized; check api_key. Nothing is lost")
     assert api.posts == [0]
     assert (done.tally.rejected, done.rejected) == (0, [])
     assert set(done.watching) == set(range(30))
@@ -539,7 +555,7 @@ def test_a_refusal_lets_what_is_in_flight_finish(deliver: Deliver) -> None:
 
     api = Api(reply)
     done = deliver(api, 30)
-    assert done.api_error.startswith(f"{ADDRESSED} refuses us: 401"), "the first error is told"
+    assert done.api_error.startswith(f"{ADDRESSED} cannot be used: 401"), "the first error is told"
     assert set(done.watching) == {2, 3, *range(5, 30)}
     assert len(api.posts) == 5
 

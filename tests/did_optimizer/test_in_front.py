@@ -92,7 +92,7 @@ def test_what_nginx_says_is_refused_and_rejects_no_call(
     site.api_url = url.replace("https", "http") if "expects https" in said else url
     site.configure(verify_ssl=str(tmp_path / "ca.pem"))
     done = vicisync(site, "run", code=4)
-    assert f"❌ DID Optimizer at {site.api_url} refuses us: " in done.stderr
+    assert f"❌ DID Optimizer at {site.api_url} cannot be used: " in done.stderr
     assert re.search(said, done.stderr)
     assert "check api_key" not in done.stderr
     assert not site.rejected_file.exists()

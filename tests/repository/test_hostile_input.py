@@ -122,7 +122,7 @@ def test_whatever_the_api_answers_has_a_meaning_and_line(reply: bytes, session: 
     said = io.StringIO()
     report = Report(said, Verbosity.QUIET)
     report.failed(CALL, answer.words)
-    report.error(f"DID Optimizer refuses us: {answer.words}")
+    report.error(f"DID Optimizer cannot be used: {answer.words}")
     first, second, rest = said.getvalue().split("\n")
     assert (first + second).isprintable()
     assert (True, True, "") == ("✗ 1.1: failed: " in first, "❌ DID Optimizer" in second, rest)

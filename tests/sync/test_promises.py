@@ -118,8 +118,8 @@ class ModelCallLog(CallLog):
     def ahead(self, page: Page) -> int:  # noqa: ARG002 -- the call log's signature
         return 0
 
-    def count_after(self, second: str) -> int:
-        return sum(life.start > int(second) for life in self.world.rows())
+    def count_after(self, second: str, most: int) -> int:
+        return min(most, sum(life.start > int(second) for life in self.world.rows()))
 
     def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
         self.world.step()

@@ -202,7 +202,11 @@ NO_INDEX = replace(SUCCESS_FALSE, answer=None, stores=True)
 @pytest.mark.parametrize(
     ("fault", "said", "posts"),
     [
-        (answer(400, body=b"<h1>No SSL certificate</h1>"), "refuses us: 400 Bad Request, not from DID Optimizer", 1),
+        (
+            answer(400, body=b"<h1>No SSL certificate</h1>"),
+            "cannot be used: 400 Bad Request, not from DID Optimizer",
+            1,
+        ),
         (
             NO_INDEX,
             "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 500 Internal Server Error",

@@ -18,7 +18,7 @@ from tests.conftest import make_settings, pages_of, run_here
 from vicisync.calls.call import Call, CallRow
 from vicisync.settings.settings import Settings
 from vicisync.vicidial import call_log as module
-from vicisync.vicidial.call_log import COUNTED, ROWS, CallLog, Page
+from vicisync.vicidial.call_log import ROWS, CallLog, Page
 
 Write = Callable[..., None]
 """Writes rows into the table that is read."""
@@ -98,8 +98,19 @@ def test_no_statement_reads_more_than_so_many_rows_at_any_call_rate(
     assert 12_000 == len(set(unknown)) == len(unknown)
     list(log.pages(NOON - 3600, set(unknown).__contains__))
     assert 2 * ROWS >= max(read)
-    log.count_after("2026-11-06 00:00:00")
-    assert COUNTED == read[-1]
+    assert 1000 == log.count_after("2026-11-06 00:00:00", 1000) == read[-1]
+
+
+def test_a_server_that_limits_the_rows_of_an_answer_gives_them_all(
+    write: Write, mariadb: MariaDB, settings: Settings
+) -> None:
+    write(*(row(f"{NOON}.{number}", NOON + number) for number in range(20)))
+    mariadb.execute("SET GLOBAL sql_select_limit = 5")
+    try:
+        with CallLog(settings) as log:
+            assert 20 == sum(len(page.rows) for page in log.pages(NOON, knows_none))
+    finally:
+        mariadb.execute("SET GLOBAL sql_select_limit = DEFAULT")
 
 
 def test_of_seconds_with_nothing_but_known_calls_only_the_ids_are_read(write: Write, log: CallLog) -> None:
@@ -213,7 +224,7 @@ def test_rows_behind_a_second_are_counted(write: Write, log: CallLog, monkeypatc
     pages_of(2, monkeypatch)
     write(*(row(f"1.{number}", NOON + number // 2) for number in range(7)))
     last_seconds = [page.last_second for page in log.pages(NOON, knows_none)]
-    assert [5, 3] == [log.count_after(second) for second in last_seconds if second]
+    assert [5, 3] == [log.count_after(second, 100) for second in last_seconds if second]
 
 
 @pytest.mark.parametrize(

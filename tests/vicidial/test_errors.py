@@ -80,7 +80,7 @@ def use_all(settings: Settings) -> None:
     with CallLog(settings) as log:
         log.now()
         list(log.pages(NOON, knows_none))
-        log.count_after("2026-11-06 12:00:00")
+        log.count_after("2026-11-06 12:00:00", 100)
         log.again({"1.1": 1, "gone": 1})
         log.whole(["1.1"])
 

@@ -58,8 +58,8 @@ def answer_of(
             # "Database connection lost, try again" came so for every call: it tells nothing of this one.
             return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, by_api=True)
         return Answer(Meaning.REFUSED, f"{words}, but not in the words of DID Optimizer; check api_base_url")
-    if http_status in _OF_WHAT_IS_IN_FRONT and not by_api:  # nginx, a proxy, a CDN: no verdict about the call
-        return Answer(Meaning.REFUSED, _of_what_is_in_front(http_status, headers, body, words, api_key))
+    if http_status in _CURES_IN_FRONT and not by_api:  # nginx, a proxy, a CDN: no verdict about the call
+        return Answer(Meaning.REFUSED, _words_of_what_is_in_front(http_status, headers, body, words, api_key))
     if http_status in (400, 413, 422):
         return Answer(Meaning.REJECTED, words, by_api=True)
     if http_status in (401, 403, 407):
@@ -76,26 +76,25 @@ def answer_of(
     return Answer(Meaning.TRY_AGAIN, words, False, retry_after, throttled, by_api, perhaps_stored)
 
 
-_OF_WHAT_IS_IN_FRONT = {
-    400: "check api_base_url and what is on the way",
+_CURES_IN_FRONT = {
+    **dict.fromkeys((400, 413, 422), "check api_base_url and what is on the way"),
     401: "it wants a user and password: let this server pass without them",
     403: "it does not let this server pass: allow its address there",
     407: "it is a proxy and wants a user and password: write them into the environment, or do without it",
-    413: "check api_base_url and what is on the way",
-    422: "check api_base_url and what is on the way",
 }
 """The HTTP status codes that are a verdict only in DID Optimizer's own JSON, with the cure where they are not."""
 
 
-def _of_what_is_in_front(http_status: int, headers: Mapping[str, str], body: bytes, words: str, api_key: str) -> str:
+def _words_of_what_is_in_front(
+    http_status: int, headers: Mapping[str, str], body: bytes, words: str, api_key: str
+) -> str:
     if b"plain HTTP request was sent to HTTPS port" in body:  # nginx speaks, not the API
         return f"{words}: the server expects https; write https:// in api_base_url"
     server = _one_line(headers.get("Server", ""), api_key)[:40] or "something"
     title = re.search(rb"<title>([^<]{1,80})", body, re.IGNORECASE)
     said = f" ({_one_line(title[1].decode('utf-8', 'replace'), api_key)})" if title else ""
-    return (
-        f"{words}{said}, not from DID Optimizer but from {server} in front of it; {_OF_WHAT_IS_IN_FRONT[http_status]}"
-    )
+    cure = _CURES_IN_FRONT[http_status]
+    return f"{words}{said}, not from DID Optimizer but from {server} in front of it; {cure}"
 
 
 def _uniqueids(content: Mapping[str, object]) -> set[str]:

@@ -50,7 +50,7 @@ class Delivery:
         self._workers = Workers(open_session, settings.dispositions, settings.concurrency, note)
         self._fresh: Iterator[Attempt] = iter(())
         self._next: Attempt | None = None
-        self._has_taken_all = self._tried_alone = False
+        self._has_taken_all = self._tried_alone = self._is_outage = False
         self._retries: list[tuple[float, int, Attempt, Answer]] = []  # a heap by the time at which each is due
         self._retry_numbers = itertools.count()
         self._paused_until = 0.0
@@ -77,8 +77,7 @@ class Delivery:
         until = (self._over_since or 0) + self._settings.api_timeout + POLL_INTERVAL
         while self._workers.in_flight and time.monotonic() <= until:
             yield from self._next_answer()
-        if self._given_up_in_a_row < FAILURES_BEFORE_OUTAGE:
-            yield from self._judged()
+        yield from self._judged()
         # A verdict counts only from an API that is seen to work: it stored another call, before or since.
         for attempt, answer in self._verdicts:
             yield attempt.call, answer._replace(meaning=Meaning.TRY_AGAIN, perhaps_stored=attempt.perhaps_stored)
@@ -183,14 +182,14 @@ class Delivery:
             self._verdicts.append((attempt, result))
             self._count_given_up(attempt, result)
         elif result.meaning is Meaning.REFUSED:
-            self.stop(ApiError(f"{self._api} refuses us: {result.words}. {_KEPT}"))
+            self.stop(ApiError(f"{self._api} cannot be used: {result.words}. {_KEPT}"))
             yield self._give_up(attempt, result)
         elif not self._will_retry(attempt._replace(tries=attempt.tries + 1), result):
             yield self._give_up(attempt, result)
 
     def _judged(self) -> Iterator[tuple[Call, Answer]]:
-        """Yield the verdicts against calls so far, if the API is seen to work."""
-        while self._got_through and self._verdicts:
+        """Yield the verdicts against calls so far, if the API is seen to work; of an outage, none that led to it."""
+        while self._got_through and self._verdicts and not self._is_outage:
             attempt, answer = self._verdicts.pop(0)
             yield attempt.call, answer
 
@@ -213,6 +212,7 @@ class Delivery:
         """Stop at the fifth call in a row that did not get through, where none has since it first failed."""
         self._given_up_in_a_row += attempt.failed_after in (None, self._got_through)
         if self._given_up_in_a_row >= FAILURES_BEFORE_OUTAGE:
+            self._is_outage = True
             what = "answers, but stores nothing; tell who runs it" if answer.by_api else "is down"
             in_a_row = f"{FAILURES_BEFORE_OUTAGE} calls in a row failed"
             self.stop(ApiError(f"{self._api} {what}: {in_a_row}, {answer.words}. {_KEPT}"))

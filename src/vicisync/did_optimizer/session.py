@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
+from requests.utils import select_proxy
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, InvalidHeader, ProtocolError, SSLError
 from urllib3.util.retry import Retry
 
@@ -78,8 +79,8 @@ class ApiSession:
 
     def proxy(self) -> str | None:
         """Return the host and port of the proxy that the environment names for the API; None where there is none."""
-        named = self._environment()["proxies"].get(urlsplit(self._request.url or "").scheme)
-        return str(named).rpartition("@")[2].rpartition("/")[2] if named else None
+        named = select_proxy(self._request.url or "", self._environment()["proxies"])
+        return named.rpartition("@")[2].rstrip("/").rpartition("/")[2] if named else None
 
     def _exchange(self, body: bytes, uniqueid: str | None) -> Reply:
         """Return the API's answer, or what kept it from coming."""

@@ -11,7 +11,7 @@ from vicisync.calls.call import CallRow, row_of
 from vicisync.calls.readiness import TO_SEND, TRIED, UNANSWERED, WAITING, Readiness, lag, readiness
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
-from vicisync.report import Report
+from vicisync.report import MANY, Report
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.identity import follow, new_calls
@@ -140,10 +140,13 @@ class Poll:
 
     def _announce(self, turn: Turn) -> None:
         found = self.failed_before + (0 if turn.failed_before else len(turn.rows))
-        behind = self.call_log.count_after(turn.last_second) if turn.last_second else 0
-        self.report.opening(self.store.checkpoint.end_epoch, found, behind)
+        self.report.opening(self.store.checkpoint.end_epoch, found, self.behind(turn))
         for security_warning in self.settings.security_warnings():
             self.report.warning(security_warning)
+
+    def behind(self, turn: Turn) -> int:
+        """Return how many rows come after those of a turn: up to `MANY`, or one more where there are more."""
+        return self.call_log.count_after(turn.last_second, MANY + 1) if turn.last_second else 0
 
     def _whole(self, rows: list[CallRow], turn: Turn) -> Iterator[Attempt]:
         """Read a batch whole, and yield what can still go: since the poll, a call may have changed."""
@@ -184,4 +187,4 @@ def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint) -> Ba
         turn = next((turn for turn in poll.turns() if turn.rows), Turn([]))
         poll.looked_at_all = True  # what is behind the first page that has any is newer
     since = poll.waiting_since()
-    return Backlog(len(since), call_log.count_after(turn.last_second) if turn.last_second else 0, lag(poll.now, since))
+    return Backlog(len(since), poll.behind(turn), lag(poll.now, since))

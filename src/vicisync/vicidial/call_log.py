@@ -22,7 +22,6 @@ PAGE = 1000  # calls that fill a page; it then ends with a whole second
 ROWS = 1000  # that a statement of discovery reads, unless one second has more: 2 ms of table lock at any call rate
 AT_ONCE = 500  # ids that one statement names
 LEADS_AT_ONCE = 50  # each may have many rows
-COUNTED = 10_001  # rows behind a page that are counted: more is "more than 10000"
 
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
@@ -147,9 +146,9 @@ class CallLog:
         edges = {"first": page.first_second, "last": page.last_second}
         return int(self.read(statements.STARTED_BEFORE_ITS_DATE, edges)[0][0])
 
-    def count_after(self, second: str) -> int:
-        """Count the rows behind a page, by the index alone, up to `COUNTED`."""
-        return int(self.read(statements.COUNT_AFTER, {"after": second, "rows": COUNTED})[0][0])
+    def count_after(self, second: str, most: int) -> int:
+        """Count the rows behind a page, by the index alone, and ``most`` of them."""
+        return int(self.read(statements.COUNT_AFTER, {"after": second, "rows": most})[0][0])
 
     def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
         """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads."""
