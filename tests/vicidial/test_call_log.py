@@ -97,6 +97,9 @@ def test_no_statement_reads_more_than_so_many_rows_at_any_call_rate(
     unknown = [row.uniqueid for page in log.pages(NOON - 3600, knows_none) for row in page.rows]
     assert 12_000 == len(set(unknown)) == len(unknown)
     list(log.pages(NOON - 3600, set(unknown).__contains__))
+    assert 1.1 * ROWS >= max(read)
+    for page in log.pages(NOON - 3600, set(unknown).__contains__):
+        assert page.last_second is None or log.ahead(page) == 0
     assert 2 * ROWS >= max(read)
     assert 1000 == log.count_after("2026-11-06 00:00:00", 1000) == read[-1]
 

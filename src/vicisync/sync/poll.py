@@ -1,6 +1,5 @@
 """The poll: which calls can go now, in the order of their turn; all others are watched, or are none of our business."""
 
-import random
 from collections.abc import Callable, Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass
@@ -110,7 +109,7 @@ class Poll:
         before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
         can_go = self._sorted(found.values())
         failed = [row for row in can_go if before[row.uniqueid].reason in TRIED]
-        random.shuffle(failed)  # of poison, one is tried alone: none may always stand in the way of the others
+        # Of poison, one is tried alone. What fails is put last by the store, so that none stands in the others' way.
         failed.sort(key=lambda row: before[row.uniqueid].failed_runs > 0)
         return [row for row in can_go if before[row.uniqueid].reason not in TRIED], failed
 
