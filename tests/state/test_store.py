@@ -1,11 +1,14 @@
 """The store: what it has returned from is on the disk, and a dry run's store writes nothing."""
 
+import errno
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -147,6 +150,20 @@ def test_what_a_crash_left_behind_or_others_planted_is_replaced(path: Path, left
     assert on_disk(path) == CHECKPOINT
     assert target.read_text() == "precious"
     assert not path.with_name(leftover).exists()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EMFILE], ids=errno.errorcode.get)
+def test_where_the_folder_cannot_be_synced_calls_in_flight_are_recorded_in_the_file_that_is_there(
+    number: int, store: Store, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    about_to_send(store, [row("1.1"), row("1.2")])
+    with monkeypatch.context() as patch:
+        patch.setattr("vicisync.state.store.fsync_folder", mock.Mock(side_effect=OSError(number, os.strerror(number))))
+        with pytest.raises(CheckpointError, match=re.escape(os.strerror(number))):
+            store.looked(START + 600, 600)
+        for uniqueid in ("1.1", "1.2"):
+            store.delivered(uniqueid, START + 60)
+    assert {"1.1", "1.2"} == set(on_disk(path).handled)
 
 
 def test_a_save_that_is_cut_short_leaves_the_old_file_whole(path: Path) -> None:

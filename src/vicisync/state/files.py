@@ -78,6 +78,19 @@ def replace_file(
     Written ``beside``, synced, renamed over, folder synced: at any moment there is the whole old file or the whole new.
     ``owner`` is its user and group id; without it, the file is ours.
     """
+    fd = put_in_place(path, data, mode, beside=beside, owner=owner)
+    try:
+        fsync_folder(path.parent)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def put_in_place(
+    path: Path, data: bytes, mode: int = 0o600, *, beside: str = "{}.new", owner: tuple[int, int] | None = None
+) -> int:
+    """Replace a file likewise, but for its folder: that is the caller's to sync, who has the new file by then."""
     new = path.with_name(beside.format(path.name))
     fd = create(new)
     try:
@@ -87,7 +100,6 @@ def replace_file(
         os.fchmod(fd, mode)
         os.fsync(fd)
         new.rename(path)
-        fsync_folder(path.parent)
     except OSError:
         os.close(fd)
         new.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from vicisync.calls.call import CallRow
 from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, handled_line, render
-from vicisync.state.files import create, replace_file, write_whole
+from vicisync.state.files import create, fsync_folder, put_in_place, write_whole
 from vicisync.state.rejected import add_rejected
 
 RESERVE = 64 * 1024
@@ -111,13 +111,15 @@ class Store:
         if text == self._saved and self._size == len(text):
             return  # an idle run has nothing to add to what it saved after its poll
         try:
-            fd = replace_file(self._path, text)
+            fd = put_in_place(self._path, text)
+            if self._fd >= 0:
+                os.close(self._fd)
+            # From here on, what is appended goes into the file that is there, also where its folder cannot be synced.
+            self._fd, self._size, self._saved = fd, len(text), text
+            fsync_folder(self._path.parent)
         except OSError as error:
             kept = "What was delivered stays recorded in it as it was appended"
             raise CheckpointError(f"Cannot save the checkpoint {self._path}: {error.strerror}. {kept}") from error
-        if self._fd >= 0:
-            os.close(self._fd)
-        self._fd, self._size, self._saved = fd, len(text), text
 
     def make_ready(self) -> None:
         """Make ready to record answers, before calls are sent: a disk that has no room for them is found here."""
