@@ -32,12 +32,11 @@ class Posting(urllib3.connection.HTTPConnection):
             self._has_body = True
 
     def post_again(self, body: bytes, seconds: float) -> urllib3.HTTPResponse:
-        """POST another body, and return the answer's beginning; both within so many seconds, or urllib3's errors."""
-        until = time.monotonic() + seconds
+        """POST another body, and return the answer's beginning, which has so many seconds; raise urllib3's errors."""
         try:
             self.sock.settimeout(seconds)
             self.sock.sendall(_LENGTH.sub(b"%d" % len(body), self._head, 1) + body)
-            response = self.response_class(self.sock, method="POST", until=until)  # type: ignore[call-arg]
+            response = self.response_class(self.sock, method="POST")
             response.begin()
         except TimeoutError as error:
             raise ReadTimeoutError(None, None, str(error)) from error  # type: ignore[arg-type]
@@ -57,13 +56,10 @@ class Posting(urllib3.connection.HTTPConnection):
 class Response(http.client.HTTPResponse):
     """The answer that is final, until a moment; ``mistrust`` is called where more came than was asked for."""
 
-    def __init__(
-        self, mistrust: Callable[[], None], sock: socket, *args: Any, until: float | None = None, **options: Any
-    ) -> None:
+    def __init__(self, mistrust: Callable[[], None], sock: socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self._mistrust = mistrust
-        until = until or time.monotonic() + (sock.gettimeout() or 0.0)
-        self.fp = _Reader(_UntilTimeout(self.fp.detach(), sock, until), mistrust)
+        self.fp = _Reader(_UntilTimeout(self.fp.detach(), sock), mistrust)
 
     def begin(self) -> None:
         """Wait for the answer behind informational ones: http.client would take 103 for it, and shift all others."""
@@ -97,9 +93,9 @@ class _Reader(io.BufferedReader):
 class _UntilTimeout(io.RawIOBase):
     """What is read of a socket within its timeout in all: by itself, it starts again with every byte that trickles."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket, until: float) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket) -> None:
         self._raw, self._sock, self._has_read = raw, sock, False
-        self.until = until
+        self.until = time.monotonic() + (sock.gettimeout() or 0.0)
 
     def readable(self) -> bool:
         return True
