@@ -122,6 +122,7 @@ class MariaDB:
         self._data = folder / "data"
         self._short_folder: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self.clock: int | None = None  # where it stands still for later sessions; None where it runs
 
     def __enter__(self) -> MariaDB:
         try:
@@ -229,6 +230,7 @@ class MariaDB:
         Root's sessions keep the real time, because MariaDB spares administrators ``init_connect``; ask
         ``SET timestamp`` there.
         """
+        self.clock = epoch
         self.execute("SET GLOBAL init_connect = %s", ("" if epoch is None else f"SET timestamp={int(epoch)}",))
 
     def rows_read(self) -> int:

@@ -35,7 +35,7 @@ from vicisync.errors import VicisyncError
 from vicisync.report import Report, Tally, Verbosity
 from vicisync.settings.settings import Settings, load_settings
 from vicisync.sync import run as sync
-from vicisync.vicidial import call_log
+from vicisync.vicidial import pages
 
 # On a busy machine an example may take any time. For a long search by hand:
 # pytest --hypothesis-profile=long tests/repository/test_hostile_input.py
@@ -201,8 +201,8 @@ def make_settings(folder: Path, **texts: str) -> Settings:
 
 def pages_of(calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the call log make pages of so few calls, out of statements that read as few rows as they can."""
-    monkeypatch.setattr(call_log, "PAGE", calls)
-    monkeypatch.setattr(call_log, "ROWS", 1)
+    monkeypatch.setattr(pages, "PAGE", calls)
+    monkeypatch.setattr(pages, "ROWS", 1)
 
 
 @dataclass(frozen=True)
@@ -215,13 +215,26 @@ class Done:
     log: str
 
 
-def run_here(site: Site, *, verbosity: Verbosity = Verbosity.NORMAL, limit: int | None = None) -> Done:
-    """Run once inside this process, as the command does; many times faster than a process each."""
+def run_here(
+    site: Site, *, verbosity: Verbosity = Verbosity.NORMAL, limit: int | None = None, machine: int | None = None
+) -> Done:
+    """Run once inside this process, as the command does; many times faster than a process each.
+
+    This machine's clock stands at the epoch ``machine``; without it, where the database's stands.
+    """
+    machine = machine or site.mariadb.clock
     settings = load_settings(site.astguiclient_conf, site.dids_conf, {})
     output = io.StringIO()
     tally = error = None
     try:
-        tally = sync.run(settings, Report(output, verbosity), StopSignal(), lambda: ApiSession(settings), limit=limit)
+        tally = sync.run(
+            settings,
+            Report(output, verbosity),
+            StopSignal(),
+            lambda: ApiSession(settings),
+            limit=limit,
+            machine_clock=(lambda: machine) if machine else time.time,
+        )
     except VicisyncError as raised:
         error = raised
     log = output.getvalue()

@@ -19,6 +19,8 @@ REASONS = {
     "not_ended": "not ended yet",
     "no_disposition": "no disposition yet",
     "message_playing": "a message is playing",
+    "held": "still on the line or before an agent",
+    "released": "just released",
     "to_send": "not sent yet",
     "failed": "did not get through",
 }

@@ -11,6 +11,7 @@ RULES = Rules(
     wait_for_disposition=900,
     give_up_after=28800,
     ended_after=NOW - 40000,
+    looked_until=NOW,
 )
 
 

@@ -194,7 +194,7 @@ def deliver(tmp_path: Path) -> Deliver:
             delivery = Delivery(settings, api.open_session, stop or StopSignal(), deadline, report.note)
             for one, answer in delivery.answers(attempts()):
                 with delivery.stopped_by_errors():
-                    record(settings, store, one, answer)
+                    record(settings, store, one, answer, START)
                     report_answer(report, one, answer)
             reject_poison(settings, delivery, store, report)
             report.tally.perhaps_twice = delivery.perhaps_twice

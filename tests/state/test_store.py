@@ -252,7 +252,7 @@ def test_a_call_that_the_rejected_file_cannot_take_stays_watched(store: Store, p
 
 def test_a_call_that_failed_comes_last(store: Store, path: Path) -> None:
     about_to_send(store, [row("1.1"), row("1.2"), row("1.3")])
-    store.failed("1.1")
+    store.failed("1.1", {})
     assert list(store.checkpoint.watching) == ["1.2", "1.3", "1.1"]
     store.save()
     assert list(on_disk(path).watching.items())[-1] == ("1.1", Watched(7, START, FAILED))
@@ -260,7 +260,7 @@ def test_a_call_that_failed_comes_last(store: Store, path: Path) -> None:
 
 def test_failed_runs_outlive_the_run_and_every_later_try(store: Store, path: Path, rejected_file: Path) -> None:
     about_to_send(store, [row("1.1")])
-    store.failed("1.1")
+    store.failed("1.1", {})
     assert [store.count_failed_run("1.1"), store.count_failed_run("1.1")] == [1, 2]
     store.save()
     assert on_disk(path).watching == {"1.1": Watched(7, START, FAILED, failed_runs=2)}
@@ -268,7 +268,7 @@ def test_failed_runs_outlive_the_run_and_every_later_try(store: Store, path: Pat
     later.watch(row("1.1"), "no_disposition")
     about_to_send(later, [row("1.1")])
     later.rewritten("1.1", "1.9")
-    later.failed("1.9")
+    later.failed("1.9", {})
     assert later.count_failed_run("1.9") == 3
 
 
@@ -415,7 +415,7 @@ def test_a_dry_run_remembers_and_writes_nothing(tmp_path: Path, rejected_file: P
     about_to_send(store, [row("1.2"), row("1.3"), row("1.4")])
     store.delivered("1.2", START)
     store.rejected("1.4", "400", {})
-    store.failed("1.3")
+    store.failed("1.3", {})
     store.count_failed_run("1.3")
     store.looked(START + 60, overlap=600)
     store.save()

@@ -12,7 +12,8 @@ from vicisync.settings.settings import load_settings
 from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.sync.poll import Backlog, backlog
-from vicisync.vicidial.call_log import PAGE, CallLog
+from vicisync.vicidial.call_log import CallLog
+from vicisync.vicidial.pages import PAGE
 
 
 def backlog_at(site: Site, epoch: int) -> Backlog:
@@ -22,7 +23,7 @@ def backlog_at(site: Site, epoch: int) -> Backlog:
     checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
     assert checkpoint
     with CallLog(settings) as call_log:
-        return backlog(settings, call_log, checkpoint)
+        return backlog(settings, call_log, checkpoint, epoch)
 
 
 def test_where_all_has_gone_there_is_none(site: Site, dialer: Dialer) -> None:

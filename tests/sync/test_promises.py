@@ -31,7 +31,8 @@ from vicisync.state.lock import locked
 from vicisync.state.store import Store
 from vicisync.sync import run as sync
 from vicisync.sync.run import FAILED_RUNS_TO_REJECT
-from vicisync.vicidial.call_log import CallLog, Page
+from vicisync.vicidial.call_log import CallLog
+from vicisync.vicidial.pages import Page
 
 START = 1_800_000_000
 PAGE = 3  # rows a page of the model holds; small, so that histories cross its edges
@@ -108,9 +109,9 @@ class ModelCallLog(CallLog):
         rows = [life for life in self.world.rows() if life.start >= since]
         while len(rows) >= PAGE:
             second = rows[PAGE - 1].start
-            yield _page([life for life in rows if life.start <= second], knows)._replace(last_second=str(second))
+            yield _page([life for life in rows if life.start <= second], knows)
             rows = [life for life in rows if life.start > second]
-        yield _page(rows, knows)
+        yield _page(rows, knows)._replace(is_last=True)
 
     def epoch_of(self, second: str) -> int:
         return int(second)
@@ -121,7 +122,8 @@ class ModelCallLog(CallLog):
     def count_after(self, second: str, most: int) -> int:
         return min(most, sum(life.start > int(second) for life in self.world.rows()))
 
-    def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
+    def again(self, leads: Mapping[str, int], turn: int = 0) -> tuple[list[CallRow], list[CallRow]]:
+        del turn  # it looks for all at once
         self.world.step()
         here = {life.uniqueid: _sighting(life) for life in self.world.rows() if life.uniqueid in leads}
         self.world.step()
@@ -135,7 +137,9 @@ class ModelCallLog(CallLog):
 
 def _page(lives: Sequence[Life], knows: Callable[[str], bool]) -> Page:
     uniqueids = [life.uniqueid for life in lives]
-    return Page([] if all(map(knows, uniqueids)) else [_sighting(life) for life in lives], set(uniqueids), None)
+    rows = [] if all(map(knows, uniqueids)) else [_sighting(life) for life in lives]
+    last = str(max((life.start for life in lives), default=""))
+    return Page(rows, set(uniqueids), last)
 
 
 def _sighting(life: Life) -> CallRow:

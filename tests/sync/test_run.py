@@ -19,7 +19,7 @@ from vicisync.state.checkpoint import starting_at
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.store import Store
-from vicisync.vicidial.call_log import PAGE
+from vicisync.vicidial.pages import PAGE
 
 
 def statuses(api: DidOptimizer) -> list[tuple[str, str]]:

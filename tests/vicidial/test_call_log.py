@@ -16,9 +16,11 @@ from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, knows_none, row, settings_of
 from tests.conftest import make_settings, pages_of, run_here
 from vicisync.calls.call import Call, CallRow
+from vicisync.calls.times import local
 from vicisync.settings.settings import Settings
 from vicisync.vicidial import call_log as module
-from vicisync.vicidial.call_log import ROWS, CallLog, Page
+from vicisync.vicidial.call_log import CallLog
+from vicisync.vicidial.pages import ROWS, Page
 
 Write = Callable[..., None]
 """Writes rows into the table that is read."""
@@ -179,7 +181,7 @@ def test_pages_begin_at_the_moment_asked_for(write: Write, log: CallLog) -> None
 def test_a_row_without_start_epoch_takes_its_call_date(start: int | None, write: Write, log: CallLog) -> None:
     write(row("1.1", NOON, start_epoch=start))
     expected = CallRow("1.1", 1, NOON, NOON, "NA", "")
-    assert [Page([expected], {"1.1"}, None)] == list(log.pages(NOON, knows_none))
+    assert [Page([expected], {"1.1"}, local(NOON), local(NOON), is_last=True)] == list(log.pages(NOON, knows_none))
     assert ([expected], [expected]) == log.again({"1.1": 1, "gone": 1})
 
 

@@ -14,7 +14,7 @@ from tests.conftest import run_here
 from vicisync.calls.readiness import Watched
 from vicisync.state.checkpoint import Checkpoint, Handled, render
 from vicisync.vicidial import statements
-from vicisync.vicidial.call_log import ROWS
+from vicisync.vicidial.pages import ROWS
 
 STATEMENTS = {
     name: text

@@ -16,6 +16,7 @@ class CallRow(NamedTuple):
     end_epoch: int
     status: str
     comments: str
+    user: str = ""
 
 
 class Call(NamedTuple):
@@ -42,8 +43,8 @@ class Call(NamedTuple):
 
 def row_of(call: Call, start_epoch: int) -> CallRow:
     """Return a whole call as a poll would have read it; ``start_epoch`` as the poll decided it."""
-    end_epoch, status, comments = call.end_epoch or 0, call.status or "", call.comments or ""
-    return CallRow(call.uniqueid, call.lead_id, start_epoch, end_epoch, status, comments)
+    texts = call.status or "", call.comments or "", call.user or ""
+    return CallRow(call.uniqueid, call.lead_id, start_epoch, call.end_epoch or 0, *texts)
 
 
 def stem(uniqueid: str) -> str:

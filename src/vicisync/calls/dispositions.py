@@ -14,5 +14,10 @@ KNOWN_RESULTS: tuple[str, ...] = (*dict.fromkeys(RESULTS.values()), OTHER)
 
 def result_of(status: str | None, overrides: Mapping[str, str]) -> str:
     """Return the result for a status, compared as MariaDB does; ``overrides`` win over `RESULTS`."""
-    table = {**RESULTS, **{name.upper(): result for name, result in overrides.items()}}
-    return table.get((status or "").rstrip(" ").upper(), OTHER)
+    table = {**RESULTS, **{folded(name): result for name, result in overrides.items()}}
+    return table.get(folded(status or ""), OTHER)
+
+
+def folded(status: str) -> str:
+    """Return a status as MariaDB compares it: case and trailing blanks aside."""
+    return status.rstrip(" ").upper()

@@ -5,11 +5,25 @@ from enum import Enum
 from typing import NamedTuple
 
 from vicisync.calls.call import CallRow
+from vicisync.calls.dispositions import folded
 
-MESSAGE_STATUSES = frozenset({"AA", "AM"})
-"""A machine answered: AA comes with an end 3 s ahead, AM while the message plays, and AL when it has been left."""
+MESSAGE_STATUSES = frozenset({"AA", "AM", "UNKAM"})
+"""A machine answered: AA comes with an end 3 s ahead, AM or UNKAM while the message plays, then AL or UNKAL."""
 
-LONGEST_MESSAGE = 120  # seconds past its end that a call stays AA or AM before no message can be playing any more
+LONGEST_MESSAGE = 120  # seconds past its end that a call stays so before no message can be playing any more
+
+MANUAL_FAILURES = frozenset({"AB", "ADC", "ADCT", "NA", "DROP", "PDROP"})
+"""What a manual dial that fails ends with at once; seconds later the agent chooses his own disposition."""
+
+NO_AGENT = ("", "VDAD", "VDCL")  # what stands in the place of an agent's name where there is none
+
+ROW_IS_WRITTEN = 60
+"""Seconds after which VICIdial has written a row that it was about to write.
+
+It empties its live tables first, and a lock can hold the row up for seconds; runs come by the minute.
+"""
+
+LONGEST_HELD = 14400  # seconds after a call's start from which on VICIdial itself writes no disposition any more
 
 
 class Readiness(Enum):
@@ -19,12 +33,14 @@ class Readiness(Enum):
     NOT_ENDED = "not_ended"
     NO_DISPOSITION = "no_disposition"
     MESSAGE_PLAYING = "message_playing"
+    HELD = "held"  # VICIdial still has its lead on the line, or before an agent
+    RELEASED = "released"  # no more, but the row may not be written yet
     NOT_OURS = "not_ours"
     NEVER_ENDED = "never_ended"
 
 
 # Why a call is watched until it can go.
-WAITING = frozenset({Readiness.NOT_ENDED, Readiness.NO_DISPOSITION, Readiness.MESSAGE_PLAYING})
+WAITING = frozenset(set(Readiness) - {Readiness.READY, Readiness.NOT_OURS, Readiness.NEVER_ENDED})
 TO_SEND = "to_send"  # reason of a watched call that could go and whose turn did not come, or was cut short
 
 FAILED = "failed"  # of one that could go and did not get through; the file adds in how many runs others did
@@ -39,41 +55,78 @@ class Watched(NamedTuple):
     start_epoch: int
     reason: str  # the value of a `Readiness`, `TO_SEND`, `FAILED` or `UNANSWERED`
     failed_runs: int = 0  # runs in which this call failed while others passed
+    released: int = 0  # epoch at which its lead was found free, having been held; 0 where it has not been held
+    payload: str = ""  # what the API is to be told of it, as JSON, should its row be gone; "" while it has not ended
+
+
+class Line(NamedTuple):
+    """What VICIdial's live tables say of a call."""
+
+    is_known: bool = False  # whether they can be believed; else the row alone decides
+    is_held: bool = False  # whether its lead is on the line or before an agent, and this is the lead's newest call
+    released: int = 0  # as in `Watched`
+
+
+NOT_ASKED = Line()
 
 
 class Rules(NamedTuple):
-    """What decides a call's readiness; times in seconds, ``ended_after`` an epoch."""
+    """What decides a call's readiness; times in seconds, ``ended_after`` and ``looked_until`` epochs."""
 
     waiting_statuses: Collection[str]
     wait_for_disposition: int
     give_up_after: int
     ended_after: int
+    looked_until: int
 
 
-def readiness(row: CallRow, now: int, rules: Rules) -> Readiness:
-    """Return what is to be done with a row at ``now``, the database's epoch.
+def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> Readiness:
+    """Return what is to be done with a row at ``now``, the earlier of the two clocks.
 
     It can go once it has ended with a disposition that nothing will change, or once the wait for that is over.
     """
-    old = now - row.start_epoch >= rules.give_up_after
+    old = rules.looked_until - row.start_epoch >= rules.give_up_after
+    if line.is_held:
+        return Readiness.HELD
+    if 0 <= now - line.released < ROW_IS_WRITTEN:
+        return Readiness.RELEASED
+    awaits = _awaits_disposition(row, rules.waiting_statuses)
+    ours = (row.end_epoch or row.start_epoch) > rules.ended_after
     if not row.end_epoch:
+        # Where the browser's hang-up does not find the row, an agent's final status stands there without an end.
+        is_over = old or (line.is_known and now - row.start_epoch >= ROW_IS_WRITTEN)
+        if is_over and not awaits and row.user not in NO_AGENT:
+            return Readiness.READY if ours else Readiness.NOT_OURS
         return Readiness.NEVER_ENDED if old else Readiness.NOT_ENDED
     if row.end_epoch > now and not old:  # AA's end lies ahead; a wrong clock must not hold a call for ever
         return Readiness.NOT_ENDED
-    waited = now - row.end_epoch
+    waited = now - max(row.end_epoch, line.released)
     if old and waited < 0:
         waited = rules.wait_for_disposition
-    if waited < rules.wait_for_disposition and _awaits_disposition(row, rules.waiting_statuses):
+    # A lead that nobody has before him gets no disposition any more; one that was just released does.
+    is_left = line.is_known and not line.released
+    if awaits and waited < (min(ROW_IS_WRITTEN, rules.wait_for_disposition) if is_left else rules.wait_for_disposition):
         return Readiness.NO_DISPOSITION
-    if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and row.status in MESSAGE_STATUSES:
+    if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and folded(row.status) in MESSAGE_STATUSES:
         return Readiness.MESSAGE_PLAYING
-    return Readiness.READY if row.end_epoch > rules.ended_after else Readiness.NOT_OURS
+    return Readiness.READY if ours else Readiness.NOT_OURS
+
+
+def may_be_held(row: CallRow, decided: Readiness) -> bool:
+    """Return whether the live tables have a say in what was decided by the row."""
+    has_ended = bool(row.end_epoch) and decided in (Readiness.NO_DISPOSITION, Readiness.MESSAGE_PLAYING)
+    return decided is Readiness.READY or has_ended
 
 
 def _awaits_disposition(row: CallRow, waiting_statuses: Collection[str]) -> bool:
-    if row.status == "XFER" and row.comments == "REMOTE":
+    status = folded(row.status)
+    if status == "XFER" and row.comments == "REMOTE":
         return False  # a remote agent has no screen to change it on
-    return not row.status or row.status in waiting_statuses
+    if status in MANUAL_FAILURES and row.comments == "MANUAL":
+        return True
+    if status == "DROP" and row.user not in NO_AGENT:
+        return True  # the customer's side went first while the agent left a message
+    return not status or status in waiting_statuses
 
 
 def lag(now: int, could_go_since: Iterable[int]) -> int:

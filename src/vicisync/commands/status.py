@@ -58,17 +58,18 @@ class Status:
 def status_of(settings: Settings) -> Status:
     """Gather it, from files and, where it answers, the database; raises CheckpointError where a file is no good."""
     checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
+    now = int(time.time())
     found = database_error = None
     if checkpoint:
         try:
             with CallLog(settings) as call_log:
-                found = backlog(settings, call_log, checkpoint)
+                found = backlog(settings, call_log, checkpoint, now)
         except DatabaseError as error:
             database_error = str(error)
     rejected = len(read_rejected(settings.rejected_file).calls)
     running = lock_holder(settings.checkpoint_file)
     last_run = read_last_run(last_run_file(settings.checkpoint_file))
-    return Status(settings, int(time.time()), checkpoint, found, database_error, rejected, running, last_run)
+    return Status(settings, now, checkpoint, found, database_error, rejected, running, last_run)
 
 
 def as_json(status: Status, max_lag: int | None) -> dict[str, object]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from vicisync.calls.dispositions import KNOWN_RESULTS
+from vicisync.calls.dispositions import KNOWN_RESULTS, folded
 from vicisync.calls.readiness import Rules
 from vicisync.errors import ConfigError
 from vicisync.settings import parsers
@@ -79,9 +79,10 @@ class Settings:
     metrics_file: Path | None = setting("", path)
     ping_url: str | None = secret("", parsers.url)  # it holds the secret id of the check
 
-    def rules(self, ended_after: int) -> Rules:
-        """Return what decides about a call, where calls that ended by the epoch ``ended_after`` are not ours."""
-        return Rules(self.waiting_statuses, self.wait_for_disposition, self.give_up_after, ended_after)
+    def rules(self, ended_after: int, looked_until: int) -> Rules:
+        """Return what decides about a call; both epochs are the checkpoint's."""
+        patience = self.wait_for_disposition, self.give_up_after
+        return Rules(frozenset(map(folded, self.waiting_statuses)), *patience, ended_after, looked_until)
 
     def security_warnings(self) -> Iterator[str]:
         """Return a sentence, cure included, for each way in which others could read or take what is sent."""

@@ -4,10 +4,13 @@ Its text is tab-separated, one fact a line, and starts with what an operator wan
 
     end_epoch     1729771200  2024-10-24 12:00:00           newest end delivered
     ended_after   1729767600                                calls that ended at or before this are not ours
-    looked_until  1729771260                                every call that started before this has been looked at
-    watching      <uniqueid> <lead_id> <start_epoch> <reason>
+    looked_until  1729771260                                the newest start among the calls seen
+    polled        1729771290                                when the table was last looked through to its end
+    refused       1729778490  1729771290                    the database's clock, not believed, and this machine's
+    watching      <uniqueid> <lead_id> <start_epoch> <reason> [payload]
     delivered     <uniqueid> <start_epoch> <lead_id>        kept while a poll can bring it back
     rejected      <uniqueid> <start_epoch> <lead_id>        likewise
+    twin          <uniqueid> <start_epoch> <lead_id>        likewise: a second row of a call
 
 A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outdates an earlier ``watching``.
 """
@@ -29,7 +32,17 @@ class Handled(NamedTuple):
 
     start_epoch: int
     lead_id: int | None  # None where the line was written without it
-    outcome: str = "delivered"  # or "rejected": the word that its line begins with
+    outcome: str = "delivered"  # or another of `OUTCOMES`: the word that its line begins with
+
+
+OUTCOMES = ("delivered", "rejected", "twin")
+
+
+class Refusal(NamedTuple):
+    """Two clocks at the moment when the database's was not believed; epochs."""
+
+    database: int
+    machine: int
 
 
 @dataclass
@@ -41,6 +54,8 @@ class Checkpoint:
     looked_until: int
     watching: dict[str, Watched] = field(default_factory=dict)
     handled: dict[str, Handled] = field(default_factory=dict)
+    polled: int = 0  # when the table was last looked through to its end
+    refusal: Refusal | None = None
 
     def knows(self, uniqueid: str) -> bool:
         """Return whether a row with this id has been seen, and is watched or handled."""
@@ -48,7 +63,7 @@ class Checkpoint:
 
     def lag(self, now: int) -> int:
         """Return the lag at the epoch ``now`` as far as the file alone tells, in seconds: at most so much."""
-        return lag(now, [self.looked_until, *self.deliverable_starts()])
+        return lag(now, [max(self.looked_until, self.polled), *self.deliverable_starts()])
 
     def deliverable_starts(self) -> Iterator[int]:
         """Yield the start of each watched call that could go, as far as the file alone tells."""
@@ -84,17 +99,20 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
     if not text.strip("\0"):
         raise Damaged("it is empty" if not text else "it holds nothing but NUL bytes")
     epochs: dict[str, int] = {}
+    refusal: Refusal | None = None
     watching: dict[str, Watched] = {}
     handled: dict[str, Handled] = {}
     for number, line in enumerate(text.split("\n")[:-1], 1):
         word, *values = line.split("\t")
         try:
-            if word in ("delivered", "rejected"):
+            if word in OUTCOMES:
                 uniqueid, handled[uniqueid] = _handled(word, *values)
                 watching.pop(uniqueid, None)
             elif word == "watching":
                 uniqueid, watching[uniqueid] = _watched(*values)
-            elif word in _EPOCHS:
+            elif word == "refused":
+                refusal = Refusal(*map(_number, values))
+            elif word in _EPOCHS or word == "polled":
                 epochs[word] = _number(values[0])
             else:
                 raise ValueError(word)
@@ -102,7 +120,7 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
             raise Damaged(f"line {number} is not a checkpoint's: {line[:60]!r}") from error
     if missing := [word for word in _EPOCHS if word not in epochs]:
         raise Damaged(f"it lacks {' and '.join(missing)}")
-    return Checkpoint(**epochs, watching=watching, handled=handled)
+    return Checkpoint(**epochs, watching=watching, handled=handled, refusal=refusal)
 
 
 _EPOCHS = ("end_epoch", "ended_after", "looked_until")
@@ -112,9 +130,11 @@ def _handled(word: str, uniqueid: str, start_epoch: str, lead_id: str | None = N
     return unescaped(uniqueid), Handled(_number(start_epoch), None if lead_id is None else _number(lead_id), word)
 
 
-def _watched(uniqueid: str, lead_id: str, start_epoch: str, reason: str) -> tuple[str, Watched]:
-    word, _, failed_runs = reason.partition(":")
-    return unescaped(uniqueid), Watched(_number(lead_id), _number(start_epoch), word, _number(failed_runs or "0"))
+def _watched(uniqueid: str, lead_id: str, start_epoch: str, reason: str, payload: str = "") -> tuple[str, Watched]:
+    word, _, digits = reason.partition(":")
+    number = _number(digits or "0")
+    failed_runs, released = (number, 0) if word in TRIED else (0, number)
+    return unescaped(uniqueid), Watched(_number(lead_id), _number(start_epoch), word, failed_runs, released, payload)
 
 
 def _number(digits: str) -> int:
@@ -131,11 +151,20 @@ def render(checkpoint: Checkpoint) -> str:
         f"ended_after\t{checkpoint.ended_after}",
         f"looked_until\t{checkpoint.looked_until}",
     ]
-    for uniqueid, (lead_id, start_epoch, reason, failed_runs) in checkpoint.watching.items():
-        counted = f"{reason}:{failed_runs}" if failed_runs else reason
-        lines.append(f"watching\t{escaped(uniqueid)}\t{lead_id}\t{start_epoch}\t{counted}")
+    if checkpoint.polled:
+        lines.append(f"polled\t{checkpoint.polled}")
+    if checkpoint.refusal:
+        lines.append("refused\t{}\t{}".format(*checkpoint.refusal))
+    lines += [_watching_line(uniqueid, watched) for uniqueid, watched in checkpoint.watching.items()]
     lines += [handled_line(uniqueid, handled) for uniqueid, handled in checkpoint.handled.items()]
     return "\n".join([*lines, ""])
+
+
+def _watching_line(uniqueid: str, watched: Watched) -> str:
+    number = watched.failed_runs if watched.reason in TRIED else watched.released
+    counted = f"{watched.reason}:{number}" if number else watched.reason
+    line = f"watching\t{escaped(uniqueid)}\t{watched.lead_id}\t{watched.start_epoch}\t{counted}"
+    return f"{line}\t{watched.payload}" if watched.payload else line
 
 
 def handled_line(uniqueid: str, handled: Handled) -> str:

@@ -53,27 +53,24 @@ def follow(
     unseen_rows = [row for row in same_lead_rows if not checkpoint.knows(row.uniqueid)]
     here = {row.uniqueid for row in same_lead_rows}
     known_formerly = set(_rewritten_after_handled(unseen_rows, here, checkpoint).values())
+    candidates: dict[tuple[int, str], list[CallRow]] = {}
+    for row in unseen_rows:
+        candidates.setdefault((row.lead_id, stem(row.uniqueid)), []).append(row)
     found: dict[str, CallRow] = {}
     gone = []
     for uniqueid, watched in checkpoint.watching.items():
-        row = present.get(uniqueid) or _rewritten(uniqueid, watched, unseen_rows, known_formerly)
-        if row is None:
+        same_stem = candidates.get((watched.lead_id, stem(uniqueid)), [])
+        found_row = present.get(uniqueid) or _rewritten(watched, same_stem, known_formerly)
+        if found_row is None:
             gone.append(uniqueid)
             continue
-        found[uniqueid] = row
-        if row in unseen_rows:
-            unseen_rows.remove(row)
+        found[uniqueid] = found_row
+        if found_row in same_stem:
+            same_stem.remove(found_row)
     return found, gone
 
 
-def _rewritten(
-    uniqueid: str, watched: Watched, unseen_rows: Iterable[CallRow], known_formerly: Collection[CallRow]
-) -> CallRow | None:
-    candidates = [
-        row
-        for row in unseen_rows
-        if row.lead_id == watched.lead_id
-        and stem(row.uniqueid) == stem(uniqueid)
-        and (row not in known_formerly or row.start_epoch == watched.start_epoch)
-    ]
-    return min(candidates, key=lambda row: abs(row.start_epoch - watched.start_epoch), default=None)
+def _rewritten(watched: Watched, same_stem: Iterable[CallRow], known_formerly: Collection[CallRow]) -> CallRow | None:
+    start = watched.start_epoch
+    may_be = [row for row in same_stem if row not in known_formerly or row.start_epoch == start]
+    return min(may_be, key=lambda row: abs(row.start_epoch - start), default=None)

@@ -5,15 +5,17 @@ checkpoint or the new one, plus whole appended lines and perhaps one torn last l
 """
 
 import errno
+import json
 import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from vicisync.calls.call import CallRow
+from vicisync.calls.clocks import CLOCK_TOLERANCE
 from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.errors import CheckpointError
-from vicisync.state.checkpoint import Checkpoint, Handled, handled_line, render
+from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, handled_line, render
 from vicisync.state.files import create, fsync_folder, put_in_place, write_whole
 from vicisync.state.rejected import add_rejected
 
@@ -53,15 +55,26 @@ class Store:
             if former in calls:
                 calls[uniqueid] = calls.pop(former)  # type: ignore[assignment]
 
-    def watch(self, row: CallRow, reason: str) -> None:
+    def watch(self, row: CallRow, reason: str, released: int = 0) -> None:
         """Keep looking a call up until it is handled; ``reason`` is why it has not gone yet."""
         before = self.checkpoint.watching.get(row.uniqueid)
-        failed_runs = before.failed_runs if before else 0
-        self.checkpoint.watching[row.uniqueid] = Watched(row.lead_id, row.start_epoch, reason, failed_runs)
+        failed_runs, payload = (before.failed_runs, before.payload) if before else (0, "")
+        watched = Watched(row.lead_id, row.start_epoch, reason, failed_runs, released, payload)
+        self.checkpoint.watching[row.uniqueid] = watched
+
+    def keep(self, uniqueid: str, payload: Mapping[str, object]) -> None:
+        """Keep what the API is to be told of a watched call, should its row be gone by then."""
+        watched = self.checkpoint.watching[uniqueid]
+        self.checkpoint.watching[uniqueid] = watched._replace(payload=json.dumps(payload))
 
     def drop(self, uniqueid: str) -> None:
         """Watch a call no longer: it is gone, not ours, or never ends."""
         self.checkpoint.watching.pop(uniqueid, None)
+
+    def twin(self, uniqueid: str) -> None:
+        """Note that a row is the second one of a call."""
+        watched = self.checkpoint.watching.pop(uniqueid)
+        self.checkpoint.handled[uniqueid] = Handled(watched.start_epoch, watched.lead_id, "twin")
 
     def delivered(self, uniqueid: str, end_epoch: int) -> None:
         """Record that the API has stored a call."""
@@ -85,10 +98,11 @@ class Store:
             self.checkpoint.handled[uniqueid] = handled
             del self.checkpoint.watching[uniqueid]
 
-    def failed(self, uniqueid: str, *, perhaps_stored: bool = False) -> None:
+    def failed(self, uniqueid: str, payload: Mapping[str, object], *, perhaps_stored: bool = False) -> None:
         """Note that a call did not get through, as far as is known; in later runs it comes last."""
         watched = self.checkpoint.watching.pop(uniqueid)
-        self.checkpoint.watching[uniqueid] = watched._replace(reason=UNANSWERED if perhaps_stored else FAILED)
+        reason = UNANSWERED if perhaps_stored else FAILED
+        self.checkpoint.watching[uniqueid] = watched._replace(reason=reason, payload=json.dumps(payload))
 
     def count_failed_run(self, uniqueid: str) -> int:
         """Count a run in which a call failed while others passed; return how many such runs there have been."""
@@ -97,11 +111,19 @@ class Store:
         return watched.failed_runs + 1
 
     def looked(self, until: int, overlap: int) -> None:
-        """Note that every call that started before the epoch ``until`` has been seen, and save what is new by that."""
+        """Note that a start as late as the epoch ``until`` has been seen, and save what is new by that."""
         if until != self.checkpoint.looked_until:
             self.checkpoint.looked_until = until
-            self.checkpoint.forget_before(until - overlap)
+            self.checkpoint.forget_before(until - overlap - CLOCK_TOLERANCE)
             self.save()
+
+    def polled(self, now: int) -> None:
+        """Note that the table was looked through to its end at the epoch ``now``, by a clock that is believed."""
+        self.checkpoint.polled, self.checkpoint.refusal = now, None
+
+    def refused(self, refusal: Refusal) -> None:
+        """Remember that the database's clock was not believed."""
+        self.checkpoint.refusal = refusal
 
     def save(self) -> None:
         """Replace the file by the whole checkpoint in one step, safe against a loss of power."""

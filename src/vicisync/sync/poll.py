@@ -1,30 +1,34 @@
 """The poll: which calls can go now, in the order of their turn; all others are watched, or are none of our business."""
 
-from collections.abc import Callable, Iterable, Iterator
+import json
+from collections.abc import Callable, Collection, Iterable, Iterator
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from typing import NamedTuple
 
-from vicisync.calls.call import CallRow, row_of
-from vicisync.calls.readiness import TO_SEND, TRIED, UNANSWERED, WAITING, Readiness, lag, readiness
+from vicisync.calls.call import Call, CallRow, call_of, payload, row_of
+from vicisync.calls.clocks import Verdict, has_walked, verdict
+from vicisync.calls.readiness import TRIED, UNANSWERED, Watched, lag
 from vicisync.calls.times import local
 from vicisync.did_optimizer.attempt import Attempt
+from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import MANY, Report
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import Checkpoint
+from vicisync.state.checkpoint import Checkpoint, Refusal
 from vicisync.state.identity import follow, new_calls
 from vicisync.state.store import Store
-from vicisync.vicidial.call_log import CallLog, Page
-
-CLOCK_TOLERANCE = 60  # seconds that the database's clock may step back unnoticed; VICIdial itself tolerates 8
+from vicisync.sync.sorting import Sorting
+from vicisync.vicidial.call_log import CallLog
+from vicisync.vicidial.live_calls import live_leads
+from vicisync.vicidial.pages import Page
 
 
 class Turn(NamedTuple):
     """Calls whose turn it is."""
 
     rows: list[CallRow]
-    last_second: str | None = None  # of the page that brought them; None where no page comes after it
+    last_second: str = ""  # of the page that brought them; "" where no page comes after it
     failed_before: bool = False  # they failed in an earlier run
 
 
@@ -37,19 +41,24 @@ class Poll:
     store: Store
     report: Report
     now: int  # the database's epoch
+    machine: int  # this machine's
     is_over: Callable[[], bool] = lambda: False  # whether the run is over, and no further page is read
     looked_at_all: bool = False
     failed_before: int = 0  # calls that failed in earlier runs and can go now
+    gone: list[str] = field(default_factory=list)  # watched calls whose rows are not there
 
     def __post_init__(self) -> None:
-        self._polled_before = self.store.checkpoint.looked_until
-        self._could_go_since: dict[str, int] = {}
+        self.sorting = Sorting(self.settings, self.store, self.report, min(self.now, self.machine), self._live_leads)
+
+    def _live_leads(self, leads: Collection[int]) -> Collection[int] | None:
+        return live_leads(self.call_log, leads)
 
     def waiting_since(self) -> list[int]:
         """Return since when each call that can go and has not gone could have gone: epochs, as `lag` takes them."""
-        unseen = [] if self.looked_at_all else [self.store.checkpoint.looked_until]
-        watching = self.store.checkpoint.watching
-        return unseen + [since for uniqueid, since in self._could_go_since.items() if uniqueid in watching]
+        checkpoint = self.store.checkpoint
+        unseen = [] if self.looked_at_all else [max(checkpoint.looked_until, checkpoint.polled)]
+        could_go = self.sorting.could_go_since.items()
+        return unseen + [since for uniqueid, since in could_go if uniqueid in checkpoint.watching]
 
     def calls(self, limit: int | None) -> Iterator[Attempt]:
         """Yield the calls that can go, whole, at most ``limit``; from then on each is watched until it is handled."""
@@ -78,31 +87,49 @@ class Poll:
             unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
             for former, row in rewritten.items():
                 self.store.rewritten(former, row.uniqueid)
+            self.sorting.seen(page.rows)
             ready += self._sorted(unknown)
-            yield Turn(ready, page.last_second)
-            self._looked_through(page)
+            yield Turn(ready, "" if page.is_last else page.last_second)
+            self._looked_through(page, unknown)
             ready = []
         yield Turn(failed, failed_before=True)
         self.looked_at_all = True
+        self.store.polled(self.now)
 
     def _begin_at(self) -> int:
-        """Return the epoch since which calls may have started that are not known."""
-        looked_until = self.store.checkpoint.looked_until
-        if looked_until - self.now > CLOCK_TOLERANCE:
-            text = f"The database's clock went back by {looked_until - self.now} s; calls since"
-            again = local(self.now - self.settings.overlap)
-            self.report.warning(f"{text} {again} are looked at again, and some may be sent twice")
-            self.store.looked(self.now, self.settings.overlap)
-        return self.store.checkpoint.looked_until - self.settings.overlap
+        """Return the epoch since which calls may have started that are not known, if the clocks can be believed."""
+        checkpoint, overlap = self.store.checkpoint, self.settings.overlap
+        seen = max(checkpoint.looked_until, checkpoint.ended_after)
+        clocks = f"the database's clock says {local(self.now)}, this machine's {local(self.machine)}"
+        found = verdict(seen, self.now, self.machine)
+        if found is Verdict.TIME_IS_AHEAD:
+            text = f"The checkpoint {self.settings.checkpoint_file} lies ahead, at {local(seen)}: {clocks}"
+            cure = "To deliver again what ended in the last hour: vicisync reset-checkpoint --to 1h"
+            raise CheckpointError(f"{text}. Nothing was sent. {cure}")
+        walks = checkpoint.refusal and has_walked(checkpoint.refusal, self.now, self.machine)
+        if found is Verdict.DATABASE_IS_BEHIND:
+            if not walks:
+                self.store.refused(Refusal(self.now, self.machine))
+            text = f"The database's clock is wrong, or was: calls were seen until {local(seen)}, and {clocks}"
+            raise DatabaseError(f"{text}; nothing sent, nothing forgotten. On both machines: timedatectl set-ntp true")
+        if checkpoint.refusal and walks:
+            again = checkpoint.refusal.database
+            text = f"The database's clock went back; calls since {local(again - overlap)} are looked at again"
+            self.report.warning(f"{text}, and some may be sent twice")
+            self.store.looked(min(checkpoint.looked_until, again), overlap)
+        return min(checkpoint.looked_until, self.now) - overlap
 
     def _watched(self) -> tuple[list[CallRow], list[CallRow]]:
         """Find the watched calls again; return those that can go, and those that have failed before, poison last."""
         watching = dict(self.store.checkpoint.watching)
         leads = {uniqueid: watched.lead_id for uniqueid, watched in watching.items()}
-        found, gone = follow(*self.call_log.again(leads), self.store.checkpoint)
-        for uniqueid in gone:
-            self.report.gone(uniqueid, watching[uniqueid])
-            self.store.drop(uniqueid)
+        found, self.gone = follow(*self.call_log.again(leads, self.now // 60), self.store.checkpoint)
+        for uniqueid in self.gone:
+            if call := _kept(watching[uniqueid]):
+                found[uniqueid] = row_of(call, watching[uniqueid].start_epoch)
+            elif self._is_old(watching[uniqueid]):
+                self.report.gone(uniqueid, watching[uniqueid])
+                self.store.drop(uniqueid)
         for uniqueid, row in found.items():
             if row.uniqueid != uniqueid:
                 self.store.rewritten(uniqueid, row.uniqueid)
@@ -113,29 +140,23 @@ class Poll:
         failed.sort(key=lambda row: before[row.uniqueid].failed_runs > 0)
         return [row for row in can_go if before[row.uniqueid].reason not in TRIED], failed
 
+    def _is_old(self, watched: Watched) -> bool:
+        return self.store.checkpoint.looked_until - watched.start_epoch >= self.settings.give_up_after
+
+    def gone_in_vain(self) -> Iterator[Call]:
+        """Yield the calls whose rows are gone and that did not get through for as long as a call is watched."""
+        for uniqueid in self.gone:
+            watched = self.store.checkpoint.watching.get(uniqueid)
+            if watched and watched.reason in TRIED and self._is_old(watched) and (call := _kept(watched)):
+                yield call
+
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
-        """Watch what has to wait and drop what needs nothing more; return what can go."""
-        rules = self.settings.rules(self.store.checkpoint.ended_after)
-        ready = []
-        for row in rows:
-            decided = readiness(row, self.now, rules)
-            since = self._could_go_since.pop(row.uniqueid, None)
-            if decided is Readiness.READY:
-                before = self.store.checkpoint.watching.get(row.uniqueid)
-                had_to_wait = before is not None and before.reason not in (TO_SEND, *TRIED)
-                # One that had to wait could not go before the last poll, however long ago it ended.
-                earliest = max(row.end_epoch, self._polled_before) if had_to_wait else row.end_epoch
-                self._could_go_since[row.uniqueid] = since or earliest
-                # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
-                self.store.watch(row, before.reason if before and before.reason in TRIED else TO_SEND)
-                ready.append(row)
-            elif decided in WAITING:
-                self.store.watch(row, decided.value)
-            else:
-                self.store.drop(row.uniqueid)
-            if decided is Readiness.NEVER_ENDED:
-                self.report.never_ended(row)
-        return ready
+        """Sort rows as they were found; keep of those that have ended and wait what the API is to be told."""
+        can_go = self.sorting.polled(list(rows))
+        for call in self.call_log.whole(self.sorting.to_keep):
+            self.store.keep(call.uniqueid, payload(call, self.settings.dispositions))
+        self.sorting.to_keep.clear()
+        return can_go
 
     def _announce(self, turn: Turn) -> None:
         found = self.failed_before + (0 if turn.failed_before else len(turn.rows))
@@ -152,22 +173,36 @@ class Poll:
         batch = {row.uniqueid: row for row in rows}
         self.store.make_ready()
         calls = self.call_log.whole(list(batch))
-        ready = {row.uniqueid for row in self._sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)}
+        gone = batch.keys() - {call.uniqueid for call in calls}
+        watching = self.store.checkpoint.watching
+        calls += [call for uniqueid in batch if uniqueid in gone and (call := _kept(watching[uniqueid]))]
+        can_go = self.sorting.sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)
+        ready = {row.uniqueid for row in can_go}
         for call in calls:
             if call.uniqueid in ready:
-                watched = self.store.checkpoint.watching[call.uniqueid]
+                watched = watching[call.uniqueid]
                 failed_after = 0 if turn.failed_before else None
                 yield Attempt(call, failed_after, watched.failed_runs > 0, watched.reason == UNANSWERED)
 
-    def _looked_through(self, page: Page) -> None:
-        """Note how far the table has been read."""
+    def _looked_through(self, page: Page, first_seen: Iterable[CallRow]) -> None:
+        """Note how late a start has been seen: what the table has shown, not what the clock says.
+
+        Rows that a lock, a backup or a replica holds back come later, however long that takes. Rows known before do
+        not count, since a dialer whose clock is ahead would carry it on; nor does what lies behind the page.
+        """
         looked_until = self.store.checkpoint.looked_until
-        until = self.now
-        if page.last_second:
-            until = min(until, self.call_log.epoch_of(page.last_second))
-            if until > looked_until:
-                until -= self.call_log.ahead(page)
+        until = min(self.now, max((row.start_epoch for row in first_seen), default=0))
+        if until > looked_until and not page.is_last:
+            until = min(until, self.call_log.epoch_of(page.last_second)) - self.call_log.ahead(page)
         self.store.looked(max(until, looked_until), self.settings.overlap)
+
+
+def _kept(watched: Watched) -> Call | None:
+    """Return a call as it was kept for the case that its row is gone; None where it was not."""
+    try:
+        return call_of(json.loads(watched.payload)) if watched.payload else None
+    except (KeyError, TypeError, ValueError):  # of another version of vicisync
+        return None
 
 
 class Backlog(NamedTuple):
@@ -178,11 +213,14 @@ class Backlog(NamedTuple):
     lag: int  # seconds that the oldest of these calls has been waiting
 
 
-def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint) -> Backlog:
-    """Return what a run would send now: a poll that changes nothing. Raises DatabaseError."""
+def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint, machine: int) -> Backlog:
+    """Return what a run would send now, at this ``machine``'s epoch: a poll that changes nothing.
+
+    Raises DatabaseError, and CheckpointError where its times cannot be believed.
+    """
     with StringIO() as nowhere:
         store = Store(deepcopy(checkpoint), None, settings.rejected_file)
-        poll = Poll(settings, call_log, store, Report(nowhere), call_log.now())
+        poll = Poll(settings, call_log, store, Report(nowhere), call_log.now(), machine)
         turn = next((turn for turn in poll.turns() if turn.rows), Turn([]))
         poll.looked_at_all = True  # what is behind the first page that has any is newer
     since = poll.waiting_since()

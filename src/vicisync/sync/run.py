@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from vicisync.calls.call import Call, payload
+from vicisync.calls.clocks import FIRST_RUN_TOLERANCE
 from vicisync.calls.readiness import lag
 from vicisync.calls.times import local
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.workers import Session
-from vicisync.errors import CheckpointError
+from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
@@ -35,24 +36,28 @@ def run(
     *,
     dry_run: bool = False,
     limit: int | None = None,
+    machine_clock: Callable[[], float] = time.time,
 ) -> Tally:
     """Deliver the calls that can go, at most ``limit``, and remember those that cannot yet; a dry run writes nothing.
+
+    ``machine_clock`` returns this machine's epoch, beside which the database's is held.
 
     Raises a VicisyncError where the run could not do all, after saving what it did.
     """
     began = time.monotonic()
     deadline = began + (settings.max_runtime or float("inf"))
-    with _opened(settings, report, dry_run=dry_run) as (call_log, store, now):
+    with _opened(settings, report, machine := int(machine_clock()), dry_run=dry_run) as (call_log, store, now):
         delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)
-        poll = Poll(settings, call_log, store, report, now, delivery.is_over)
+        poll = Poll(settings, call_log, store, report, now, machine, delivery.is_over)
 
         for call, answer in delivery.answers(poll.calls(limit)):
             with delivery.stopped_by_errors():
-                record(settings, store, call, answer)
+                record(settings, store, call, answer, now)
                 report_answer(report, call, answer)
         error = delivery.error
         if not isinstance(error, CheckpointError):
             reject_poison(settings, delivery, store, report)
+            reject_gone(settings, poll, store, report)
             store.save()
         tally, end_epoch, watching = report.tally, store.checkpoint.end_epoch, store.checkpoint.watching
         tally.lag, tally.perhaps_twice = lag(now, poll.waiting_since()), delivery.perhaps_twice
@@ -64,7 +69,7 @@ def run(
 
 
 @contextmanager
-def _opened(settings: Settings, report: Report, *, dry_run: bool) -> Iterator[tuple[CallLog, Store, int]]:
+def _opened(settings: Settings, report: Report, machine: int, *, dry_run: bool) -> Iterator[tuple[CallLog, Store, int]]:
     """Open the database and the state, which others are kept away from; yield them, with the database's epoch."""
     with ExitStack() as stack:
         if not dry_run:
@@ -72,22 +77,23 @@ def _opened(settings: Settings, report: Report, *, dry_run: bool) -> Iterator[tu
             stack.enter_context(Monitoring(settings, report))
         checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
         if checkpoint:
-            report.tally.lag = checkpoint.lag(int(time.time()))  # the database's clock may be out of reach
+            report.tally.lag = checkpoint.lag(machine)  # the database's clock may be out of reach
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
-        checkpoint = checkpoint or _first_checkpoint(settings, now, report)
+        checkpoint = checkpoint or _first_checkpoint(settings, now, machine, report)
         path = None if dry_run else settings.checkpoint_file
         yield call_log, stack.enter_context(Store(checkpoint, path, settings.rejected_file)), now
 
 
-def record(settings: Settings, store: Store, call: Call, answer: Answer) -> None:
-    """Write down what became of a call; raises CheckpointError."""
+def record(settings: Settings, store: Store, call: Call, answer: Answer, now: int) -> None:
+    """Write down what became of a call; ``now`` is the database's epoch. Raises CheckpointError."""
     if answer.meaning is Meaning.DELIVERED:
-        store.delivered(call.uniqueid, call.end_epoch or 0)
+        store.delivered(call.uniqueid, min(call.end_epoch or 0, now))
     elif answer.meaning is Meaning.REJECTED:
         store.rejected(call.uniqueid, answer.words, payload(call, settings.dispositions))
     else:
-        store.failed(call.uniqueid, perhaps_stored=answer.perhaps_stored)
+        sent = payload(call, settings.dispositions)
+        store.failed(call.uniqueid, sent, perhaps_stored=answer.perhaps_stored)
 
 
 def report_answer(report: Report, call: Call, answer: Answer) -> None:
@@ -109,8 +115,20 @@ def reject_poison(settings: Settings, delivery: Delivery, store: Store, report: 
             report.rejected(call, why, has_failed=True)
 
 
-def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoint:
+def reject_gone(settings: Settings, poll: Poll, store: Store, report: Report) -> None:
+    """Reject what has no row any more, and did not get through for as long as a call is watched."""
+    for call in list(poll.gone_in_vain()):
+        store.make_ready()
+        why = f"gone from vicidial_log, and did not get through in {settings.give_up_after} s"
+        store.rejected(call.uniqueid, why, payload(call, settings.dispositions))
+        report.rejected(call, why, has_failed=True)
+
+
+def _first_checkpoint(settings: Settings, now: int, machine: int, report: Report) -> Checkpoint:
     """Return where the very first run begins: where the old Perl script stopped, or an hour ago."""
+    if abs(now - machine) > FIRST_RUN_TOLERANCE:
+        text = f"The database's clock says {local(now)}, this machine's {local(machine)}: where to begin is not clear"
+        raise DatabaseError(f"{text}. Set the clocks, or name a time: vicisync reset-checkpoint --to TIME")
     old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
     if old:
         says = f"{local(old.ended_after)} says {settings.old_checkpoint_file}"

@@ -5,9 +5,9 @@ reads a bounded number of rows, is fetched whole at once, and is ended by the se
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pymysql
 from pymysql.constants import ER
@@ -16,39 +16,14 @@ from vicisync.calls.call import Call, CallRow
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings
 from vicisync.vicidial import statements
-from vicisync.vicidial.errors import explained
+from vicisync.vicidial.errors import explained, lacks_table
+from vicisync.vicidial.pages import AT_ONCE, Page, pages
 
-PAGE = 1000  # calls that fill a page; it then ends with a whole second
-ROWS = 1000  # that a statement of discovery reads, unless one second has more: 2 ms of table lock at any call rate
-AT_ONCE = 500  # ids that one statement names
 LEADS_AT_ONCE = 50  # each may have many rows
+GONE_AT_ONCE = 500  # of calls whose rows are gone, by how many leads a run looks for them
 
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
-
-
-class Page(NamedTuple):
-    """Whole seconds of the table, in the order of call_date."""
-
-    rows: list[CallRow]  # of the seconds in which a row may be unknown
-    present: set[str]  # the ids of all rows, those that are known included
-    last_second: str | None  # the call_date of its last row; None on the last page, which reads to the end
-    first_second: str = ""  # the call_date of its first row; given where ``last_second`` is
-
-
-class _Second(NamedTuple):
-    """The calls of one call_date, as a statement of discovery gives them."""
-
-    call_date: str
-    calls: int
-    characters: int  # of all their ids
-    listed: str  # their ids, with commas between them
-
-    def uniqueids(self) -> list[str] | None:
-        """Return the ids; None where the list does not tell them."""
-        uniqueids = self.listed.split(",")
-        is_whole = len(self.listed) == self.characters + self.calls - 1
-        return uniqueids if is_whole and len(uniqueids) == self.calls else None
 
 
 class CallLog:
@@ -63,6 +38,7 @@ class CallLog:
         self.seconds = 0.0  # spent on statements so far
         self._connected = False
         self._called_count: bool | None = None
+        self._has_archive: bool | None = None
 
     def __enter__(self) -> "CallLog":
         settings = self._settings
@@ -103,39 +79,30 @@ class CallLog:
     def pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
         """Read what started at or after the epoch ``since``, and some before it, in pages that end with a whole second.
 
-        Rows of seconds whose ids are all known are not read. The last page comes always, if only empty.
+        Rows of seconds whose ids are all known are not read. The last page comes always, if only empty. What VICIdial
+        has archived since then comes first.
         """
-        place: dict[str, object] = {"since": max(since, 0)}
-        sql, limit, seconds = statements.FIRST_PAGE, ROWS, list[_Second]()
-        while True:
-            read = [_Second._make(row) for row in self.read(sql, {**place, "rows": limit})]
-            if sum(second.calls for second in read) < limit:
-                break
-            if len(read) == 1:
-                limit *= 2
-                continue
-            seconds += read[:-1]  # of the last second, there may be more
-            sql, place, limit = statements.NEXT_PAGE, {"after": seconds[-1].call_date}, ROWS
-            if sum(second.calls for second in seconds) >= PAGE:
-                yield self._page(seconds, knows)._replace(
-                    last_second=seconds[-1].call_date, first_second=seconds[0].call_date
-                )
-                seconds = []
-        yield self._page([*seconds, *read], knows)
+        oldest = self.read(statements.OLDEST)[0][0]
+        if (oldest is None or since < oldest) and self.has_archive():
+            for page in pages(self._read_archive, since, knows):
+                if page.last_second:
+                    yield page._replace(is_last=False)
+        yield from pages(self.read, since, knows)
 
-    def _page(self, seconds: Iterable[_Second], knows: Callable[[str], bool]) -> Page:
-        present: set[str] = set()
-        unknown = []
-        for second in seconds:
-            uniqueids = second.uniqueids()
-            if uniqueids and all(map(knows, uniqueids)):
-                present.update(uniqueids)
-            else:
-                unknown.append(second)
-        # Read as they are by now: an id may have been rewritten since it was listed.
-        rows = [row for part in _bounded(unknown) for row in self._rows(statements.BY_SECOND, part)]
-        present.update(row.uniqueid for row in rows)
-        return Page(rows, present, None)
+    def has_archive(self) -> bool:
+        """Return whether the account may read what VICIdial has moved out of the table."""
+        if self._has_archive is None:
+            try:
+                self.read(statements.of_archive(statements.OLDEST))
+                self._has_archive = True
+            except DatabaseError as error:
+                if not lacks_table(error):
+                    raise
+                self._has_archive = False
+        return self._has_archive
+
+    def _read_archive(self, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
+        return self.read(statements.of_archive(sql), parameters)
 
     def epoch_of(self, second: str) -> int:
         """Return the epoch of a call_date; the earlier one where autumn has the second twice, 0 where it has none."""
@@ -150,11 +117,21 @@ class CallLog:
         """Count the rows behind a page, by the index alone, and ``most`` of them."""
         return int(self.read(statements.COUNT_AFTER, {"after": second, "rows": most})[0][0])
 
-    def again(self, leads: Mapping[str, int]) -> tuple[list[CallRow], list[CallRow]]:
-        """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads."""
+    def again(self, leads: Mapping[str, int], turn: int = 0) -> tuple[list[CallRow], list[CallRow]]:
+        """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads.
+
+        Of many that are gone, the newest are looked for, and of the others a slice, another one each ``turn``.
+        """
         rows = self._rows(statements.BY_UNIQUEID, list(leads))
         here = {row.uniqueid for row in rows}
-        leads_of_gone = sorted({lead for uniqueid, lead in leads.items() if uniqueid not in here})
+        gone = [uniqueid for uniqueid in leads if uniqueid not in here]
+        older, newest = gone[:-GONE_AT_ONCE], gone[-GONE_AT_ONCE:]
+        start = turn * GONE_AT_ONCE % (len(older) or 1)
+        gone = older[start : start + GONE_AT_ONCE] + newest
+        if gone and self.has_archive():
+            rows += self._rows(statements.of_archive(statements.BY_UNIQUEID), gone)
+            here = {row.uniqueid for row in rows}
+        leads_of_gone = sorted({leads[uniqueid] for uniqueid in gone if uniqueid not in here})
         return rows, self._rows(statements.BY_LEAD, leads_of_gone, LEADS_AT_ONCE)
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
@@ -162,13 +139,17 @@ class CallLog:
         if self._called_count is None:
             self._called_count = bool(self.read(statements.HAS_CALLED_COUNT))
         sql = statements.WHOLE_CALLS if self._called_count else statements.WHOLE_CALLS_BEFORE_2_8
-        calls = {row[0]: Call(*row) for row in self._read_in_parts(sql, uniqueids)}
+        calls = {row[0]: Call(*row) for row in self.read_in_parts(sql, uniqueids)}
+        gone = [uniqueid for uniqueid in uniqueids if uniqueid not in calls]
+        if gone and self.has_archive():
+            calls |= {row[0]: Call(*row) for row in self.read_in_parts(statements.of_archive(sql), gone)}
         return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
 
     def _rows(self, sql: str, ids: Sequence[object], at_once: int = AT_ONCE) -> list[CallRow]:
-        return [CallRow._make(row) for row in self._read_in_parts(sql, ids, at_once)]
+        return [CallRow._make(row) for row in self.read_in_parts(sql, ids, at_once)]
 
-    def _read_in_parts(self, sql: str, ids: Sequence[object], at_once: int = AT_ONCE) -> Iterator[tuple[Any, ...]]:
+    def read_in_parts(self, sql: str, ids: Sequence[object], at_once: int = AT_ONCE) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a statement about these ids, so many at once."""
         for start in range(0, len(ids), at_once):
             yield from self.read(sql, {"ids": ids[start : start + at_once]})
 
@@ -196,20 +177,6 @@ class CallLog:
                 unknown = (ER.PARSE_ERROR, ER.UNKNOWN_SYSTEM_VARIABLE)  # what a server that cannot answers
                 if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] in unknown):
                     raise
-
-
-def _bounded(seconds: Iterable[_Second]) -> Iterator[list[str]]:
-    """Yield the call_dates of seconds in parts that hold `ROWS` calls at most, or one second."""
-    part: list[str] = []
-    calls = 0
-    for second in seconds:
-        if part and (calls + second.calls > ROWS or len(part) == AT_ONCE):
-            yield part
-            part, calls = [], 0
-        part.append(second.call_date)
-        calls += second.calls
-    if part:
-        yield part
 
 
 def _socket(settings: Settings) -> str | None:

@@ -54,6 +54,11 @@ def explained(error: Exception, settings: Settings, *, connected: bool) -> Datab
     return DatabaseError(f"{advice.format(place=place, user=user, table=table, seconds=seconds)} ({said})")
 
 
+def lacks_table(error: DatabaseError) -> bool:
+    """Return whether a table is not there, or the account may not read it."""
+    return isinstance(error.__cause__, pymysql.MySQLError) and error.__cause__.args[0] in (*_NO_GRANT, *_NO_TABLE)
+
+
 def lacks_grant(error: DatabaseError) -> bool:
     """Return whether the account may not read what it asked for."""
     return isinstance(error.__cause__, pymysql.MySQLError) and error.__cause__.args[0] in _NO_GRANT

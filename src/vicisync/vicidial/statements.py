@@ -10,9 +10,30 @@ LIMIT_OF_MYSQL = "SET SESSION max_execution_time = %(limit)s"  # milliseconds
 
 NOW = "SELECT UNIX_TIMESTAMP()"
 
+# Rows of agents, those of them with a heartbeat, and whether any call is up: hundreds of rows, without an index.
+LIVE_TABLES = """
+SELECT COUNT(*), COALESCE(SUM(last_update_time >= NOW() - INTERVAL 5 MINUTE), 0),
+       EXISTS (SELECT 1 FROM vicidial_auto_calls)
+  FROM vicidial_live_agents"""
+
+ROWS_OF_CALLS_THAT_ARE_UP = """
+SELECT COUNT(*)
+  FROM (SELECT status FROM vicidial_log FORCE INDEX (call_date)
+         WHERE call_date >= NOW() - INTERVAL 15 MINUTE ORDER BY call_date DESC LIMIT 1000) AS newest_rows
+ WHERE status IN ('INCALL', 'QUEUE')"""
+
+# A closed browser keeps its lead, not its heartbeat.
+LEADS_BEFORE_AGENTS = """
+SELECT lead_id, user FROM vicidial_live_agents
+ WHERE lead_id IN %(ids)s AND last_update_time >= NOW() - INTERVAL 5 MINUTE"""
+
+LEADS_ON_THE_LINE = """
+SELECT lead_id, '' FROM vicidial_auto_calls
+ WHERE lead_id IN %(ids)s AND call_time >= NOW() - INTERVAL 4 HOUR"""
+
 _CALL_ROW = """
 SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(call_date), 0) AS UNSIGNED),
-       CAST(COALESCE(end_epoch, 0) AS UNSIGNED), COALESCE(status, ''), COALESCE(comments, '')
+       CAST(COALESCE(end_epoch, 0) AS UNSIGNED), COALESCE(status, ''), COALESCE(comments, ''), COALESCE(user, '')
   FROM vicidial_log"""
 
 # Nearly all rows of a poll are known: 600 lists of ids cost vicisync a tenth of what 5,000 rows do. Number and length
@@ -67,3 +88,11 @@ SELECT uniqueid, lead_id, list_id, campaign_id, CAST(call_date AS CHAR), start_e
  WHERE uniqueid IN %(ids)s"""
 
 WHOLE_CALLS_BEFORE_2_8 = WHOLE_CALLS.replace("called_count", "NULL")
+
+
+OLDEST = "SELECT UNIX_TIMESTAMP(MIN(call_date)) FROM vicidial_log"
+
+
+def of_archive(sql: str) -> str:
+    """Return a statement over VICIdial's archive, which has the same columns and indexes."""
+    return sql.replace("FROM vicidial_log", "FROM vicidial_log_archive")

@@ -1,0 +1,117 @@
+"""Sorting: which of the calls that a poll has seen can go; all others are watched, or are none of our business."""
+
+from collections.abc import Callable, Collection, Iterable
+
+from vicisync.calls.call import CallRow, stem
+from vicisync.calls.readiness import (
+    LONGEST_HELD,
+    TO_SEND,
+    TRIED,
+    WAITING,
+    Line,
+    Readiness,
+    Watched,
+    may_be_held,
+    readiness,
+)
+from vicisync.report import Report
+from vicisync.settings.settings import Settings
+from vicisync.state.store import Store
+
+_UNSEEN = Watched(0, 0, "")
+
+
+class Sorting:
+    """Sorts rows as they are at ``now``, an epoch; what comes of them goes into the store.
+
+    ``live_leads`` returns which of some leads are on the line or before an agent, None where nobody can tell.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        report: Report,
+        now: int,
+        live_leads: Callable[[Collection[int]], Collection[int] | None],
+    ) -> None:
+        checkpoint = store.checkpoint
+        self._rules = settings.rules(checkpoint.ended_after, checkpoint.looked_until)
+        self._store, self._report, self._now, self._live_leads = store, report, now, live_leads
+        self._polled_before = checkpoint.polled or checkpoint.looked_until
+        self._lines: dict[str, Line] = {}  # by uniqueid
+        self._first_of_call: dict[tuple[int, int, str], tuple[int, str]] = {}
+        self.could_go_since: dict[str, int] = {}  # epoch, by uniqueid
+        self.to_keep: list[str] = []  # of calls that have ended and wait, should their rows be gone by then
+
+    def seen(self, rows: Iterable[CallRow]) -> None:
+        """Take note of rows, known or not: of those alike, the first is a call, and VICIdial deletes the others."""
+        for row in rows:
+            if row.end_epoch:
+                key, start = _call_of(row), (row.start_epoch, row.uniqueid)
+                self._first_of_call[key] = min(start, self._first_of_call.get(key, start))
+
+    def polled(self, rows: Collection[CallRow]) -> list[CallRow]:
+        """Sort rows that a poll has found, asking who is live; return what can go."""
+        self.seen(rows)
+        watching = self._store.checkpoint.watching
+        free = Line(is_known=True)
+        decided = {row: self._readiness(row, free._replace(released=self._watched(row).released)) for row in rows}
+        for row in rows:
+            self._lines[row.uniqueid] = Line(released=self._watched(row).released)
+        asked = [row for row in rows if may_be_held(row, decided[row])]
+        live = self._live_leads({row.lead_id for row in asked}) if asked else None
+        if live is not None:
+            newest: dict[int, int] = {}
+            for lead_id, start_epoch in [
+                *((watched.lead_id, watched.start_epoch) for watched in watching.values()),
+                *((row.lead_id, row.start_epoch) for row in rows),
+            ]:
+                newest[lead_id] = max(start_epoch, newest.get(lead_id, 0))
+            for row in asked:
+                is_newest = row.start_epoch == newest[row.lead_id] and self._now - row.start_epoch < LONGEST_HELD
+                is_held = row.lead_id in live and is_newest
+                was_held = self._watched(row).reason == Readiness.HELD.value
+                released = 0 if is_held else self._now if was_held else self._watched(row).released
+                self._lines[row.uniqueid] = Line(True, is_held, released)
+        return self.sorted(rows)
+
+    def sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
+        """Watch what has to wait and drop what needs nothing more; return what can go."""
+        return [row for row in rows if self._can_go(row)]
+
+    def _can_go(self, row: CallRow) -> bool:
+        line = self._lines[row.uniqueid]
+        decided = self._readiness(row, line)
+        since = self.could_go_since.pop(row.uniqueid, None)
+        before = self._watched(row)
+        if decided is Readiness.READY:
+            # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
+            self._store.watch(row, before.reason if before.reason in TRIED else TO_SEND, line.released)
+            if self._first_of_call.get(_call_of(row), (0, row.uniqueid))[1] != row.uniqueid:
+                self._store.twin(row.uniqueid)
+                return False
+            # One that had to wait could not go before the last poll, however long ago it ended.
+            had_to_wait = before.reason not in ("", TO_SEND, *TRIED)
+            ended = row.end_epoch or row.start_epoch
+            self.could_go_since[row.uniqueid] = since or (max(ended, self._polled_before) if had_to_wait else ended)
+            return True
+        if decided in WAITING:
+            self._store.watch(row, before.reason if before.reason in TRIED else decided.value, line.released)
+            if row.end_epoch and not before.payload:
+                self.to_keep.append(row.uniqueid)
+        else:
+            self._store.drop(row.uniqueid)
+        if decided is Readiness.NEVER_ENDED:
+            self._report.never_ended(row)
+        return False
+
+    def _readiness(self, row: CallRow, line: Line) -> Readiness:
+        return readiness(row, self._now, self._rules, line)
+
+    def _watched(self, row: CallRow) -> Watched:
+        return self._store.checkpoint.watching.get(row.uniqueid, _UNSEEN)
+
+
+def _call_of(row: CallRow) -> tuple[int, int, str]:
+    return row.lead_id, row.end_epoch, stem(row.uniqueid)
