@@ -132,7 +132,8 @@ def test_a_call_that_can_go_and_has_ended_can_still_go_later(seen: CallRow, late
 @given(seen=SIGHTINGS, later=st.integers(0, 40000))
 def test_no_call_is_watched_for_ever(seen: CallRow, later: int) -> None:
     ends_at = max(seen.start_epoch + RULES.give_up_after, seen.end_epoch + RULES.wait_for_disposition)
-    assert readiness(seen, ends_at + later, RULES) not in WAITING
+    rules = RULES._replace(looked_until=ends_at + later)
+    assert readiness(seen, ends_at + later, rules) not in WAITING
 
 
 @given(seen=SIGHTINGS)

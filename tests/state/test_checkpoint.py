@@ -1,12 +1,23 @@
 import copy
+import json
 from contextlib import suppress
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from vicisync.calls.readiness import FAILED, TO_SEND, Readiness, Watched
-from vicisync.state.checkpoint import Checkpoint, Damaged, Handled, handled_line, parse, render, starting_at
+from vicisync.calls.readiness import FAILED, TO_SEND, UNANSWERED, Readiness, Watched
+from vicisync.state.checkpoint import (
+    OUTCOMES,
+    Checkpoint,
+    Damaged,
+    Handled,
+    Refusal,
+    handled_line,
+    parse,
+    render,
+    starting_at,
+)
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -40,10 +51,18 @@ NASTY = ["", "\t", "\n", "\r\n", "\0", " ", "%", "%09", "%zz", "é", "📞", "\u
 UNIQUEIDS = st.sampled_from(NASTY) | st.text(st.characters(), max_size=20)
 EPOCHS = st.integers(0, 2**32 - 1)
 LEADS = st.integers(0, 2**32 - 1)
-HANDLED = st.builds(Handled, EPOCHS, st.none() | LEADS, st.sampled_from(["delivered", "rejected"]))
-WATCHED = st.builds(
-    Watched, LEADS, EPOCHS, st.sampled_from([TO_SEND, FAILED, *(one.value for one in Readiness)]), st.integers(0, 99)
-)
+HANDLED = st.builds(Handled, EPOCHS, st.none() | LEADS, st.sampled_from(OUTCOMES))
+PAYLOADS = st.just("") | st.text(st.characters()).map(json.dumps)
+WATCHED = st.one_of(
+    st.builds(
+        Watched, LEADS, EPOCHS, st.sampled_from([FAILED, UNANSWERED]), st.integers(0, 99), st.just(0), PAYLOADS
+    ),
+    st.builds(
+        Watched, LEADS, EPOCHS, st.sampled_from([TO_SEND, *(one.value for one in Readiness)]), st.just(0), EPOCHS,
+        PAYLOADS,
+    ),
+)  # fmt: skip
+REFUSALS = st.none() | st.builds(Refusal, EPOCHS, EPOCHS)
 
 
 @st.composite
@@ -52,7 +71,9 @@ def checkpoints(draw: st.DrawFn) -> Checkpoint:
     watching = draw(st.dictionaries(UNIQUEIDS, WATCHED, max_size=5))
     for uniqueid in handled:
         watching.pop(uniqueid, None)
-    return Checkpoint(draw(EPOCHS), draw(EPOCHS), draw(EPOCHS), watching, handled)
+    return Checkpoint(
+        draw(EPOCHS), draw(EPOCHS), draw(EPOCHS), watching, handled, polled=draw(EPOCHS), refusal=draw(REFUSALS)
+    )
 
 
 @given(checkpoint=checkpoints())
@@ -63,7 +84,8 @@ def test_whatever_is_written_is_read_back_the_same_and_in_order(checkpoint: Chec
     assert checkpoint == read
     assert list(checkpoint.watching) == list(read.watching)
     assert text.isascii()
-    assert len(text.splitlines()) == 3 + len(checkpoint.watching) + len(checkpoint.handled)
+    optional = bool(checkpoint.polled) + bool(checkpoint.refusal)
+    assert len(text.splitlines()) == 3 + optional + len(checkpoint.watching) + len(checkpoint.handled)
 
 
 @given(checkpoint=checkpoints(), uniqueid=UNIQUEIDS, handled=HANDLED)
@@ -80,7 +102,7 @@ def test_an_appended_line_torn_anywhere_leaves_the_state_before_it(
     assert after == parse(before + line, GIVE_UP_AFTER)
 
 
-@pytest.mark.parametrize("word", ["delivered", "rejected"])
+@pytest.mark.parametrize("word", OUTCOMES)
 def test_a_later_line_outdates_watching(word: str) -> None:
     read = parse(f"{HEADER}watching\t5.1\t7\t5\tto_send\nwatching\t5.2\t7\t5\tto_send\n{word}\t5.1\t5\t7\n", 0)
     assert read.watching == {"5.2": Watched(7, 5, "to_send")}
@@ -113,7 +135,7 @@ def test_a_line_written_by_hand_means_deliver_again_what_ended_after_that(time: 
         pytest.param("line 4 ", HEADER + "delivered\t5.1\t5\t\n", id="an empty lead"),
         pytest.param("line 4 ", HEADER + "delivered\t%FF\t5\t7\n", id="an id that is no text"),
         pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\n", id="watching lacks its reason"),
-        pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\tfailed\t1\n", id="watching has a field too many"),
+        pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\tfailed\t{}\t1\n", id="watching has a field too many"),
         pytest.param("line 4 ", HEADER + "watching\t5.1\t-7\t5\tfailed\n", id="a negative lead"),
         pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\tfailed:-1\n", id="negative failed_runs"),
         pytest.param("line 4 ", HEADER + "watching\t5.1\t7\t5\tfailed:x\n", id="failed_runs that are no number"),

@@ -255,7 +255,7 @@ def test_a_call_that_failed_comes_last(store: Store, path: Path) -> None:
     store.failed("1.1", {})
     assert list(store.checkpoint.watching) == ["1.2", "1.3", "1.1"]
     store.save()
-    assert list(on_disk(path).watching.items())[-1] == ("1.1", Watched(7, START, FAILED))
+    assert list(on_disk(path).watching.items())[-1] == ("1.1", Watched(7, START, FAILED, payload="{}"))
 
 
 def test_failed_runs_outlive_the_run_and_every_later_try(store: Store, path: Path, rejected_file: Path) -> None:
@@ -263,7 +263,7 @@ def test_failed_runs_outlive_the_run_and_every_later_try(store: Store, path: Pat
     store.failed("1.1", {})
     assert [store.count_failed_run("1.1"), store.count_failed_run("1.1")] == [1, 2]
     store.save()
-    assert on_disk(path).watching == {"1.1": Watched(7, START, FAILED, failed_runs=2)}
+    assert on_disk(path).watching == {"1.1": Watched(7, START, FAILED, failed_runs=2, payload="{}")}
     later = Store(on_disk(path), None, rejected_file)
     later.watch(row("1.1"), "no_disposition")
     about_to_send(later, [row("1.1")])
@@ -316,8 +316,8 @@ def test_how_far_a_poll_has_looked_is_saved_and_what_none_can_meet_again_is_forg
     about_to_send(store, [row("1.1", start=START - 1), row("1.2", start=START)])
     store.delivered("1.1", START)
     store.delivered("1.2", START)
-    store.looked(START + 600, overlap=600)
-    assert on_disk(path).looked_until == START + 600
+    store.looked(START + 720, overlap=600)
+    assert on_disk(path).looked_until == START + 720
     assert list(on_disk(path).handled) == ["1.2"]
 
 

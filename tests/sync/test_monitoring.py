@@ -113,8 +113,8 @@ def test_calls_that_could_not_go_are_late_from_their_start(site: Site, api: DidO
 def test_while_the_database_is_away_the_lag_counts_from_the_last_poll(site: Site) -> None:
     site.vicisync("run")
     text = site.checkpoint_file.read_text()
-    looked_until = int(text.split("looked_until\t")[1].split()[0])
-    site.checkpoint_file.write_text(text.replace(str(looked_until), str(looked_until - 1000)))
+    polled = int(text.split("polled\t")[1].split()[0])
+    site.checkpoint_file.write_text(text.replace(str(polled), str(polled - 1000)))
     no_database(site)
     assert 3 == site.vicisync("run").returncode
     assert 1000 <= result_of(site).lag < 1100

@@ -54,14 +54,14 @@ def ids(rows: Sequence[CallRow] | Sequence[Call]) -> list[str]:
     ("seconds", "pages"),
     [
         pytest.param([], [[]], id="empty table"),
-        pytest.param([5, 1, 3], [[1, 3, 5]], id="exactly one page, which is the last"),
+        pytest.param([5, 1, 3], [[1, 3, 5], []], id="exactly one page"),
         pytest.param([2, 1], [[1, 2]], id="less than a page"),
         pytest.param([4, 1, 3, 2], [[1, 2, 3], [4]], id="one more than a page"),
-        pytest.param([1] * 7, [[1] * 7], id="nothing but one second, more than two pages of it"),
+        pytest.param([1] * 7, [[1] * 7, []], id="nothing but one second, more than two pages of it"),
         pytest.param([2] * 7 + [1, 3], [[1, *[2] * 7], [3]], id="a second longer than a page, after another"),
         pytest.param([1, 1, 2, 2, 3, 3], [[1, 1, 2, 2], [3, 3]], id="a second across the edge is read whole"),
-        pytest.param([1, 2, 3, 3, 4, 5, 5, 5], [[1, 2, 3, 3, 4], [5, 5, 5]], id="two edges within seconds"),
-        pytest.param([1, 2, 900, 901, 902, 903], [[1, 2, 900], [901, 902, 903]], id="a pause counts nothing"),
+        pytest.param([1, 2, 3, 3, 4, 5, 5, 5], [[1, 2, 3, 3, 4], [5, 5, 5], []], id="two edges within seconds"),
+        pytest.param([1, 2, 900, 901, 902, 903], [[1, 2, 900], [901, 902, 903], []], id="a pause counts nothing"),
     ],
 )
 def test_pages_hold_whole_seconds_in_order_and_the_last_one_comes_always(
@@ -71,8 +71,8 @@ def test_pages_hold_whole_seconds_in_order_and_the_last_one_comes_always(
     write(*(row(f"{NOON}.{number}", NOON + second) for number, second in enumerate(seconds)))
     read = list(log.pages(NOON, knows_none))
     assert pages == [[row.start_epoch - NOON for row in page.rows] for page in read]
-    assert [False] * (len(pages) - 1) + [True] == [page.last_second is None for page in read]
-    assert [(page[0], page[-1]) for page in pages[:-1]] == [
+    assert [False] * (len(pages) - 1) + [True] == [page.is_last for page in read]
+    assert [(page[0], page[-1]) for page in pages if page] == [
         (log.epoch_of(page.first_second) - NOON, log.epoch_of(page.last_second) - NOON)
         for page in read
         if page.last_second
@@ -89,7 +89,7 @@ def test_no_statement_reads_more_than_so_many_rows_at_any_call_rate(
     read: list[int] = []
     read_whole = CallLog.read
 
-    def counted(self: CallLog, sql: str, parameters: Mapping[str, object]) -> tuple[tuple[Any, ...], ...]:
+    def counted(self: CallLog, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
         before = mariadb.rows_read()
         found = read_whole(self, sql, parameters)
         read.append(mariadb.rows_read() - before)
@@ -101,7 +101,7 @@ def test_no_statement_reads_more_than_so_many_rows_at_any_call_rate(
     list(log.pages(NOON - 3600, set(unknown).__contains__))
     assert 1.1 * ROWS >= max(read)
     for page in log.pages(NOON - 3600, set(unknown).__contains__):
-        assert page.last_second is None or log.ahead(page) == 0
+        assert page.is_last or log.ahead(page) == 0
     assert 2 * ROWS >= max(read)
     assert 1000 == log.count_after("2026-11-06 00:00:00", 1000) == read[-1]
 
@@ -164,7 +164,8 @@ def test_a_page_that_changes_while_it_is_read_is_as_it_is_then_and_others_follow
         mariadb.execute(meanwhile.replace("vicidial_log", f"`{database}`.vicidial_log"))
         return False
 
-    read = list(log.pages(NOON, change))
+    *read, last = log.pages(NOON, change)
+    assert Page([], set(), is_last=True) == last
     assert pages == [ids(page.rows) for page in read]
     assert [set(page) for page in pages] == [page.present for page in read]
 
@@ -229,7 +230,7 @@ def test_rows_behind_a_second_are_counted(write: Write, log: CallLog, monkeypatc
     pages_of(2, monkeypatch)
     write(*(row(f"1.{number}", NOON + number // 2) for number in range(7)))
     last_seconds = [page.last_second for page in log.pages(NOON, knows_none)]
-    assert [5, 3] == [log.count_after(second, 100) for second in last_seconds if second]
+    assert [5, 3, 0] == [log.count_after(second, 100) for second in last_seconds]
 
 
 @pytest.mark.parametrize(
@@ -267,7 +268,9 @@ def test_nothing_is_locked_while_calls_are_on_their_way(engine: str, site: Site,
             noted.append(error)
 
     now = int(time.time())
-    insert(site.mariadb, site.database, *(row(f"{now}.{n}", now - 60, comments="x" * 255) for n in range(30)))
+    insert(
+        site.mariadb, site.database, *(row(f"{now}.{n}", now - 60, lead_id=n, comments="x" * 255) for n in range(30))
+    )
     site.configure(batch_size="4", concurrency="1")
     api.fault_for = work_on
     assert run_here(site).error is None
@@ -305,7 +308,7 @@ ODD_ROWS: dict[str, tuple[dict[str, object], dict[str, object] | None]] = {
 def odd_calls(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> dict[str, list[dict[str, Any]]]:
     """What was sent of each odd row, in the end; its name stands in a column that is not odd."""
     mariadb.create_table("odd")
-    posts: dict[str, list[dict[str, Any]]] = {str(number): [] for number in range(len(ODD_ROWS))}
+    posts: dict[str, list[dict[str, Any]]] = {name: [] for name in [*map(str, range(len(ODD_ROWS))), "of later"]}
     with DidOptimizer() as api:
         site = Site.of(tmp_path_factory.mktemp("odd"), mariadb, "odd", api)
         for number, (columns, _) in enumerate(ODD_ROWS.values()):
@@ -314,6 +317,7 @@ def odd_calls(tmp_path_factory: pytest.TempPathFactory, mariadb: MariaDB) -> dic
         site.checkpoint_file.parent.mkdir()
         site.checkpoint_file.write_text(f"{NOON - 3600}\n")
         for later in (60, 120, 9 * 3600, 9 * 3600 + 60):
+            insert(mariadb, "odd", row(f"{NOON + later}.5", NOON + later, lead_id=99, phone_number="of later"))
             mariadb.set_clock(NOON + later)
             assert run_here(site).error is None
         assert not site.rejected_file.exists()
@@ -337,11 +341,11 @@ def test_an_odd_row_is_delivered_as_it_stands(name: str, odd_calls: dict[str, li
     ids=["NULL", "uniqueid empty"],
 )
 def test_a_row_that_the_api_never_stores_is_rejected(columns: dict[str, object], site: Site, api: DidOptimizer) -> None:
-    insert(site.mariadb, site.database, {**row("1793966400.5", NOON), **columns}, row("1793966400.6", NOON))
+    insert(site.mariadb, site.database, {**row("1793966400.5", NOON), **columns}, row("1793966400.6", NOON, lead_id=6))
     site.checkpoint_file.parent.mkdir()
     site.checkpoint_file.write_text(f"{NOON - 3600}\n")
     for number, epoch in enumerate((NOON + 60, NOON + 1000, NOON + 1060), 7):
-        insert(site.mariadb, site.database, row(f"1793966400.{number}", epoch - 10))
+        insert(site.mariadb, site.database, row(f"1793966400.{number}", epoch - 10, lead_id=number))
         site.mariadb.set_clock(epoch)
         assert run_here(site).error is None
     assert {f"1793966400.{number}" for number in (6, 7, 8, 9)} == set(api.records)
@@ -385,29 +389,37 @@ def test_a_table_emptied_overnight_goes_on_with_new_calls(site: Site, api: DidOp
     assert run_here(site).error is None
     site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
     site.mariadb.set_clock(NOON + 120)
-    done = run_here(site)
-    assert done.error is None
-    assert 3 == sum("gone from vicidial_log" in line for line in done.lines)
-    insert(site.mariadb, site.database, row(f"{NOON + 130}.1", NOON + 130))
-    site.mariadb.set_clock(NOON + 180)
-    assert run_here(site).error is None
-    assert [f"{NOON}.9", f"{NOON + 130}.1"] == list(api.records)
+    told: list[int] = []
+    for epoch in (NOON + 180, NOON + 9 * 3600, NOON + 9 * 3600 + 60):
+        insert(site.mariadb, site.database, row(f"{epoch - 50}.1", epoch - 50))
+        site.mariadb.set_clock(epoch)
+        done = run_here(site)
+        assert done.error is None
+        told.append(sum("gone from vicidial_log" in line for line in done.lines))
+    assert [0, 0, 3] == told, "they are looked for as long as calls are watched"
+    assert 4 == len(api.records)
 
 
-def test_rows_that_are_archived_between_look_and_read_are_gone_and_harm_nobody(site: Site, api: DidOptimizer) -> None:
+def test_rows_that_are_gone_between_poll_and_read_are_found_again_when_they_come_back(
+    site: Site, api: DidOptimizer
+) -> None:
+    """A table that is swapped, repaired or restored."""
     now = int(time.time())
     insert(site.mariadb, site.database, *(row(f"{now}.{n}", now - 60, lead_id=n) for n in range(40)))
     site.configure(batch_size="1", concurrency="1")
 
-    def archive(_: dict[str, Any]) -> None:
+    def take_away(_: dict[str, Any]) -> None:
         site.mariadb.execute(f"DELETE FROM `{site.database}`.vicidial_log WHERE lead_id >= 30")
 
-    api.fault_for = archive
+    api.fault_for = take_away
     assert run_here(site).error is None
-    done = run_here(site)
-    assert done.error is None
+    assert run_here(site).error is None
     assert {f"{now}.{n}" for n in range(30)} == set(api.records)
-    assert 10 == sum("gone from vicidial_log" in line for line in done.lines)
+    api.fault_for = None
+    insert(site.mariadb, site.database, *(row(f"{now}.{n}", now - 60, lead_id=n) for n in range(30, 40)))
+    assert run_here(site).error is None
+    assert {f"{now}.{n}" for n in range(40)} == set(api.records)
+    assert 0 == api.repeats
 
 
 # --- How the server is reached ---------------------------------------------------------------------------------------

@@ -314,7 +314,7 @@ def test_a_server_that_goes_amid_a_run_costs_only_time(tmp_path: Path, spare: Ma
     site = Site.of(tmp_path, spare, "killed", api, batch_size="5")
     now = int(time.time())
     expected = {f"{now}.{number}" for number in range(200)}
-    insert(spare, "killed", *(row(uniqueid, now - 60) for uniqueid in expected))
+    insert(spare, "killed", *(row(uniqueid, now - 60, lead_id=number) for number, uniqueid in enumerate(expected)))
     spare.execute("FLUSH TABLES")
     killed = threading.Event()
 
