@@ -19,8 +19,8 @@ REASONS = {
     "not_ended": "not ended yet",
     "no_disposition": "no disposition yet",
     "message_playing": "a message is playing",
-    "held": "still on the line or before an agent",
-    "released": "just released",
+    "held": "still on the line or with an agent",
+    "released": "just left by the agent",
     "to_send": "not sent yet",
     "failed": "did not get through",
 }

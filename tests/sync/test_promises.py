@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.conftest import make_settings
 from vicisync.calls.call import Call, CallRow, stem
+from vicisync.calls.readiness import LONGEST_HELD
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import StopSignal
 from vicisync.errors import VicisyncError
@@ -59,6 +60,8 @@ class Life:
     in_table: bool = True
     settled: bool = False
     """Nobody will change its disposition any more."""
+    live: bool = False
+    """The customer is on the line, or an agent has its lead before him."""
 
 
 @dataclass(eq=False)
@@ -66,6 +69,14 @@ class World:
     """What lies outside of vicisync: the table, the API, the clock, and the hand that kills."""
 
     now: int = START
+    database_is_ahead: int = 0
+    """Seconds by which the database's clock lies."""
+    live_tables_are_known: bool = True
+    is_swapped: bool = False
+    """An empty table stands in the place of the true one."""
+    held_back: list[Life] = field(default_factory=list)
+    """Rows that a lock keeps from the table."""
+    is_locked: bool = False
     lives: list[Life] = field(default_factory=list)
     former_ids: dict[str, Life] = field(default_factory=dict)
     stored: list[tuple[Life, str, int]] = field(default_factory=list)
@@ -86,7 +97,10 @@ class World:
                     raise Killed
 
     def rows(self) -> list[Life]:
-        return sorted((life for life in self.lives if life.in_table), key=lambda life: life.start)
+        here = () if self.is_swapped else self.lives
+        return sorted(
+            (life for life in here if life.in_table and life not in self.held_back), key=lambda life: life.start
+        )
 
 
 class ModelCallLog(CallLog):
@@ -102,7 +116,7 @@ class ModelCallLog(CallLog):
 
     def now(self) -> int:
         self.world.step()
-        return self.world.now
+        return self.world.now + self.world.database_is_ahead
 
     def pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
         self.world.step()
@@ -135,6 +149,14 @@ class ModelCallLog(CallLog):
         return [_call(life) for life in self.world.rows() if life.uniqueid in uniqueids]
 
 
+def live_leads(call_log: CallLog, leads: Collection[int]) -> set[int] | None:
+    """Who is on the line, as live_calls asks."""
+    world = ModelCallLog.world
+    assert isinstance(call_log, ModelCallLog)
+    world.step()
+    return {life.lead_id for life in world.lives if life.live} & set(leads) if world.live_tables_are_known else None
+
+
 def _page(lives: Sequence[Life], knows: Callable[[str], bool]) -> Page:
     uniqueids = [life.uniqueid for life in lives]
     rows = [] if all(map(knows, uniqueids)) else [_sighting(life) for life in lives]
@@ -143,14 +165,23 @@ def _page(lives: Sequence[Life], knows: Callable[[str], bool]) -> Page:
 
 
 def _sighting(life: Life) -> CallRow:
-    return CallRow(life.uniqueid, life.lead_id, life.start, life.end, life.status, life.comments)
+    return CallRow(life.uniqueid, life.lead_id, life.start, life.end, life.status, life.comments, _user(life))
+
+
+def _user(life: Life) -> str:
+    return "agent1" if life.status in (*FINAL, "INCALL", "DISPO") else "VDAD"
 
 
 def _call(life: Life) -> Call:
     return Call(
-        life.uniqueid, life.lead_id, 1, "C", "", life.start, life.end, 1, life.status, "1", "5550001", "u",
+        life.uniqueid, life.lead_id, 1, "C", "", life.start, life.end, 1, life.status, "1", "5550001", _user(life),
         life.comments, "g", "CALLER", "NONE", 1,
     )  # fmt: skip
+
+
+def _call_of(life: Life) -> tuple[int, int, str]:
+    """What twins share: of those only one is a call."""
+    return life.lead_id, life.end, stem(life.uniqueid)
 
 
 class ModelSession:
@@ -208,13 +239,13 @@ class ModelStore(Store):
 class History(RuleBasedStateMachine):
     """Calls live, runs come and go, everything fails; then it heals, and the books must balance."""
 
-    @initialize(concurrency=st.integers(1, 3))
-    def begin(self, concurrency: int) -> None:
+    @initialize(concurrency=st.integers(1, 3), live_tables_are_known=st.booleans())
+    def begin(self, concurrency: int, live_tables_are_known: bool) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="vicisync-history-", dir="/dev/shm"))
         self.settings = make_settings(
             self.folder, concurrency=str(concurrency), max_retries="1", batch_size="2", overlap="450"
         )
-        self.world = World()
+        self.world = World(live_tables_are_known=live_tables_are_known)
         self.allowed_repeats = 0
         self.excused: set[int] = set()
         self.ended_after = START - 1
@@ -237,22 +268,28 @@ class History(RuleBasedStateMachine):
 
     # What the dialer does.
 
-    def _new(self, start: int, lead_id: int, **facts: Any) -> Life:
+    def _new(self, start: int, lead_id: int, created: int | None = None, **facts: Any) -> Life:
         self.counter += 1
-        uniqueid = f"{start}.{self.counter}"
-        # Twins share lead and stem, but no lead has two calls that start in one second.
+        # No lead has two calls that start in one second.
         while any((life.lead_id, life.start) == (lead_id, start) for life in self.world.lives):
             start -= 1
+        if facts.get("live") and start < self.world.now:
+            self.world.now = start = self.world.now + 1
+        uniqueid = f"{created or start}.{self.counter}"
         life = Life(uniqueid, lead_id=lead_id, start=start, **facts)
         if life.end and life.end <= self.ended_after:
             self.excused.add(id(life))
+        for other in self.world.lives if life.live else ():  # a lead is on one line at a time
+            other.live = other.live and other.lead_id != lead_id
         self.world.lives.append(life)
+        if self.world.is_locked:
+            self.world.held_back.append(life)
         self.world.former_ids[life.uniqueid] = life
         return life
 
     @rule(lead=st.integers(1, 3))
     def customer_answers(self, lead: int) -> None:
-        self._new(self.world.now, lead_id=lead)
+        self._new(self.world.now, lead_id=lead, live=True)
 
     @rule(
         lead=st.integers(1, 3),
@@ -281,7 +318,22 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.in_wrap_up())
     def agent_picks_disposition(self, data: st.DataObject, status: str) -> None:
         life = data.draw(st.sampled_from(self.in_wrap_up()))
-        life.status, life.settled = status, True
+        life.status, life.settled, life.live = status, True, False
+
+    @rule(data=st.data(), steps=st.integers(0, 9))
+    @precondition(lambda self: self.in_wrap_up())
+    def a_run_between_the_release_of_a_lead_and_its_row(self, data: st.DataObject, steps: int) -> None:
+        """VICIdial empties its live tables first."""
+        life = data.draw(st.sampled_from(self.in_wrap_up()))
+        life.live = False
+        self._run(["stored"], steps or None)
+        life.status, life.settled = "SALE", True
+
+    @rule(data=st.data())
+    @precondition(lambda self: self.in_wrap_up())
+    def agent_closes_his_browser_and_is_logged_out(self, data: st.DataObject) -> None:
+        life = data.draw(st.sampled_from(self.in_wrap_up()))
+        life.live, life.settled = False, True
 
     @rule(data=st.data(), status=st.sampled_from(FINAL))
     @precondition(lambda self: self.running())
@@ -293,8 +345,34 @@ class History(RuleBasedStateMachine):
     @precondition(lambda self: self.hung_up_by_hot_key())
     def hang_up_rewrites_after_hot_key(self, data: st.DataObject) -> None:
         life = data.draw(st.sampled_from(self.hung_up_by_hot_key()))
-        life.end = self.world.now
+        life.end, life.live = self.world.now, False
         self._rewrite(life)
+
+    @rule(minutes=st.integers(1, 60))
+    def rows_are_held_back_while_cron_goes_on(self, minutes: int) -> None:
+        """By a backup, an ALTER, a replica that stands still: what exists is read, and nothing appears."""
+        self.world.is_locked = True
+        for _ in range(min(minutes, 6)):
+            self._new(self.world.now, lead_id=9, end=self.world.now, status="NA", settled=True)
+            self.world.now += minutes * 10
+            self._run(["stored"], None)
+        self.world.is_locked = False
+        self.world.held_back.clear()
+
+    @rule(runs=st.integers(1, 3), answers=st.sampled_from(["stored", "error"]))
+    def the_table_is_swapped_for_some_runs(self, runs: int, answers: str) -> None:
+        self.world.is_swapped = True
+        for _ in range(runs):
+            self.world.now += 60
+            self._run([answers], None)
+        self.world.is_swapped = False
+
+    @rule(ahead=st.sampled_from([-1_700_000_000, -86400, -7200, -200, 200, 7200, 32400]))
+    def the_database_s_clock_is_wrong_for_a_run(self, ahead: int) -> None:
+        self.world.now += 60
+        self.world.database_is_ahead = ahead
+        self._run(["stored"], None)
+        self.world.database_is_ahead = 0
 
     def _rewrite(self, life: Life) -> None:
         self.counter += 1
@@ -313,12 +391,18 @@ class History(RuleBasedStateMachine):
         self.world.now += seconds
 
     def running(self) -> list[Life]:
-        return [life for life in self.world.rows() if not life.end and not self._too_old(life)]
+        rows = self.world.rows()
+        return [life for life in rows if not life.end and not life.settled and not self._too_old(life)]
 
     def in_wrap_up(self) -> list[Life]:
-        wait = self.settings.wait_for_disposition
-        rows = self.world.rows()
-        return [life for life in rows if life.end and not life.settled and self.world.now - life.end < wait]
+        """As long as anybody may change the disposition: where the agent's lead is known, for hours."""
+        known = self.world.live_tables_are_known
+        wait = LONGEST_HELD - 3600 if known else self.settings.wait_for_disposition
+        return [
+            life
+            for life in self.world.rows()
+            if life.end and not life.settled and (life.live or not known) and self.world.now - life.start < wait
+        ]
 
     def hung_up_by_hot_key(self) -> list[Life]:
         # Within a second or so: the agent's browser sends both.
@@ -351,13 +435,13 @@ class History(RuleBasedStateMachine):
 
     @rule(talk=st.integers(0, 4), rewritten=st.booleans(), wrap_up=st.integers(0, 3))
     def a_whole_agent_call_while_cron_goes_on(self, talk: int, rewritten: bool, wrap_up: int) -> None:
-        life = self._new(self.world.now, lead_id=1)
+        life = self._new(self.world.now, lead_id=1, live=True)
         self.cron_goes_on(talk)
         life.end, life.status = self.world.now, "DISPO"
         if rewritten:
             self._rewrite(life)
         self.cron_goes_on(wrap_up)
-        life.status, life.settled = "SALE", True
+        life.status, life.settled, life.live = "SALE", True, False
 
     @rule()
     def a_run_between_hot_key_and_hang_up(self) -> None:
@@ -368,9 +452,10 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def of_two_calls_alike_one_is_deleted_and_the_delivered_one_rewritten(self) -> None:
-        watched = self._new(self.world.now, lead_id=3)
+        watched = self._new(self.world.now, lead_id=3, live=True)
         self._run(["stored"], None)
-        delivered = self._new(self.world.now, lead_id=3)
+        watched.live = False
+        delivered = self._new(self.world.now, lead_id=3, created=int(stem(watched.uniqueid)))
         delivered.end, delivered.status, delivered.settled = self.world.now, "SALE", True
         self._run(["stored"], None)
         watched.in_table = False
@@ -411,12 +496,19 @@ class History(RuleBasedStateMachine):
         with (
             patch.object(sync, "CallLog", ModelCallLog),
             patch.object(sync, "Store", ModelStore),
+            patch("vicisync.sync.poll.live_leads", live_leads),
             patch("vicisync.did_optimizer.delivery.backoff", lambda _: 0.0),
             patch("vicisync.did_optimizer.delivery.POLL_INTERVAL", 0.001),
             patch("vicisync.state.store.add_rejected", self._add_rejected),
         ):
             try:
-                sync.run(self.settings, Report(output), StopSignal(), lambda: ModelSession(world))
+                sync.run(
+                    self.settings,
+                    Report(output),
+                    StopSignal(),
+                    lambda: ModelSession(world),
+                    machine_clock=lambda: world.now,
+                )
             except VicisyncError:
                 pass
             except Killed:
@@ -453,6 +545,8 @@ class History(RuleBasedStateMachine):
 
     def heal_and_balance(self) -> None:
         """Let every call come to its end and everything work; then delivered and rejected are all that ended."""
+        for life in self.world.lives:  # all have gone home
+            life.live = False
         for _ in range(FAILED_RUNS_TO_REJECT + 2):
             self.world.now += 120
             self._new(self.world.now, lead_id=9, end=self.world.now, status="NA", settled=True)
@@ -464,7 +558,8 @@ class History(RuleBasedStateMachine):
             if life.end and self.world.now - life.end >= self.settings.wait_for_disposition
         }
         lost = [life for key, life in due.items() if key not in done | self.excused]
-        assert not lost
+        calls = {_call_of(life) for life in self.world.lives if id(life) in done}
+        assert [] == [life for life in lost if _call_of(life) not in calls]
         self.repeats_are_lost_answers_kills_or_resets()
         self.a_disposition_is_final_or_the_wait_was_over()
 

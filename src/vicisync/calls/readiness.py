@@ -55,7 +55,7 @@ class Watched(NamedTuple):
     start_epoch: int
     reason: str  # the value of a `Readiness`, `TO_SEND`, `FAILED` or `UNANSWERED`
     failed_runs: int = 0  # runs in which this call failed while others passed
-    released: int = 0  # epoch at which its lead was found free, having been held; 0 where it has not been held
+    since: int = 0  # epoch at which its lead was first found free, after it was held or without; 0 where it was not
     payload: str = ""  # what the API is to be told of it, as JSON, should its row be gone; "" while it has not ended
 
 
@@ -64,7 +64,8 @@ class Line(NamedTuple):
 
     is_known: bool = False  # whether they can be believed; else the row alone decides
     is_held: bool = False  # whether its lead is on the line or before an agent, and this is the lead's newest call
-    released: int = 0  # as in `Watched`
+    released: int = 0  # epoch at which the lead was found free, having been held
+    free: int = 0  # epoch at which it was first found free, not having been seen held
 
 
 NOT_ASKED = Line()
@@ -90,12 +91,11 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
         return Readiness.HELD
     if 0 <= now - line.released < ROW_IS_WRITTEN:
         return Readiness.RELEASED
-    awaits = _awaits_disposition(row, rules.waiting_statuses)
     ours = (row.end_epoch or row.start_epoch) > rules.ended_after
+    # A lead that nobody has before him for so long gets no disposition any more, and no end.
+    is_left = line.is_known and not line.released and line.free > 0 and now - line.free >= ROW_IS_WRITTEN
     if not row.end_epoch:
-        # Where the browser's hang-up does not find the row, an agent's final status stands there without an end.
-        is_over = old or (line.is_known and now - row.start_epoch >= ROW_IS_WRITTEN)
-        if is_over and not awaits and row.user not in NO_AGENT:
+        if _has_final_status(row, rules) and (old or is_left or line.released):
             return Readiness.READY if ours else Readiness.NOT_OURS
         return Readiness.NEVER_ENDED if old else Readiness.NOT_ENDED
     if row.end_epoch > now and not old:  # AA's end lies ahead; a wrong clock must not hold a call for ever
@@ -103,19 +103,21 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
     waited = now - max(row.end_epoch, line.released)
     if old and waited < 0:
         waited = rules.wait_for_disposition
-    # A lead that nobody has before him gets no disposition any more; one that was just released does.
-    is_left = line.is_known and not line.released
-    if awaits and waited < (min(ROW_IS_WRITTEN, rules.wait_for_disposition) if is_left else rules.wait_for_disposition):
-        return Readiness.NO_DISPOSITION
+    if waited < rules.wait_for_disposition and not is_left and _awaits_disposition(row, rules.waiting_statuses):
+        return Readiness.RELEASED if line.released else Readiness.NO_DISPOSITION
     if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and folded(row.status) in MESSAGE_STATUSES:
         return Readiness.MESSAGE_PLAYING
     return Readiness.READY if ours else Readiness.NOT_OURS
 
 
-def may_be_held(row: CallRow, decided: Readiness) -> bool:
-    """Return whether the live tables have a say in what was decided by the row."""
-    has_ended = bool(row.end_epoch) and decided in (Readiness.NO_DISPOSITION, Readiness.MESSAGE_PLAYING)
-    return decided is Readiness.READY or has_ended
+def may_be_held(row: CallRow, rules: Rules) -> bool:
+    """Return whether the live tables have a say about a row: it has ended, or looks so."""
+    return bool(row.end_epoch) or _has_final_status(row, rules)
+
+
+def _has_final_status(row: CallRow, rules: Rules) -> bool:
+    """Return whether an agent's final status stands there: where the browser finds no row, nothing sets its end."""
+    return row.user not in NO_AGENT and not _awaits_disposition(row, rules.waiting_statuses)
 
 
 def _awaits_disposition(row: CallRow, waiting_statuses: Collection[str]) -> bool:

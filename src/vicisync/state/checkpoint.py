@@ -133,8 +133,8 @@ def _handled(word: str, uniqueid: str, start_epoch: str, lead_id: str | None = N
 def _watched(uniqueid: str, lead_id: str, start_epoch: str, reason: str, payload: str = "") -> tuple[str, Watched]:
     word, _, digits = reason.partition(":")
     number = _number(digits or "0")
-    failed_runs, released = (number, 0) if word in TRIED else (0, number)
-    return unescaped(uniqueid), Watched(_number(lead_id), _number(start_epoch), word, failed_runs, released, payload)
+    failed_runs, since = (number, 0) if word in TRIED else (0, number)
+    return unescaped(uniqueid), Watched(_number(lead_id), _number(start_epoch), word, failed_runs, since, payload)
 
 
 def _number(digits: str) -> int:
@@ -161,7 +161,7 @@ def render(checkpoint: Checkpoint) -> str:
 
 
 def _watching_line(uniqueid: str, watched: Watched) -> str:
-    number = watched.failed_runs if watched.reason in TRIED else watched.released
+    number = watched.failed_runs if watched.reason in TRIED else watched.since
     counted = f"{watched.reason}:{number}" if number else watched.reason
     line = f"watching\t{escaped(uniqueid)}\t{watched.lead_id}\t{watched.start_epoch}\t{counted}"
     return f"{line}\t{watched.payload}" if watched.payload else line

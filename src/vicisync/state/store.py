@@ -55,11 +55,11 @@ class Store:
             if former in calls:
                 calls[uniqueid] = calls.pop(former)  # type: ignore[assignment]
 
-    def watch(self, row: CallRow, reason: str, released: int = 0) -> None:
+    def watch(self, row: CallRow, reason: str, since: int = 0) -> None:
         """Keep looking a call up until it is handled; ``reason`` is why it has not gone yet."""
         before = self.checkpoint.watching.get(row.uniqueid)
         failed_runs, payload = (before.failed_runs, before.payload) if before else (0, "")
-        watched = Watched(row.lead_id, row.start_epoch, reason, failed_runs, released, payload)
+        watched = Watched(row.lead_id, row.start_epoch, reason, failed_runs, since, payload)
         self.checkpoint.watching[row.uniqueid] = watched
 
     def keep(self, uniqueid: str, payload: Mapping[str, object]) -> None:

@@ -54,27 +54,36 @@ class Sorting:
     def polled(self, rows: Collection[CallRow]) -> list[CallRow]:
         """Sort rows that a poll has found, asking who is live; return what can go."""
         self.seen(rows)
-        watching = self._store.checkpoint.watching
-        free = Line(is_known=True)
-        decided = {row: self._readiness(row, free._replace(released=self._watched(row).released)) for row in rows}
         for row in rows:
-            self._lines[row.uniqueid] = Line(released=self._watched(row).released)
-        asked = [row for row in rows if may_be_held(row, decided[row])]
+            self._lines[row.uniqueid] = _line_of(self._watched(row))
+        asked = [row for row in rows if may_be_held(row, self._rules) and self._may_go(row)]
         live = self._live_leads({row.lead_id for row in asked}) if asked else None
         if live is not None:
-            newest: dict[int, int] = {}
-            for lead_id, start_epoch in [
-                *((watched.lead_id, watched.start_epoch) for watched in watching.values()),
-                *((row.lead_id, row.start_epoch) for row in rows),
-            ]:
-                newest[lead_id] = max(start_epoch, newest.get(lead_id, 0))
+            newest = self._newest_of_leads(rows)
             for row in asked:
                 is_newest = row.start_epoch == newest[row.lead_id] and self._now - row.start_epoch < LONGEST_HELD
-                is_held = row.lead_id in live and is_newest
-                was_held = self._watched(row).reason == Readiness.HELD.value
-                released = 0 if is_held else self._now if was_held else self._watched(row).released
-                self._lines[row.uniqueid] = Line(True, is_held, released)
+                self._lines[row.uniqueid] = self._asked(row, is_held=row.lead_id in live and is_newest)
         return self.sorted(rows)
+
+    def _may_go(self, row: CallRow) -> bool:
+        settled = (Readiness.RELEASED, Readiness.NOT_OURS, Readiness.NEVER_ENDED)
+        return self._readiness(row, self._lines[row.uniqueid]) not in settled
+
+    def _newest_of_leads(self, rows: Iterable[CallRow]) -> dict[int, int]:
+        """Return the start of the newest call that is known of each lead."""
+        newest: dict[int, int] = {}
+        calls: list[Watched | CallRow] = [*self._store.checkpoint.watching.values(), *rows]
+        for call in calls:
+            newest[call.lead_id] = max(call.start_epoch, newest.get(call.lead_id, 0))
+        return newest
+
+    def _asked(self, row: CallRow, *, is_held: bool) -> Line:
+        before, line = self._watched(row), self._lines[row.uniqueid]
+        if is_held:
+            return Line(is_known=True, is_held=True)
+        if before.reason == Readiness.HELD.value:
+            return Line(is_known=True, released=self._now)
+        return line._replace(is_known=True, free=line.free or self._now)
 
     def sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Watch what has to wait and drop what needs nothing more; return what can go."""
@@ -87,7 +96,7 @@ class Sorting:
         before = self._watched(row)
         if decided is Readiness.READY:
             # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
-            self._store.watch(row, before.reason if before.reason in TRIED else TO_SEND, line.released)
+            self._store.watch(row, before.reason if before.reason in TRIED else TO_SEND, line.released or line.free)
             if self._first_of_call.get(_call_of(row), (0, row.uniqueid))[1] != row.uniqueid:
                 self._store.twin(row.uniqueid)
                 return False
@@ -97,7 +106,9 @@ class Sorting:
             self.could_go_since[row.uniqueid] = since or (max(ended, self._polled_before) if had_to_wait else ended)
             return True
         if decided in WAITING:
-            self._store.watch(row, before.reason if before.reason in TRIED else decided.value, line.released)
+            self._store.watch(
+                row, before.reason if before.reason in TRIED else decided.value, line.released or line.free
+            )
             if row.end_epoch and not before.payload:
                 self.to_keep.append(row.uniqueid)
         else:
@@ -111,6 +122,13 @@ class Sorting:
 
     def _watched(self, row: CallRow) -> Watched:
         return self._store.checkpoint.watching.get(row.uniqueid, _UNSEEN)
+
+
+def _line_of(watched: Watched) -> Line:
+    """Return what is remembered of a call's lead."""
+    if watched.reason == Readiness.RELEASED.value:
+        return Line(released=watched.since)
+    return Line(free=watched.since)
 
 
 def _call_of(row: CallRow) -> tuple[int, int, str]:
