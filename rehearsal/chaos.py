@@ -125,7 +125,7 @@ def chaos(folder: Path, seconds: float, seed: int) -> Outcome:
         enough = threading.Event()
         dialer = Dialer(lambda: mariadb.connect("asterisk"))
         at_work = threading.Thread(
-            target=dialer.live, args=(seconds, CALLS_PER_SECOND, rng, SPEED, wait), kwargs={"stop": enough}
+            target=dialer.live, args=(seconds, CALLS_PER_SECOND, rng, SPEED), kwargs={"stop": enough}
         )
         api.fail_rate, api.random_faults = 0.1, FAULTS
         at_work.start()

@@ -7,8 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from rehearsal.dialer import Dialer, agent_call, never_ends, new_call, random_life
+from rehearsal.dialer import Dialer, random_life
 from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.lives import agent_call, never_ends, new_call
 from rehearsal.mariadb import MariaDB, MariaDBMissing
 from rehearsal.site import Site
 

@@ -1,10 +1,7 @@
-"""VICIdial's part: calls that live in vicidial_log as VICIdial lets them live.
+"""VICIdial's part: calls that live in its tables as VICIdial lets them live.
 
-A life is plain data: the statements that VICIdial would send, each with its time, and what must come of it. The ways
-of a row are those of VICIdial 2.14 (SVN 3884). All times are epoch seconds, all durations seconds. Every life takes its
-durations as parameters, so that a test can press hours into seconds.
-
-``Dialer`` acts lives out on a database, against a clock that the test turns or in real time; ``fill`` writes history.
+``Dialer`` acts lives (``rehearsal.lives``) out on a database, against a clock that the test turns or in real time;
+``fill`` writes history.
 """
 
 from __future__ import annotations
@@ -17,9 +14,31 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pymysql
+
+from rehearsal.lives import (
+    FIRST_LEAD,
+    Call,
+    Life,
+    Step,
+    agent_call,
+    answering_machine,
+    audit_of_missed,
+    browser_closed,
+    busy_before_answer,
+    hot_key,
+    hot_key_after_hangup,
+    manual_failure,
+    never_ends,
+    new_call,
+    no_answer,
+    phone_number_of,
+    remote_agent,
+    transfer,
+    twins,
+)
 
 if TYPE_CHECKING:
     from pymysql.connections import Connection
@@ -33,375 +52,64 @@ DUPLICATE_KEY = 1062
 # closed connection, shutdown in progress, connection killed, cannot connect, gone away, lost during query.
 SERVER_GONE = frozenset({0, 1053, 1927, 2002, 2003, 2006, 2013})
 
-
-class Step(NamedTuple):
-    """One statement of VICIdial's, and when it is sent."""
-
-    at: float
-    sql: str
-    params: tuple[object, ...]
-
-
-class Final(NamedTuple):
-    """What exactly one POST must say of a call."""
-
-    uniqueid: str
-    status: str
-
-
-@dataclass(frozen=True)
-class Life:
-    """One call from its first row to its last change."""
-
-    name: str
-    steps: tuple[Step, ...]
-    final: Final | None
-    """What must be delivered; None for a call that never ends."""
-    ends_at: int | None
-    """The end_epoch under which it must be delivered."""
-    settled_at: float | None
-    """From when on it can be delivered so: the last change, or ``WAIT`` past the end where no disposition comes."""
-    also: tuple[str, ...] = ()
-    """Ids under which the one POST may arrive instead, because the row bore them while it looked final."""
-    extra: tuple[str, ...] = ()
-    """Ids of further rows of the call; they may be delivered too, once each, or not."""
-
-
-@dataclass(frozen=True)
-class Call:
-    """Who calls whom: the columns that stay the same all through a life."""
-
-    at: int
-    """The second the channel was created, which is the part before the dot of its uniqueid."""
-    number: int
-    """Unlike any other call's; the part after the dot."""
-    lead_id: int = 1
-    list_id: int | None = 1001
-    campaign_id: str = "CAMP01"
-    phone_code: str = "1"
-    phone_number: str = "2125550100"
-    user: str = "6666"
-    user_group: str = "AGENTS"
-    alt_dial: str = "MAIN"
-    called_count: int | None = 1
-    """None: the table is older than VICIdial 2.8 and has no such column."""
-
-    @property
-    def uniqueid(self) -> str:
-        return f"{self.at}.{self.number}"
-
-
-_numbers = itertools.count(1)
-_FIRST_LEAD = 500_000
-
-
-def new_call(at: float, lead_id: int | None = None) -> Call:
-    """Return a call to a lead of its own, or to ``lead_id``, unlike any other in this process."""
-    number = next(_numbers)
-    lead = _FIRST_LEAD + number if lead_id is None else lead_id
-    return Call(int(at), number, lead_id=lead, phone_number=_phone_number(lead))
+# Agents who wait for a call all day long, and the screens of all agents, which say every second that they are open.
+_IDLE = """
+REPLACE INTO vicidial_live_agents (live_agent_id, user, status, lead_id, server_ip, last_update_time)
+VALUES (1, 'idle1', 'READY', 0, '10.0.0.1', NOW()), (2, 'idle2', 'PAUSED', 0, '10.0.0.1', NOW())"""
+_HEARTBEAT = "UPDATE vicidial_live_agents SET last_update_time = NOW() WHERE user NOT IN %s"
 
 
 def random_call(rng: random.Random, at: float) -> Call:
     """Return a call such as a mid-sized call centre makes; one in twelve goes to a lead called before."""
     call = new_call(at)
     called_before = call.lead_id - rng.randint(200, 2000)
-    lead = called_before if rng.random() < 1 / 12 and called_before > _FIRST_LEAD else call.lead_id
+    lead = called_before if rng.random() < 1 / 12 and called_before > FIRST_LEAD else call.lead_id
     return replace(
         call,
         lead_id=lead,
-        phone_number=_phone_number(lead),
+        phone_number=phone_number_of(lead),
         list_id=rng.choice((1001, 1001, 1002, 99800123456789, None)),
         campaign_id=rng.choice(("SALES", "SALES", "SOLAR2", "7001", "CAMPAI08")),
         phone_code=rng.choice(("1", "1", "1", "44")),
-        user=rng.choice(("6666", "1001", "1002", "agent007", "jdoe")),
         user_group=rng.choice(("AGENTS", "AGENTS", "NIGHT_SHIFT")),
         alt_dial=rng.choice(("MAIN", "MAIN", "NONE", "ALT", "ADDR3", "X1")),
         called_count=rng.choice((1, 1, 2, 3, 17)),
     )
 
 
-def _phone_number(lead: int) -> str:
-    return f"{201 + lead % 700}555{lead % 10000:04d}"
-
-
-def _insert(at: float, call: Call, *, start: float, end: float | None, status: str, **other: object) -> Step:
-    """Return the INSERT of the call's row; ``other`` holds the columns that differ from those of an unanswered call."""
-    columns: dict[str, object] = {
-        "uniqueid": call.uniqueid,
-        "lead_id": call.lead_id,
-        "list_id": call.list_id,
-        "campaign_id": call.campaign_id,
-        "start_epoch": int(start),
-        "end_epoch": None if end is None else int(end),
-        "length_in_sec": None if end is None else int(end) - int(start),
-        "status": status,
-        "phone_code": call.phone_code,
-        "phone_number": call.phone_number,
-        "user": "VDAD",
-        "comments": "AUTO",
-        "processed": "N",
-        "user_group": None,
-        "term_reason": "NONE",
-        "alt_dial": call.alt_dial,
-        **({} if call.called_count is None else {"called_count": call.called_count}),
-        **other,
-    }
-    # call_date is the local time of the start, as the database's machine sees it.
-    sql = (
-        f"INSERT INTO vicidial_log ({', '.join(columns)}, call_date)"
-        f" VALUES ({', '.join(['%s'] * len(columns))}, FROM_UNIXTIME(%s))"
-    )
-    return Step(at, sql, (*columns.values(), int(start)))
-
-
-def _update(at: float, uniqueid: str, /, **columns: object) -> Step:
-    settings = ", ".join(f"{name} = %s" for name in columns)
-    sql = f"UPDATE vicidial_log SET {settings} WHERE uniqueid = %s"
-    return Step(at, sql, (*columns.values(), uniqueid))
-
-
-def _end(start: float, end: float) -> dict[str, object]:
-    return {"end_epoch": int(end), "length_in_sec": int(end) - int(start)}
-
-
-def _rewritten_id(call: Call) -> str:
-    """Return another id for the call's row: a different channel of the same second."""
-    others = (f"{call.at}.{number}" for number in _numbers)
-    return next(other for other in others if other != call.uniqueid)
-
-
-def _answered(call: Call, ring: float, connect: float, comments: str = "AUTO") -> tuple[float, list[Step]]:
-    """Return when the customer answers, and the steps until an agent has the call."""
-    start = call.at + ring
-    return start, [
-        _insert(start, call, start=start, end=None, status="QUEUE", comments=comments),
-        _update(start + connect, call.uniqueid, status="INCALL", user=call.user, user_group=call.user_group),
-    ]
-
-
-def agent_call(
-    call: Call,
-    *,
-    status: str = "SALE",
-    ring: float = 8,
-    connect: float = 1,
-    talk: float = 90,
-    hangs_up: float = 3,
-    wrap_up: float = 20,
-    rewritten: bool = False,
-    wrap_up_status: str = "DISPO",
-) -> Life:
-    """A call that reaches an agent.
-
-    The customer hangs up after ``talk`` (the row ends, still INCALL), the agent ``hangs_up`` later (it ends anew,
-    DISPO, perhaps with another uniqueid) and picks a disposition after ``wrap_up`` more; the end stays.
-    """
-    start, steps = _answered(call, ring, connect)
-    customer_gone = start + connect + talk
-    agent_gone = customer_gone + hangs_up
-    decided = agent_gone + wrap_up
-    uniqueid = _rewritten_id(call) if rewritten else call.uniqueid
-    steps += [
-        _update(customer_gone, call.uniqueid, term_reason="CALLER", **_end(start, customer_gone)),
-        _update(agent_gone, call.uniqueid, uniqueid=uniqueid, status=wrap_up_status, **_end(start, agent_gone)),
-        _update(decided, uniqueid, status=status),
-    ]
-    return Life("agent call", tuple(steps), Final(uniqueid, status), int(agent_gone), decided)
-
-
-def alternate_number(call: Call, *, status: str = "NI", talk: float = 30, wrap_up: float = 20) -> Life:
-    """An agent's call in alternate-number mode: ALTNUM instead of DISPO while the agent may dial the next number."""
-    life = agent_call(call, status=status, talk=talk, wrap_up=wrap_up, wrap_up_status="ALTNUM")
-    return replace(life, name="alternate number")
-
-
-def campaign_status(call: Call, *, status: str = "HUC017", talk: float = 15, wrap_up: float = 5) -> Life:
-    """An agent's call whose disposition is a code of its campaign only, or of VICIdial's that no table lists."""
-    return replace(agent_call(call, status=status, talk=talk, wrap_up=wrap_up), name="campaign status")
-
-
-def hot_key(
-    call: Call, *, status: str = "NI", ring: float = 8, connect: float = 1, talk: float = 30, hangs_up: float = 1
-) -> Life:
-    """The agent picks the disposition by a key while talking: the final status comes before the end."""
-    start, steps = _answered(call, ring, connect)
-    decided = start + connect + talk
-    gone = decided + hangs_up
-    steps += [
-        _update(decided, call.uniqueid, status=status),
-        _update(gone, call.uniqueid, term_reason="AGENT", **_end(start, gone)),
-    ]
-    return Life("hot key", tuple(steps), Final(call.uniqueid, status), int(gone), gone)
-
-
-def hot_key_after_hangup(
-    call: Call,
-    *,
-    status: str = "DNC",
-    ring: float = 8,
-    connect: float = 1,
-    talk: float = 30,
-    decides: float = 4,
-    hangs_up: float = 1,
-    rewritten: bool = True,
-) -> Life:
-    """The customer hangs up, the agent presses the hot key, and VICIdial ends the call anew: ``hangs_up`` later.
-
-    In between the row looks final under its first uniqueid, so that the one POST may carry that one (and that end).
-    """
-    start, steps = _answered(call, ring, connect)
-    customer_gone = start + connect + talk
-    decided = customer_gone + decides
-    agent_gone = decided + hangs_up
-    uniqueid = _rewritten_id(call) if rewritten else call.uniqueid
-    steps += [
-        _update(customer_gone, call.uniqueid, term_reason="CALLER", **_end(start, customer_gone)),
-        _update(decided, call.uniqueid, status=status),
-        _update(agent_gone, call.uniqueid, uniqueid=uniqueid, **_end(start, agent_gone)),
-    ]
-    also = (call.uniqueid,) if rewritten else ()
-    return Life("hot key after hang-up", tuple(steps), Final(uniqueid, status), int(agent_gone), agent_gone, also=also)
-
-
-def browser_closed(
-    call: Call, *, stuck: str = "DISPO", ring: float = 8, connect: float = 1, talk: float = 60, wait: float = WAIT
-) -> Life:
-    """The agent's browser is gone before a disposition was picked: the row stays ``stuck`` for ever.
-
-    INCALL: nobody was there to hang up after the customer; DISPO and DONEM: somebody was.
-    """
-    start, steps = _answered(call, ring, connect)
-    gone = start + connect + talk
-    if stuck == "INCALL":
-        steps.append(_update(gone, call.uniqueid, term_reason="CALLER", **_end(start, gone)))
-    else:
-        steps.append(_update(gone, call.uniqueid, status=stuck, term_reason="AGENT", **_end(start, gone)))
-    return Life("browser closed", tuple(steps), Final(call.uniqueid, stuck), int(gone), int(gone) + wait)
-
-
-def no_answer(call: Call, *, ring: float = 26, status: str = "NA") -> Life:
-    """Nobody answers, or the number is busy or dead, and the dialer notices at once."""
-    now = call.at + ring
-    step = _insert(now, call, start=now, end=now, status=status)
-    return Life("no answer", (step,), Final(call.uniqueid, status), int(now), now)
-
-
-def busy_before_answer(call: Call, *, late: float = 120, status: str = "AB") -> Life:
-    """AB, ADC or PDROP: the row appears ``late`` (up to 240 s) with start and end at the time of dialling."""
-    step = _insert(call.at + late, call, start=call.at, end=call.at, status=status)
-    return Life("busy before answer", (step,), Final(call.uniqueid, status), call.at, step.at)
-
-
-def audit_of_missed(call: Call, *, late: float = 330) -> Life:
-    """The audit finds a call that nobody logged, ``late`` (4 to 7 minutes) after it."""
-    step = _insert(call.at + late, call, start=call.at, end=call.at, status="NA", comments="AUTONA")
-    return Life("audit of missed", (step,), Final(call.uniqueid, "NA"), call.at, step.at)
-
-
-def answering_machine(
-    call: Call, *, ring: float = 12, ahead: float = 3, detected: float = 2, message: float | None = 30
-) -> Life:
-    """A machine answers: AA with the end ``ahead`` of now, AM while the ``message`` plays, then AL and a new end.
-
-    While it plays, the end has passed already. Without a message (None) AA stays.
-    """
-    start = call.at + ring
-    steps = [_insert(start, call, start=start, end=start + ahead, status="AA")]
-    if message is None:
-        return Life("machine", tuple(steps), Final(call.uniqueid, "AA"), int(start + ahead), start + ahead)
-    played = start + detected + message
-    steps += [
-        _update(start + detected, call.uniqueid, status="AM"),
-        _update(played, call.uniqueid, status="AL", **_end(start, played)),
-    ]
-    return Life("machine with message", tuple(steps), Final(call.uniqueid, "AL"), int(played), played)
-
-
-def transfer(
-    call: Call,
-    *,
-    status: str = "SALE",
-    ring: float = 8,
-    connect: float = 1,
-    talk: float = 60,
-    wrap_up: float = 25,
-) -> Life:
-    """The agent hands the customer on (XFER, ended now) and picks a disposition ``wrap_up`` later."""
-    start, steps = _answered(call, ring, connect)
-    handed_on = start + connect + talk
-    decided = handed_on + wrap_up
-    steps += [
-        _update(handed_on, call.uniqueid, status="XFER", term_reason="AGENT", **_end(start, handed_on)),
-        _update(decided, call.uniqueid, status=status),
-    ]
-    return Life("transfer", tuple(steps), Final(call.uniqueid, status), int(handed_on), decided)
-
-
-def remote_agent(call: Call, *, ring: float = 8, connect: float = 1, talk: float = 60) -> Life:
-    """A remote agent takes the call on a telephone: XFER is final, for there is no screen to pick a disposition on."""
-    start, steps = _answered(call, ring, connect, comments="REMOTE")
-    gone = start + connect + talk
-    steps.append(_update(gone, call.uniqueid, status="XFER", term_reason="CALLER", **_end(start, gone)))
-    return Life("remote agent", tuple(steps), Final(call.uniqueid, "XFER"), int(gone), gone)
-
-
-def never_ends(call: Call, *, status: str = "LRERR", ring: float = 8, connect: float = 1) -> Life:
-    """A local channel that failed (LRERR), or a hang-up that was lost (INCALL): the end stays NULL for ever."""
-    if status == "INCALL":
-        _, steps = _answered(call, ring, connect)
-    else:
-        steps = [_insert(call.at + ring, call, start=call.at + ring, end=None, status=status)]
-    return Life("never ends", tuple(steps), None, None, None)
-
-
-def twins(call: Call, *, ring: float = 20, apart: float = 2, deleted: float = 2400, status: str = "NA") -> Life:
-    """One call gets two rows, the later under a made-up id; an hourly job deletes that one 10 to 150 minutes on."""
-    now = call.at + ring
-    fake_id = f"{call.at}.{call.lead_id:09d}"
-    later = now + apart
-    steps = (
-        _insert(now, call, start=now, end=now, status=status),
-        _insert(later, call, start=later, end=later, status=status, uniqueid=fake_id),
-        Step(now + deleted, "DELETE FROM vicidial_log WHERE uniqueid = %s", (fake_id,)),
-    )
-    return Life("twins", steps, Final(call.uniqueid, status), int(now), now, extra=(fake_id,))
-
-
-def random_life(rng: random.Random, at: float, speed: float = 1.0, wait: float | None = None) -> Life:
+def random_life(rng: random.Random, at: float, speed: float = 1.0) -> Life:
     """Return a life such as a dialer begins: mostly nobody answers, and every other kind comes up within some hundred.
 
-    ``speed`` divides all durations. ``wait`` is the time past its end after which a call without a disposition is due,
-    ``WAIT / speed`` unless told.
+    ``speed`` divides all durations. Only kinds whose rows alone say when they are final.
     """
     kind = rng.choices(_KINDS, _WEIGHTS)[0]
-    return kind(rng, random_call(rng, at), 1 / speed, WAIT / speed if wait is None else wait)
+    return kind(rng, random_call(rng, at), 1 / speed)
 
 
 _AGENT_STATUSES = ("SALE", "NI", "NI", "CALLBK", "DNC", "N", "A", "B", "DEC")
 _CAMPAIGN_STATUSES = ("HUC017", "SIPACT", "ADCCAR", "DNCCAR", "RAXFER", "K", "Q7", "MORTG1")
-_Kind = Callable[[random.Random, Call, float, float], Life]
+_Kind = Callable[[random.Random, Call, float], Life]
 # Share of all calls, and the life with its durations as a call centre knows them; ``s`` shrinks them.
 _MIX: tuple[tuple[float, _Kind], ...] = (
-    (38, lambda r, call, s, _: no_answer(call, ring=r.uniform(15, 30) * s)),
-    (8, lambda r, call, s, _: no_answer(call, ring=r.uniform(1, 9) * s, status=r.choice(("B", "ADC", "DROP")))),
+    (38, lambda r, call, s: no_answer(call, ring=r.uniform(15, 30) * s)),
+    (8, lambda r, call, s: no_answer(call, ring=r.uniform(1, 9) * s, status=r.choice(("B", "ADC", "DROP")))),
     (
         8,
-        lambda r, call, s, _: busy_before_answer(
+        lambda r, call, s: busy_before_answer(
             call, late=r.uniform(1, 240) * s, status=r.choice(("AB", "ADC", "PDROP"))
         ),
     ),
-    (2, lambda r, call, s, _: audit_of_missed(call, late=r.uniform(240, 420) * s)),
+    (2, lambda r, call, s: audit_of_missed(call, late=r.uniform(240, 420) * s)),
     (
         6,
-        lambda r, call, s, _: answering_machine(
+        lambda r, call, s: answering_machine(
             call, ring=r.uniform(5, 20) * s, ahead=3 * s, detected=r.uniform(0.5, 3) * s, message=r.uniform(15, 40) * s
         ),
     ),
-    (8, lambda r, call, s, _: answering_machine(call, ring=r.uniform(5, 20) * s, ahead=3 * s, message=None)),
+    (8, lambda r, call, s: answering_machine(call, ring=r.uniform(5, 20) * s, ahead=3 * s, message=None)),
     (
         13,
-        lambda r, call, s, _: agent_call(
+        lambda r, call, s: agent_call(
             call,
             status=r.choice(_AGENT_STATUSES),
             ring=r.uniform(3, 20) * s,
@@ -414,7 +122,7 @@ _MIX: tuple[tuple[float, _Kind], ...] = (
     ),
     (
         2,
-        lambda r, call, s, _: agent_call(
+        lambda r, call, s: agent_call(
             call,
             status=r.choice(_CAMPAIGN_STATUSES),
             ring=8 * s,
@@ -425,28 +133,33 @@ _MIX: tuple[tuple[float, _Kind], ...] = (
             wrap_up_status=r.choice(("DISPO", "ALTNUM")),
         ),
     ),
-    (3, lambda r, call, s, _: hot_key(call, ring=8 * s, connect=s, talk=r.uniform(5, 60) * s, hangs_up=s)),
+    (3, lambda r, call, s: hot_key(call, ring=8 * s, connect=s, talk=r.uniform(5, 60) * s, hangs_up=s)),
     (
         2,
-        lambda r, call, s, _: hot_key_after_hangup(
+        lambda r, call, s: hot_key_after_hangup(
             call, ring=8 * s, connect=s, talk=r.uniform(5, 60) * s, decides=r.uniform(1, 20) * s, hangs_up=s
         ),
     ),
     (
         2,
-        lambda r, call, s, wait: browser_closed(
+        lambda r, call, s: browser_closed(
             call,
             stuck=r.choice(("DISPO", "INCALL", "DONEM")),
             ring=8 * s,
             connect=s,
             talk=r.uniform(5, 120) * s,
-            wait=wait,
         ),
     ),
-    (2, lambda r, call, s, _: transfer(call, ring=8 * s, connect=s, talk=60 * s, wrap_up=r.uniform(5, 90) * s)),
-    (2, lambda r, call, s, _: remote_agent(call, ring=8 * s, connect=s, talk=r.uniform(5, 120) * s)),
-    (2, lambda r, call, s, _: never_ends(call, status=r.choice(("LRERR", "INCALL")), ring=5 * s, connect=s)),
-    (2, lambda r, call, s, _: twins(call, ring=20 * s, apart=2 * s, deleted=r.uniform(600, 9000) * s)),
+    (2, lambda r, call, s: transfer(call, ring=8 * s, connect=s, talk=60 * s, wrap_up=r.uniform(5, 90) * s)),
+    (2, lambda r, call, s: remote_agent(call, ring=8 * s, connect=s, talk=r.uniform(5, 120) * s)),
+    (2, lambda r, call, s: never_ends(call, status=r.choice(("LRERR", "INCALL")), ring=5 * s, connect=s)),
+    (2, lambda r, call, s: manual_failure(call, ring=3 * s, ends=8 * s, wrap_up=r.uniform(2, 17) * s)),
+    (
+        2,
+        lambda r, call, s: twins(
+            call, ring=20 * s, talk=90 * s, apart=2, wrap_up=9 * s, deleted=r.uniform(600, 9000) * s
+        ),
+    ),
 )
 _WEIGHTS = tuple(weight for weight, _ in _MIX)
 _KINDS = tuple(kind for _, kind in _MIX)
@@ -471,6 +184,7 @@ class Dialer:
 
     def __init__(self, connect: Callable[[], Connection[Cursor]]) -> None:
         self.lives: list[Life] = []
+        self._closed: dict[str, float] = {}  # since when an agent's browser is closed
         self._connect = connect
         self._connection: Connection[Cursor] | None = None
         # Steps by time; those of one moment stay in the order in which they were planned.
@@ -480,20 +194,21 @@ class Dialer:
     def begin(self, life: Life) -> Life:
         """Plan a life; ``play`` or ``live`` carries it out."""
         self.lives.append(life)
+        self._closed.update([life.closed] if life.closed else [])
         for step in life.steps:
             heapq.heappush(self._pending, (step.at, next(self._order), step))
         return life
 
     def play(self, until: float) -> None:
         """Carry out every step up to and with ``until``, each with the database's clock at its own time."""
-        if self._connection is None:
-            self._connection = self._connect()
-        with self._connection.cursor() as cursor:
+        with self._connected().cursor() as cursor:
             while self._pending and self._pending[0][0] <= until:
                 at, _, step = self._pending[0]
                 cursor.execute("SET timestamp = %s", (at,))
                 cursor.execute(step.sql, step.params)
                 heapq.heappop(self._pending)
+            cursor.execute("SET timestamp = %s", (until,))
+            cursor.execute(*self._heartbeat(until)[1:3])
 
     def live(
         self,
@@ -501,7 +216,6 @@ class Dialer:
         calls_per_second: float,
         rng: random.Random,
         speed: float = 1.0,
-        wait: float | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         """Begin random lives for ``seconds`` of real time and carry them all out to their last step.
@@ -513,11 +227,14 @@ class Dialer:
         now = time.time()
         last_call = now + seconds
         next_call = now + rng.expovariate(calls_per_second)
+        next_beat = now
         while not stop.is_set() and (next_call <= last_call or self._pending):
             now = time.time()
             while next_call <= min(now, last_call):
-                self.begin(random_life(rng, next_call, speed, wait))
+                self.begin(random_life(rng, next_call, speed))
                 next_call += rng.expovariate(calls_per_second)
+            if next_beat <= now and self._carry_out(self._heartbeat(now)):
+                next_beat = now + 1
             while self._pending and self._pending[0][0] <= now and not stop.is_set():
                 if not self._carry_out(self._pending[0][2]):
                     stop.wait(0.05)
@@ -529,8 +246,19 @@ class Dialer:
                     soonest = self._pending[0][0]
                 stop.wait(max(0.0, soonest - time.time()))
 
+    def _heartbeat(self, now: float) -> Step:
+        closed = [user for user, since in self._closed.items() if since < now]
+        return Step(now, _HEARTBEAT, ((*closed, ""),), is_log=False)
+
+    def _connected(self) -> Connection[Cursor]:
+        if self._connection is None:
+            self._connection = self._connect()
+            with self._connection.cursor() as cursor:
+                cursor.execute(_IDLE)
+        return self._connection
+
     def close(self) -> None:
-        """Return the connection back; the next step opens another."""
+        """Give the connection back; the next step opens another."""
         if self._connection is not None:
             connection, self._connection = self._connection, None
             if connection.open:
@@ -574,12 +302,10 @@ class Dialer:
         """Send one statement in real time; False where the server was not there to take it.
 
         A statement whose answer was lost is sent again. That is safe: the updates and deletes say the same however
-        often they are said, and an INSERT that had got through finds its own key.
+        often they are said, and an INSERT that had got through finds its own key, or goes with its double.
         """
         try:
-            if self._connection is None:
-                self._connection = self._connect()
-            with self._connection.cursor() as cursor:
+            with self._connected().cursor() as cursor:
                 cursor.execute(step.sql, step.params)
         except pymysql.err.IntegrityError as error:
             if error.args[0] != DUPLICATE_KEY:

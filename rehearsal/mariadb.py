@@ -1,4 +1,4 @@
-"""A private MariaDB server that holds VICIdial's call log.
+"""A private MariaDB server that holds VICIdial's call log and its tables of who is on the line.
 
 It runs the distribution's own binaries on a data folder of its own, beside whatever server the machine has and
 without reading that one's configuration. The first one of a process answers after two seconds, the others, on a copy
@@ -82,6 +82,41 @@ CREATE TABLE vicidial_log (
 ) ENGINE={engine} DEFAULT CHARSET={charset}
 """
 CALLED_COUNT = "called_count SMALLINT(5) UNSIGNED DEFAULT 0,"
+
+ARCHIVE = "CREATE TABLE vicidial_log_archive LIKE vicidial_log"
+
+# Who is still on the line: of VICIdial's columns those that a reader may want, with all of their indexes.
+LIVE_AGENTS = """
+CREATE TABLE vicidial_live_agents (
+    live_agent_id INT(9) UNSIGNED AUTO_INCREMENT PRIMARY KEY NOT NULL,
+    user VARCHAR(20),
+    server_ip VARCHAR(15) NOT NULL,
+    status ENUM('READY','QUEUE','INCALL','PAUSED','CLOSER','MQUEUE') DEFAULT 'PAUSED',
+    lead_id INT(9) UNSIGNED NOT NULL,
+    campaign_id VARCHAR(8),
+    uniqueid VARCHAR(20),
+    last_update_time TIMESTAMP,
+    INDEX (last_update_time),
+    INDEX (lead_id)
+) ENGINE=MyISAM DEFAULT CHARSET={charset}
+"""
+AUTO_CALLS = """
+CREATE TABLE vicidial_auto_calls (
+    auto_call_id INT(9) UNSIGNED AUTO_INCREMENT PRIMARY KEY NOT NULL,
+    server_ip VARCHAR(15) NOT NULL,
+    campaign_id VARCHAR(20),
+    status ENUM('SENT','RINGING','LIVE','XFER','PAUSED','CLOSER','BUSY','DISCONNECT','IVR') DEFAULT 'PAUSED',
+    lead_id INT(9) UNSIGNED NOT NULL,
+    uniqueid VARCHAR(20),
+    call_time DATETIME,
+    call_type ENUM('IN','OUT','OUTBALANCE') DEFAULT 'OUT',
+    last_update_time TIMESTAMP,
+    INDEX (uniqueid),
+    INDEX (call_time),
+    INDEX (last_update_time)
+) ENGINE=MEMORY DEFAULT CHARSET={charset}
+"""
+LIVE_TABLES = ("vicidial_live_agents", "vicidial_auto_calls")
 
 
 class MariaDBMissing(RuntimeError):
@@ -242,17 +277,19 @@ class MariaDB:
     def create_table(
         self, database: str, *, engine: str = "MyISAM", charset: str = "latin1", called_count: bool = True
     ) -> None:
-        """Create ``database`` with an empty vicidial_log; before VICIdial 2.8 that had no ``called_count``."""
+        """Create ``database`` with VICIdial's tables, empty; before 2.8 its log had no ``called_count``."""
         table = TABLE.format(engine=engine, charset=charset, called_count=CALLED_COUNT if called_count else "")
         self.execute(f"CREATE DATABASE `{database}`")
         with self.connect(database) as connection, connection.cursor() as cursor:
-            cursor.execute(table)
+            for sql in (table, ARCHIVE, LIVE_AGENTS.format(charset=charset), AUTO_CALLS.format(charset=charset)):
+                cursor.execute(sql)
 
-    def create_reader(self, user: str, password: str, database: str) -> None:
-        """Create an account that may read ``database``'s vicidial_log and nothing else, by socket and by TCP."""
+    def create_reader(self, user: str, password: str, database: str, tables: Sequence[str] = ("vicidial_log",)) -> None:
+        """Create an account that may read ``database``'s ``tables`` and nothing else, by socket and by TCP."""
         for host in ("%", "localhost"):
             self.execute("CREATE OR REPLACE USER %s@%s IDENTIFIED BY %s", (user, host, password))
-            self.execute(f"GRANT SELECT ON `{database}`.vicidial_log TO %s@%s", (user, host))
+            for table in tables:
+                self.execute(f"GRANT SELECT ON `{database}`.{table} TO %s@%s", (user, host))
 
     def _shorten_socket(self) -> None:
         if len(os.fsencode(self.socket)) > LONGEST_SOCKET_PATH:

@@ -6,8 +6,9 @@ import re
 import time
 from typing import Any
 
-from rehearsal.dialer import Dialer, never_ends, new_call
+from rehearsal.dialer import Dialer
 from rehearsal.did_optimizer import LOST_ANSWER, NOT_ACCEPTED, DidOptimizer
+from rehearsal.lives import never_ends, new_call
 from rehearsal.site import Site
 from tests.commands.command import files, finish
 from vicisync.state.lock import lock_holder

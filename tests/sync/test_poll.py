@@ -2,8 +2,9 @@
 
 import pytest
 
-from rehearsal.dialer import Dialer, agent_call, browser_closed, fill, new_call, no_answer
+from rehearsal.dialer import Dialer, fill
 from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.lives import agent_call, browser_closed, new_call, no_answer
 from rehearsal.site import Site
 from tests.call_rows import NOON
 from tests.conftest import run_at, run_here

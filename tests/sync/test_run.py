@@ -1,14 +1,13 @@
 """The run, on a real MariaDB and a real HTTP server; the database's clock stands where a test puts it."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from rehearsal import dialer as lives
-from rehearsal.dialer import Call, Dialer, Life, agent_call, fill, never_ends, new_call, no_answer
+from rehearsal.dialer import Dialer, fill
 from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, SUCCESS_FALSE, DidOptimizer, Fault, answer
+from rehearsal.lives import Call, agent_call, never_ends, new_call, no_answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
@@ -25,50 +24,6 @@ from vicisync.vicidial.pages import PAGE
 def statuses(api: DidOptimizer) -> list[tuple[str, str]]:
     """What was POSTed, in the order of arrival."""
     return [(post.payload["uniqueid"], post.payload["disposition"]) for post in api.posts]
-
-
-LIVES = [
-    pytest.param(lives.agent_call, id="agent call"),
-    pytest.param(lambda call: lives.agent_call(call, rewritten=True), id="agent call, id rewritten at hang-up"),
-    pytest.param(lambda call: lives.agent_call(call, talk=1500, rewritten=True), id="long agent call, id rewritten"),
-    pytest.param(lambda call: lives.agent_call(call, wrap_up=890), id="wrap-up of almost a quarter of an hour"),
-    pytest.param(lives.alternate_number, id="alternate number"),
-    pytest.param(lives.campaign_status, id="status of a campaign"),
-    pytest.param(lives.hot_key, id="hot key"),
-    pytest.param(lives.hot_key_after_hangup, id="hot key after hang-up, id rewritten"),
-    pytest.param(lambda call: lives.hot_key_after_hangup(call, hangs_up=50), id="hot key long before the hang-up"),
-    pytest.param(lives.browser_closed, id="browser closed in wrap-up"),
-    pytest.param(lambda call: lives.browser_closed(call, stuck="INCALL"), id="browser closed before hang-up"),
-    pytest.param(lambda call: lives.browser_closed(call, stuck="DONEM"), id="browser closed, DONEM"),
-    pytest.param(lives.no_answer, id="no answer"),
-    pytest.param(lambda call: lives.no_answer(call, status="ADC"), id="disconnected number"),
-    pytest.param(lambda call: lives.busy_before_answer(call, late=240), id="busy before answer, 4 minutes late"),
-    pytest.param(lambda call: lives.audit_of_missed(call, late=420), id="missed call, 7 minutes late"),
-    pytest.param(lives.answering_machine, id="machine, message left"),
-    pytest.param(lambda call: lives.answering_machine(call, message=100), id="machine, long message"),
-    pytest.param(lambda call: lives.answering_machine(call, message=None), id="machine without a message"),
-    pytest.param(lives.transfer, id="transfer"),
-    pytest.param(lives.remote_agent, id="remote agent"),
-    pytest.param(lives.twins, id="twins"),
-    pytest.param(lives.never_ends, id="never ends"),
-    pytest.param(lambda call: lives.never_ends(call, status="INCALL"), id="lost hang-up"),
-]
-
-
-@pytest.mark.parametrize("live", LIVES)
-def test_each_life_of_a_call_gives_one_post_with_its_final_disposition(
-    live: Callable[[Call], Life], site: Site, dialer: Dialer, api: DidOptimizer
-) -> None:
-    """Runs fall on every change of the row, a second later, and on each minute between."""
-    life = live(new_call(NOON))
-    dialer.begin(life)
-    changes = {int(step.at) + late for step in life.steps for late in (0, 1)}
-    last = max(changes) + 1000
-    for epoch in sorted(changes | set(range(NOON, last, 60)) | {last}):
-        at(site, dialer, epoch)
-    verdict = dialer.judge(statuses(api))
-    assert ([], [], [], []) == (verdict.lost, verdict.wrong, verdict.twice, verdict.unknown)
-    assert (life.final is None) == (not api.posts)
 
 
 def use_another_table(site: Site, mariadb: MariaDB, **kind: Any) -> None:

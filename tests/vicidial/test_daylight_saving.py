@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from rehearsal.dialer import Call, Dialer, audit_of_missed, no_answer
+from rehearsal.dialer import Dialer
 from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.lives import Call, audit_of_missed, no_answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import Site
 from tests.conftest import pages_of, run_at, run_here

@@ -1,0 +1,223 @@
+"""Every life of a call, with VICIdial's live tables in step: one POST each, of what its row ends with, in good time.
+
+Played on a real table, with a run each minute until well after. What is expected is read from the table in the end.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import pytest
+
+from rehearsal import lives
+from rehearsal.dialer import Dialer
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.lives import Call, Life, new_call, no_answer, stretched
+from rehearsal.mariadb import LIVE_TABLES
+from rehearsal.site import PASSWORD, Site
+from tests.call_rows import NOON
+from tests.sync.conftest import at
+
+MINUTE = 60
+SOON = 2 * MINUTE  # two runs: the first finds the lead free, the second may believe it
+MESSAGE = SOON + MINUTE  # a machine's status is final only when no message can be playing any more
+WAITED = 900 + SOON  # a status that waits and whose lead was held may still get another one for a quarter of an hour
+GIVEN_UP = 9 * 3600
+
+Played = Callable[[Call], "Life | tuple[Life, ...]"]
+
+
+class Case(NamedTuple):
+    """A kind of life, and how many seconds after it is over the call may take to go."""
+
+    play: Played
+    within: int = SOON
+
+
+LIVES: dict[str, Case] = {
+    "agent call": Case(lives.agent_call),
+    "agent call, id rewritten": Case(lambda call: lives.agent_call(call, rewritten=True)),
+    "agent call, long, id rewritten": Case(lambda call: lives.agent_call(call, talk=1500, rewritten=True)),
+    "agent call, customer never hangs up first": Case(lambda call: lives.agent_call(call, hangs_up=0)),
+    "wrap-up of 10 minutes": Case(lambda call: lives.agent_call(call, wrap_up=600)),
+    "wrap-up of an hour": Case(lambda call: lives.agent_call(call, wrap_up=3600, rewritten=True)),
+    "status of a campaign": Case(lives.campaign_status),
+    "hot key": Case(lives.hot_key),
+    "hot key after hang-up": Case(lives.hot_key_after_hangup),
+    "manual dial, busy": Case(lives.manual_failure),
+    "manual dial, disconnected": Case(lambda call: lives.manual_failure(call, status="ADC", becomes="DC")),
+    "manual dial, long wrap-up": Case(lambda call: lives.manual_failure(call, ends=70, wrap_up=1200)),
+    "manual dial, failure kept": Case(lambda call: lives.manual_failure(call, becomes="AB"), WAITED),
+    "voicemail left by the agent": Case(lives.voicemail_left),
+    "voicemail left by the agent, long": Case(lambda call: lives.voicemail_left(call, message=170)),
+    "DROP, then A": Case(lives.customer_goes_first),
+    "DROP, then A, minutes later": Case(lambda call: lives.customer_goes_first(call, wrap_up=150)),
+    "menu after a drop": Case(lives.call_menu),
+    "menu after a survey": Case(lambda call: lives.call_menu(call, status="SVYCLM", becomes="SALEC", menu=320)),
+    "menu where nothing is chosen": Case(lambda call: lives.call_menu(call, status="SVYEXT", becomes="SVYEXT")),
+    "menu after a machine": Case(lambda call: lives.call_menu(call, status="AMDXFR", becomes="SALEC", menu=90)),
+    "three-way call": Case(lives.three_way),
+    "drop at assignment": Case(lives.dropped_at_assignment),
+    "no answer": Case(lives.no_answer),
+    "disconnected": Case(lambda call: lives.no_answer(call, status="ADC", ring=5)),
+    "dropped": Case(lambda call: lives.no_answer(call, status="DROP")),
+    "busy before answer": Case(lambda call: lives.busy_before_answer(call, late=240)),
+    "dropped before routing": Case(lambda call: lives.busy_before_answer(call, late=1, status="PDROP")),
+    "audit of missed calls": Case(lambda call: lives.audit_of_missed(call, late=420)),
+    "answering machine": Case(lambda call: lives.answering_machine(call, message=None), MESSAGE),
+    "answering machine, message": Case(lives.answering_machine),
+    "answering machine, message of 4 minutes": Case(lambda call: lives.answering_machine(call, message=240)),
+    "answering machine, cause unknown": Case(
+        lambda call: lives.answering_machine(call, message=100, statuses=("UNKAM", "UNKAL"))
+    ),
+    "transfer": Case(lives.transfer),
+    "transfer, closer talks on": Case(lambda call: lives.transfer(call, closer=400)),
+    "transfer, hung up on the way": Case(lives.hangs_up_on_the_way, WAITED),
+    "transfer of a remote agent": Case(lives.remote_agent),
+    "browser closed, DISPO": Case(lives.browser_closed, WAITED),
+    "browser closed, INCALL": Case(lambda call: lives.browser_closed(call, stuck="INCALL"), WAITED),
+    "browser closed, DONEM": Case(lambda call: lives.browser_closed(call, stuck="DONEM"), WAITED),
+    "leftover DISPO": Case(lives.leftover),
+    "leftover INCALL": Case(lambda call: lives.leftover(call, stuck="INCALL")),
+    "leftover XFER": Case(lambda call: lives.leftover(call, stuck="XFER")),
+    "leftover DISPO, minutes later": Case(lambda call: lives.leftover(call, logs_out=130), WAITED),
+    "ALTNUM, then a disposition": Case(lives.alternate_number),
+    "ALTNUM for ever": Case(lives.alternate_numbers),
+    "ALTNUM for ever, next number talks for long": Case(lambda call: lives.alternate_numbers(call, wrap_up=700)),
+    "final status without an end": Case(lives.no_end_written),
+    "never ends, LRERR": Case(lives.never_ends),
+    "never ends, INCALL": Case(lambda call: lives.never_ends(call, status="INCALL")),
+    "twins": Case(lives.twins),
+    "twins, long wrap-up": Case(lambda call: lives.twins(call, wrap_up=300)),
+}
+
+EARLY_WITHOUT_GRANTS = {
+    "wrap-up of an hour", "hot key after hang-up", "manual dial, long wrap-up", "voicemail left by the agent",
+    "voicemail left by the agent, long", "menu after a drop", "menu after a survey", "menu where nothing is chosen",
+    "menu after a machine", "three-way call", "drop at assignment", "answering machine, message of 4 minutes",
+}  # fmt: skip
+"""Where the account may not read the live tables: lives whose rows look final before they are."""
+
+cases = pytest.mark.parametrize("name", [pytest.param(name, id=name) for name in LIVES])
+
+
+@pytest.fixture
+def grants(site: Site) -> None:
+    """The account may read all that VICIdial's own may."""
+    tables = ("vicidial_log", "vicidial_log_archive", *LIVE_TABLES)
+    site.mariadb.create_reader("cron", PASSWORD, site.database, tables)
+
+
+class Sent(NamedTuple):
+    """What a POST says of a call."""
+
+    uniqueid: str
+    disposition: str
+    agent: str
+    duration: int | None
+    end_epoch: int | None
+
+
+class Stage:
+    """A site and its dialer, with runs at given times; each run's POSTs are noted with its time."""
+
+    def __init__(self, site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+        self.site, self.dialer, self.api = site, dialer, api
+        self.sent: list[tuple[int, Sent]] = []
+
+    def run(self, epoch: int) -> None:
+        before = len(self.api.posts)
+        at(self.site, self.dialer, epoch)
+        names = ("uniqueid", "disposition", "agentId", "duration", "endEpoch")
+        new = self.api.posts[before:]
+        self.sent += [(epoch, Sent(*(post.payload[name] for name in names))) for post in new]
+
+    def play(self, acted: Sequence[Life], runs: Iterable[int]) -> None:
+        """Run at these times, each minute until all must have gone, and once more when what never ends is given up.
+
+        That is by the start of a call that is seen then.
+        """
+        for life in acted:
+            self.dialer.begin(life)
+        later = self.dialer.begin(no_answer(new_call(NOON + GIVEN_UP)))
+        for epoch in (*sorted(runs), NOON + GIVEN_UP + MINUTE, NOON + GIVEN_UP + 2 * MINUTE):
+            self.run(epoch)
+        assert later.final
+        arrived = [sent for _, sent in self.sent if sent.uniqueid == later.final.uniqueid]
+        assert 1 == len(arrived)
+        self.sent = [(epoch, sent) for epoch, sent in self.sent if sent not in arrived]
+
+    def row(self, uniqueid: str) -> Sent:
+        """Return what the POST of a call has to say, by its row as it is now."""
+        sql = (
+            f"SELECT uniqueid, status, user, length_in_sec, end_epoch FROM `{self.site.database}`.vicidial_log"
+            " WHERE uniqueid = %s"
+        )
+        [row] = self.site.mariadb.execute(sql, (uniqueid,))
+        return Sent(*row)
+
+    def expected(self, acted: Sequence[Life]) -> list[Sent]:
+        return sorted(self.row(life.final.uniqueid) for life in acted if life.final)
+
+    def arrived(self) -> list[Sent]:
+        return sorted(sent for _, sent in self.sent)
+
+
+@pytest.fixture
+def stage(grants: None, site: Site, dialer: Dialer, api: DidOptimizer) -> Stage:  # noqa: ARG001
+    return Stage(site, dialer, api)
+
+
+def acted_by(name: str, gap: float = 0) -> list[Life]:
+    acted = LIVES[name].play(new_call(NOON))
+    return [stretched(life, gap) for life in ([acted] if isinstance(acted, Life) else acted)]
+
+
+def each_minute(acted: Sequence[Life], second: int = 0) -> set[int]:
+    """The times of runs from the first row on until all must have gone."""
+    last = max(int(max(life.over_at, life.steps[-1].at)) for life in acted)
+    return set(range(NOON + second, last + WAITED + MINUTE, MINUTE))
+
+
+def on_changes(acted: Sequence[Life]) -> set[int]:
+    """The times of all changes, and a second after each."""
+    return {int(step.at) + late for life in acted for step in life.steps for late in (0, 1)}
+
+
+@cases
+@pytest.mark.parametrize("second", [0, 17, 41])
+def test_each_life_is_sent_once_as_its_row_ends_and_soon(name: str, second: int, stage: Stage) -> None:
+    acted = acted_by(name)
+    stage.play(acted, each_minute(acted, second))
+    assert stage.expected(acted) == stage.arrived()
+    when = {sent.uniqueid: epoch for epoch, sent in stage.sent}
+    waited = {life.name: when[life.final.uniqueid] - life.over_at for life in acted if life.final}
+    assert {} == {which: seconds for which, seconds in waited.items() if not 0 <= seconds <= LIVES[name].within}
+
+
+@cases
+def test_each_life_is_sent_once_as_its_row_ends_with_runs_on_all_its_changes(name: str, stage: Stage) -> None:
+    acted = acted_by(name)
+    stage.play(acted, each_minute(acted) | on_changes(acted))
+    assert stage.expected(acted) == stage.arrived()
+
+
+@cases
+def test_each_life_is_right_where_a_run_falls_between_release_and_row(name: str, stage: Stage) -> None:
+    """VICIdial empties its live tables first; a lock holds the row up for 8 s, and a run looks after four of them."""
+    acted = acted_by(name, gap=8)
+    in_the_gap = {int(step.at) - 4 for life in acted for step in life.steps if step.after_release}
+    stage.play(acted, each_minute(acted) | in_the_gap)
+    assert stage.expected(acted) == stage.arrived()
+
+
+@cases
+def test_without_the_grants_the_row_alone_decides_and_each_life_is_sent_once(
+    name: str, site: Site, stage: Stage
+) -> None:
+    site.mariadb.create_reader("cron", PASSWORD, site.database)
+    acted = acted_by(name)
+    stage.play(acted, each_minute(acted) | on_changes(acted))
+    assert (name in EARLY_WITHOUT_GRANTS) == (stage.expected(acted) != stage.arrived())
+    assert [sent.uniqueid.split(".")[0] for sent in stage.expected(acted)] == [
+        sent.uniqueid.split(".")[0] for sent in stage.arrived()
+    ]
