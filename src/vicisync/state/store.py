@@ -71,10 +71,10 @@ class Store:
         """Watch a call no longer: it is gone, not ours, or never ends."""
         self.checkpoint.watching.pop(uniqueid, None)
 
-    def twin(self, uniqueid: str) -> None:
+    def twin(self, row: CallRow) -> None:
         """Note that a row is the second one of a call."""
-        watched = self.checkpoint.watching.pop(uniqueid)
-        self.checkpoint.handled[uniqueid] = Handled(watched.start_epoch, watched.lead_id, "twin")
+        self.checkpoint.watching.pop(row.uniqueid, None)
+        self.checkpoint.handled[row.uniqueid] = Handled(row.start_epoch, row.lead_id, "twin")
 
     def delivered(self, uniqueid: str, end_epoch: int) -> None:
         """Record that the API has stored a call."""

@@ -54,6 +54,7 @@ class Sorting:
     def polled(self, rows: Collection[CallRow]) -> list[CallRow]:
         """Sort rows that a poll has found, asking who is live; return what can go."""
         self.seen(rows)
+        rows = [row for row in rows if not self._is_twin(row)]
         for row in rows:
             self._lines[row.uniqueid] = _line_of(self._watched(row))
         asked = [row for row in rows if may_be_held(row, self._rules) and self._may_go(row)]
@@ -61,9 +62,17 @@ class Sorting:
         if live is not None:
             newest = self._newest_of_leads(rows)
             for row in asked:
-                is_newest = row.start_epoch == newest[row.lead_id] and self._now - row.start_epoch < LONGEST_HELD
-                self._lines[row.uniqueid] = self._asked(row, is_held=row.lead_id in live and is_newest)
+                is_newest = row.start_epoch == newest[row.lead_id]
+                is_held = row.lead_id in live and is_newest and self._now - row.start_epoch < LONGEST_HELD
+                self._lines[row.uniqueid] = self._asked(row, is_held=is_held, is_newest=is_newest)
         return self.sorted(rows)
+
+    def _is_twin(self, row: CallRow) -> bool:
+        """Return whether a row is the second one of a call, which is handled by that."""
+        is_twin = self._first_of_call.get(_call_of(row), (0, row.uniqueid))[1] != row.uniqueid
+        if is_twin:
+            self._store.twin(row)
+        return is_twin
 
     def _may_go(self, row: CallRow) -> bool:
         settled = (Readiness.RELEASED, Readiness.NOT_OURS, Readiness.NEVER_ENDED)
@@ -77,10 +86,12 @@ class Sorting:
             newest[call.lead_id] = max(call.start_epoch, newest.get(call.lead_id, 0))
         return newest
 
-    def _asked(self, row: CallRow, *, is_held: bool) -> Line:
+    def _asked(self, row: CallRow, *, is_held: bool, is_newest: bool) -> Line:
         before, line = self._watched(row), self._lines[row.uniqueid]
         if is_held:
             return Line(is_known=True, is_held=True)
+        if not is_newest and row.end_epoch:  # nobody has it before him any more: ALTNUM stands there for ever
+            return Line(is_known=True, free=min(row.end_epoch, self._now))
         if before.reason == Readiness.HELD.value:
             return Line(is_known=True, released=self._now)
         return line._replace(is_known=True, free=line.free or self._now)
@@ -97,9 +108,6 @@ class Sorting:
         if decided is Readiness.READY:
             # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
             self._store.watch(row, before.reason if before.reason in TRIED else TO_SEND, line.released or line.free)
-            if self._first_of_call.get(_call_of(row), (0, row.uniqueid))[1] != row.uniqueid:
-                self._store.twin(row.uniqueid)
-                return False
             # One that had to wait could not go before the last poll, however long ago it ended.
             had_to_wait = before.reason not in ("", TO_SEND, *TRIED)
             ended = row.end_epoch or row.start_epoch
