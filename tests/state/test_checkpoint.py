@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from vicisync.calls.readiness import FAILED, TO_SEND, Readiness, Watched
-from vicisync.state.checkpoint import Checkpoint, Damaged, Handled, handled_line, parse, render, starting_at
+from vicisync.state.checkpoint import Checkpoint, Damaged, Handled, appended_line, parse, render, starting_at
 
 pytestmark = pytest.mark.usefixtures("utc")
 
@@ -26,7 +26,7 @@ def test_the_text_is_one_fact_a_line_and_starts_with_the_newest_end() -> None:
     }
     checkpoint = Checkpoint(1729771200, 1729767600, 1729771260, watching, handled)
     text = (
-        HEADER + "watching\t1729771201.5\t7\t1729771201\tnot_ended\n"
+        HEADER.replace("\n", "\t8 lines, crc32 f4bcea8b\n", 1) + "watching\t1729771201.5\t7\t1729771201\tnot_ended\n"
         "watching\t1729771202.6\t8\t1729771202\tfailed:3\n"
         "delivered\t1729771100.1\t1729771100\t9\n"
         "delivered\t1729771101.2\t1729771101\n"
@@ -71,7 +71,7 @@ def test_an_appended_line_torn_anywhere_leaves_the_state_before_it(
     checkpoint: Checkpoint, uniqueid: str, handled: Handled
 ) -> None:
     before = render(checkpoint)
-    line = handled_line(uniqueid, handled) + "\n"
+    line = appended_line(uniqueid, handled)
     for position in range(len(line)):
         assert checkpoint == parse(before + line[:position], GIVE_UP_AFTER)
     after = copy.deepcopy(checkpoint)

@@ -16,7 +16,7 @@ from tests.limits import fill, largest_file, small_disk, umask
 from vicisync.calls.call import CallRow
 from vicisync.calls.readiness import FAILED, TO_SEND, Watched
 from vicisync.errors import CheckpointError
-from vicisync.state.checkpoint import Checkpoint, Handled, render, starting_at
+from vicisync.state.checkpoint import Checkpoint, Handled, appended_line, render, starting_at
 from vicisync.state.identity import new_calls
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
@@ -113,7 +113,7 @@ def test_lines_are_appended_to_the_file_last_saved_and_a_later_batch_needs_nothi
         assert path.stat() == before
         store.delivered("6.2", START + 60)
     assert "6.1" in saved
-    assert path.read_text() == saved + "delivered\t6.2\t1000\t7\n"
+    assert path.read_text() == saved + appended_line("6.2", Handled(START, 7))
 
 
 def test_a_save_that_would_change_nothing_leaves_the_disk_alone(path: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_save_that_is_cut_short_leaves_the_old_file_whole(path: Path) -> None:
             store.save()
         assert on_disk(path) == CHECKPOINT
         store.delivered("5.1", START)
-    assert path.read_text() == render(CHECKPOINT) + "delivered\t5.1\t5\t7\n"
+    assert path.read_text() == render(CHECKPOINT) + appended_line("5.1", Handled(5, 7))
     assert names(path.parent) == ["checkpoint", "checkpoint.lock"]
 
 
