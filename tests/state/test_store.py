@@ -17,6 +17,7 @@ from vicisync.calls.call import CallRow
 from vicisync.calls.readiness import FAILED, TO_SEND, Watched
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, appended_line, render, starting_at
+from vicisync.state.files import write_whole
 from vicisync.state.identity import new_calls
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
@@ -244,6 +245,33 @@ def test_a_checkpoint_that_appears_during_a_first_run_is_not_written_over(path: 
         with pytest.raises(CheckpointError, match="was replaced while"):
             store.save()
     assert "2024-10-24 12:00:00\n" == path.read_text()
+
+
+def test_what_is_replaced_between_reading_and_the_first_save_counts(path: Path) -> None:
+    """The database may take seconds to connect."""
+    path.write_text("1729771200\n")
+    checkpoint = on_disk(path)
+    write_by_hand(path)
+    with opened(path, checkpoint) as store, pytest.raises(CheckpointError, match="was replaced while"):
+        store.make_ready()
+    assert "2024-10-24 12:00:00\n" == path.read_text()
+
+
+def test_what_is_replaced_at_the_very_moment_of_a_write_is_found_at_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written_meanwhile(fd: int, data: bytes) -> None:
+        write_by_hand(path)
+        write_whole(fd, data)
+
+    with opened(path) as store:
+        about_to_send(store, [row("6.1"), row("6.2")])
+        with monkeypatch.context() as patch:
+            patch.setattr("vicisync.state.store.write_whole", written_meanwhile)
+            store.delivered("6.1", START)
+        with pytest.raises(CheckpointError, match="was replaced while"):
+            store.delivered("6.2", START)
+    assert path.read_text().startswith("2024-10-24 12:00:00\n")
 
 
 def test_what_is_replaced_while_the_new_file_is_written_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
