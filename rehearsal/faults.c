@@ -25,7 +25,8 @@ static long at;
 static int error, log_fd = -1;
 static atomic_long calls;
 static atomic_bool began;
-static atomic_char counted[FDS]; /* whether a descriptor's calls count */
+enum { FILE_ = 1, SOCKET };
+static atomic_char counted[FDS]; /* of what kind a descriptor is whose calls count; 0: they do not */
 
 __attribute__((constructor)) static void set_up(void) {
     const char *number = getenv("FAULT_AT"), *with = getenv("FAULT_ERRNO"), *log = getenv("FAULT_LOG");
@@ -34,7 +35,7 @@ __attribute__((constructor)) static void set_up(void) {
     error = with ? atoi(with) : 0;
     if (log)
         log_fd = syscall(SYS_openat, AT_FDCWD, log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-    counted[1] = counted[2] = 1;
+    counted[1] = counted[2] = FILE_;
 }
 
 /* Return what a call is to fail with, or 0. */
@@ -63,9 +64,9 @@ static int at_fd(const char *name, int fd) {
     return began && fd >= 0 && fd < FDS && counted[fd] ? fault(name, NULL, fd) : 0;
 }
 
-static void count_fd(int fd, int yes) {
+static void count_fd(int fd, int kind) {
     if (fd >= 0 && fd < FDS)
-        counted[fd] = yes;
+        counted[fd] = kind;
 }
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
@@ -117,7 +118,7 @@ int open64(const char *path, int flags, ...) {
     va_end(more);
     FAIL_IF(at_path("open", path));
     int fd = REAL(open64)(path, flags, mode);
-    count_fd(fd, root && !strncmp(path, root, strlen(root)));
+    count_fd(fd, root && !strncmp(path, root, strlen(root)) ? FILE_ : 0);
     return fd;
 }
 
@@ -125,11 +126,12 @@ int socket(int domain, int type, int protocol) {
     if (began)
         FAIL_IF(fault("socket", NULL, -1));
     int fd = REAL(socket)(domain, type, protocol);
-    count_fd(fd, 1);
+    count_fd(fd, SOCKET);
     return fd;
 }
 
-/* An interrupted connect goes on by itself, and a close that fails has closed: they fail after they were done. */
+/* An interrupted connect goes on by itself, and a close that fails has closed: they fail after they were done. A
+   socket's close does not fail. */
 int connect(int fd, const struct sockaddr *address, socklen_t size) {
     int with = at_fd("connect", fd);
     if (with && with != EINTR)
@@ -141,9 +143,10 @@ int connect(int fd, const struct sockaddr *address, socklen_t size) {
 
 int close(int fd) {
     int with = at_fd("close", fd);
-    count_fd(fd, fd == 1 || fd == 2);
+    int is_socket = fd >= 0 && fd < FDS && counted[fd] == SOCKET;
+    count_fd(fd, fd == 1 || fd == 2 ? FILE_ : 0);
     int done = REAL(close)(fd);
-    FAIL_IF(with);
+    FAIL_IF(is_socket ? 0 : with);
     return done;
 }
 
