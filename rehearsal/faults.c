@@ -142,8 +142,8 @@ int connect(int fd, const struct sockaddr *address, socklen_t size) {
 }
 
 int close(int fd) {
-    int with = at_fd("close", fd);
     int is_socket = fd >= 0 && fd < FDS && counted[fd] == SOCKET;
+    int with = at_fd(is_socket ? "close_socket" : "close", fd);
     count_fd(fd, fd == 1 || fd == 2 ? FILE_ : 0);
     int done = REAL(close)(fd);
     FAIL_IF(is_socket ? 0 : with);
