@@ -9,13 +9,14 @@ BIN := $(VENV)/bin
 PYTEST := python -m pytest -n auto --dist worksteal
 WHICH ?=
 
-.PHONY: help demo test test-all suite chaos bench lint dist test-dist clean
+.PHONY: help demo test test-all suite chaos faults bench lint dist test-dist clean
 
 help:
 	@echo "make demo      an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
 	@echo "make test      ruff, mypy and the whole suite with coverage, in parallel: five minutes on two cores"
 	@echo "make test-all  the suite on every Python that is here, with the lowest and the newest dependencies"
 	@echo "make chaos     a minute of kills, faults and restarts"
+	@echo "make faults    a kill, and four errors, at every system call of a run: some minutes"
 	@echo "make bench     poll cost, throughput, start and memory beside their baselines: some minutes"
 	@echo "make dist      sdist, wheel and vicisync.pyz into dist/"
 	@echo "make test-dist the suite's end-to-end part against that wheel and vicisync.pyz"
@@ -35,6 +36,9 @@ suite: $(VENV)/ready
 
 chaos: $(VENV)/ready
 	$(BIN)/python -m rehearsal.chaos --seconds 60
+
+faults: $(VENV)/ready
+	$(BIN)/python -m rehearsal.faults
 
 bench: $(VENV)/ready
 	$(BIN)/python -m bench

@@ -39,8 +39,9 @@ class Output:
             self._fd = stream.fileno()
         except OSError:  # text in memory
             self._fd = -1
-        # What goes into a file is never held up.
-        self._may_block = self._fd >= 0 and not stat.S_ISREG(os.fstat(self._fd).st_mode)
+        self._may_block = self._fd >= 0
+        with suppress(OSError):  # what goes into a file is never held up
+            self._may_block = not stat.S_ISREG(os.fstat(self._fd).st_mode)
         self._is_terminal = stream.isatty()
         self._bar: ProgressBar | None = None
         self._steps = 0

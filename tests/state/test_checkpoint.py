@@ -1,5 +1,7 @@
 import copy
 import json
+import re
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -13,7 +15,7 @@ from vicisync.state.checkpoint import (
     Damaged,
     Handled,
     Refusal,
-    handled_line,
+    appended_line,
     parse,
     render,
     starting_at,
@@ -37,7 +39,7 @@ def test_the_text_is_one_fact_a_line_and_starts_with_the_newest_end() -> None:
     }
     checkpoint = Checkpoint(1729771200, 1729767600, 1729771260, watching, handled)
     text = (
-        HEADER + "watching\t1729771201.5\t7\t1729771201\tnot_ended\n"
+        HEADER.replace("\n", "\t8 lines, crc32 f4bcea8b\n", 1) + "watching\t1729771201.5\t7\t1729771201\tnot_ended\n"
         "watching\t1729771202.6\t8\t1729771202\tfailed:3\n"
         "delivered\t1729771100.1\t1729771100\t9\n"
         "delivered\t1729771101.2\t1729771101\n"
@@ -93,13 +95,83 @@ def test_an_appended_line_torn_anywhere_leaves_the_state_before_it(
     checkpoint: Checkpoint, uniqueid: str, handled: Handled
 ) -> None:
     before = render(checkpoint)
-    line = handled_line(uniqueid, handled) + "\n"
+    line = appended_line(uniqueid, handled)
     for position in range(len(line)):
         assert checkpoint == parse(before + line[:position], GIVE_UP_AFTER)
     after = copy.deepcopy(checkpoint)
     after.watching.pop(uniqueid, None)
     after.handled[uniqueid] = handled
     assert after == parse(before + line, GIVE_UP_AFTER)
+
+
+# Damage
+
+
+WATCHING = {"1729771201.5": Watched(7, 1729771201, "not_ended"), "é%": Watched(8, 1729771202, "failed", 3)}
+COMPACTED = Checkpoint(1729771200, 1729767600, 1729771260, WATCHING, {"1729771100.1": Handled(1729771100, 9)})
+LAST = "delivered\t1729771100.1\t1729771100\t9\n"
+APPENDED = {"1729771201.5": Handled(1729771201, 7), "1729771102.3": Handled(1729771102, 10, "rejected")}
+
+
+def test_a_file_that_is_cut_anywhere_is_damaged_or_lacks_what_was_appended_last() -> None:
+    head, lines = render(COMPACTED), [appended_line(*call) for call in APPENDED.items()]
+    text = head + "".join(lines)
+    for length in range(len(text)):
+        if length < len(head):
+            with pytest.raises(Damaged):
+                parse(text[:length], GIVE_UP_AFTER)
+        else:
+            whole = 0 if length < len(head + lines[0]) else 1
+            read = parse(text[:length], GIVE_UP_AFTER)
+            assert list(APPENDED)[:whole] == [uniqueid for uniqueid in APPENDED if uniqueid in read.handled]
+            assert COMPACTED.handled.items() <= read.handled.items()
+
+
+@pytest.mark.parametrize("appended", [0, 1, 2])
+def test_a_flipped_bit_anywhere_is_damage_but_in_the_last_newline_of_what_was_appended(appended: int) -> None:
+    calls = list(APPENDED.items())[:appended]
+    text = render(COMPACTED) + "".join(appended_line(*call) for call in calls)
+    for position, sign in enumerate(text):
+        for bit in range(7):  # with the eighth it is no ASCII, and not even read
+            flipped = f"{text[:position]}{chr(ord(sign) ^ 1 << bit)}{text[position + 1 :]}"
+            if appended and position == len(text) - 1:  # as if the line were torn there
+                assert calls[-1][0] not in parse(flipped, GIVE_UP_AFTER).handled
+            else:
+                with pytest.raises(Damaged):
+                    parse(flipped, GIVE_UP_AFTER)
+
+
+LINE = appended_line("5.1", Handled(5, 7))
+
+
+@pytest.mark.parametrize(
+    ("why", "damage"),
+    [
+        pytest.param("it is cut short: 5 of its 6 lines are there", lambda text: text[: -len(LAST)], id="cut"),
+        pytest.param("its first 6 lines are not as ", lambda text: text.replace("\t7\t", "\t8\t"), id="a lead"),
+        pytest.param(
+            "its first 6 lines are not as ", lambda text: text.replace("watch", "\0" * 5, 1), id="NULs within"
+        ),
+        pytest.param("line 7 is not a checkpoint's: 'delivered", lambda text: text + LAST, id="no crc32"),
+        pytest.param("line 7 ", lambda text: text + LINE.replace("7", "8", 1), id="a lead that was appended"),
+        pytest.param("line 7 ", lambda text: f"{text}\0\0\0\n{LINE}", id="NULs before the last line"),
+        pytest.param("line 7 ", lambda text: f"{text}delivered\t5.1{LINE}", id="torn before the last line"),
+    ],
+)
+def test_damage_of_a_proven_file_is_told(why: str, damage: Callable[[str], str]) -> None:
+    with pytest.raises(Damaged) as refused:
+        parse(damage(render(COMPACTED)), GIVE_UP_AFTER)
+    assert str(refused.value).startswith(why)
+
+
+@given(checkpoint=checkpoints())
+def test_a_file_of_version_1_0_0_is_read_as_it_is(checkpoint: Checkpoint) -> None:
+    first, _, rest = render(checkpoint).partition("\n")
+    head, _, proof = first.rpartition("\t")
+    assert re.fullmatch(r"[0-9]+ lines, crc32 [0-9a-f]{8}", proof)
+    assert checkpoint == parse(f"{head}\n{rest}", GIVE_UP_AFTER)
+    appended = "rejected\t5.1\t5\t7\n"
+    assert Handled(5, 7, "rejected") == parse(f"{head}\n{rest}{appended}torn", GIVE_UP_AFTER).handled["5.1"]
 
 
 @pytest.mark.parametrize("word", OUTCOMES)
@@ -154,7 +226,7 @@ def test_a_line_written_by_hand_means_deliver_again_what_ended_after_that(time: 
         pytest.param("it lacks end_epoch", "yesterday", id="words"),
     ],
 )
-def test_damage_is_told_by_its_place_and_never_guessed_over(why: str, text: str) -> None:
+def test_damage_of_a_file_without_proof_is_told_by_its_place_and_never_guessed_over(why: str, text: str) -> None:
     with pytest.raises(Damaged) as refused:
         parse(text, GIVE_UP_AFTER)
     assert why in str(refused.value)

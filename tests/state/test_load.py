@@ -1,14 +1,16 @@
+import errno
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from tests.limits import as_nobody
 from vicisync.errors import CheckpointError
-from vicisync.state.checkpoint import starting_at
+from vicisync.state.checkpoint import Damaged, starting_at
 from vicisync.state.load import OLD_CHECKPOINT_MAX_AGE, read_checkpoint, read_old_checkpoint
 
 GIVE_UP_AFTER = 28800
@@ -46,6 +48,17 @@ def test_damage_stops_the_run_with_the_command_that_helps(path: Path, why: str, 
     ):
         read_checkpoint(path, GIVE_UP_AFTER)
     assert path.read_bytes() == content
+
+
+def test_a_bad_sector_is_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path.write_text("1729771200\n")
+    file = mock.MagicMock()
+    file.read.side_effect = OSError(errno.EIO, os.strerror(errno.EIO))
+    monkeypatch.setattr("vicisync.state.load.open_regular", lambda _: (file, path.stat()))
+    said = r"is damaged: the disk cannot read it \(Input/output error\)\. .*vicisync reset-checkpoint"
+    with pytest.raises(CheckpointError, match=said) as error:
+        read_checkpoint(path, GIVE_UP_AFTER)
+    assert isinstance(error.value.__cause__, Damaged)
 
 
 def test_a_file_too_large_for_a_checkpoint_is_damaged_and_not_read(path: Path) -> None:

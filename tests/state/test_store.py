@@ -4,7 +4,7 @@ import errno
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
@@ -16,7 +16,8 @@ from tests.limits import fill, largest_file, small_disk, umask
 from vicisync.calls.call import CallRow
 from vicisync.calls.readiness import FAILED, TO_SEND, Watched
 from vicisync.errors import CheckpointError
-from vicisync.state.checkpoint import Checkpoint, Handled, render, starting_at
+from vicisync.state.checkpoint import Checkpoint, Handled, appended_line, render, starting_at
+from vicisync.state.files import write_whole
 from vicisync.state.identity import new_calls
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
@@ -113,7 +114,7 @@ def test_lines_are_appended_to_the_file_last_saved_and_a_later_batch_needs_nothi
         assert path.stat() == before
         store.delivered("6.2", START + 60)
     assert "6.1" in saved
-    assert path.read_text() == saved + "delivered\t6.2\t1000\t7\n"
+    assert path.read_text() == saved + appended_line("6.2", Handled(START, 7))
 
 
 def test_a_save_that_would_change_nothing_leaves_the_disk_alone(path: Path) -> None:
@@ -175,8 +176,164 @@ def test_a_save_that_is_cut_short_leaves_the_old_file_whole(path: Path) -> None:
             store.save()
         assert on_disk(path) == CHECKPOINT
         store.delivered("5.1", START)
-    assert path.read_text() == render(CHECKPOINT) + "delivered\t5.1\t5\t7\n"
+    assert path.read_text() == render(CHECKPOINT) + appended_line("5.1", Handled(5, 7))
     assert names(path.parent) == ["checkpoint", "checkpoint.lock"]
+
+
+# What others do to it meanwhile
+
+
+def write_by_hand(path: Path) -> None:
+    path.write_text("2024-10-24 12:00:00\n")
+
+
+def put_another_in_place(path: Path) -> None:
+    path.with_name("other").write_text("1729771200\n")
+    path.with_name("other").rename(path)
+
+
+def edit_one_digit(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.seek(12)
+        file.write(b"9")
+
+
+MEDDLING = pytest.mark.parametrize(
+    ("done", "meddle"),
+    [
+        pytest.param("replaced", write_by_hand, id="date > checkpoint"),
+        pytest.param("replaced", put_another_in_place, id="mv other checkpoint"),
+        pytest.param("replaced", edit_one_digit, id="as many bytes in the same file"),
+        pytest.param("removed", Path.unlink, id="rm checkpoint"),
+    ],
+)
+MEANT = {
+    "replaced": "It is kept, and the next run goes on from it; what this one delivered may be sent again",
+    "removed": "The next run begins as the first one did; to go on where this one was:"
+    " vicisync reset-checkpoint --to '1970-01-01 00:16:39'",
+}
+
+
+@MEDDLING
+@pytest.mark.parametrize("then", ["a call is delivered", "all is saved", "nothing was written before"])
+@pytest.mark.usefixtures("utc")
+def test_a_checkpoint_that_somebody_replaced_or_removed_is_not_written_over(
+    path: Path, done: str, meddle: Callable[[Path], None], then: str
+) -> None:
+    path.write_text(render(Checkpoint(START, START, START)))
+    with opened(path, on_disk(path)) as store:
+        if then != "nothing was written before":
+            about_to_send(store, [row("1.1"), row("1.2")])
+            store.delivered("1.1", START)
+        meddle(path)
+        before = path.read_bytes() if path.exists() else None
+        for _ in range(2):
+            with refused(f"The checkpoint {path} was {done} while this run was at work. {MEANT[done]}"):
+                if then == "a call is delivered":
+                    store.delivered("1.2", START)
+                else:
+                    store.looked(START + 60, 0)
+            assert before == (path.read_bytes() if path.exists() else None)
+            store.watch(row("1.2"), TO_SEND)
+            store.checkpoint.looked_until = START
+    assert ["checkpoint.lock"] == [name for name in names(path.parent) if name != "checkpoint"]
+
+
+def test_a_checkpoint_that_appears_during_a_first_run_is_not_written_over(path: Path) -> None:
+    with opened(path, Checkpoint(START, START, START)) as store:
+        write_by_hand(path)
+        with pytest.raises(CheckpointError, match="was replaced while"):
+            store.save()
+    assert "2024-10-24 12:00:00\n" == path.read_text()
+
+
+def test_what_is_replaced_between_reading_and_the_first_save_counts(path: Path) -> None:
+    """The database may take seconds to connect."""
+    path.write_text("1729771200\n")
+    checkpoint = on_disk(path)
+    write_by_hand(path)
+    with opened(path, checkpoint) as store, pytest.raises(CheckpointError, match="was replaced while"):
+        store.make_ready()
+    assert "2024-10-24 12:00:00\n" == path.read_text()
+
+
+def test_what_is_replaced_at_the_very_moment_of_a_write_is_found_at_the_next(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def written_meanwhile(fd: int, data: bytes) -> None:
+        write_by_hand(path)
+        write_whole(fd, data)
+
+    with opened(path) as store:
+        about_to_send(store, [row("6.1"), row("6.2")])
+        with monkeypatch.context() as patch:
+            patch.setattr("vicisync.state.store.write_whole", written_meanwhile)
+            store.delivered("6.1", START)
+        with pytest.raises(CheckpointError, match="was replaced while"):
+            store.delivered("6.2", START)
+    assert path.read_text().startswith("2024-10-24 12:00:00\n")
+
+
+def test_what_is_replaced_while_the_new_file_is_written_counts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk may take seconds for it."""
+
+    def fsync(_: int) -> None:
+        write_by_hand(path)
+
+    with opened(path) as store:
+        store.save()
+        monkeypatch.setattr(os, "fsync", fsync)
+        with pytest.raises(CheckpointError, match="was replaced while"):
+            store.looked(START + 60, 0)
+    assert "2024-10-24 12:00:00\n" == path.read_text()
+
+
+def test_one_who_only_reads_the_checkpoint_or_changes_its_mode_is_in_nobody_s_way(path: Path) -> None:
+    with opened(path) as store:
+        deliver(store, "6.1")
+        path.read_text()
+        path.chmod(0o640)
+        path.with_name("backup").hardlink_to(path)
+        deliver(store, "6.2")
+        store.save()
+    assert {"6.1", "6.2"} <= set(on_disk(path).handled)
+
+
+# A loss of power
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
+    """How much of the checkpoint has been on the disk for sure since the last look: its bytes then, or 0."""
+    sizes: list[int] = []
+    monkeypatch.setattr(os, "fdatasync", lambda fd: sizes.append(os.fstat(fd).st_size))
+    return lambda: sizes.pop() if sizes else 0
+
+
+def test_what_was_appended_is_on_the_disk_about_a_second_later(
+    path: Path, synced: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = 1000.0
+    monkeypatch.setattr("vicisync.state.store.time.monotonic", lambda: clock)
+    with opened(path) as store:
+        about_to_send(store, [row(f"6.{number}") for number in range(5)])
+        sizes = []
+        for number, clock in enumerate([1000.5, 1001.0, 1001.5, 1001.9, 1002.1]):  # noqa: B007 -- read by the clock
+            store.delivered(f"6.{number}", START)
+            sizes.append(path.stat().st_size if synced() == path.stat().st_size else 0)
+        assert [False, True, False, False, True] == list(map(bool, sizes))
+
+
+def test_a_disk_that_cannot_sync_what_was_appended_ends_the_run_with_the_call_recorded(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(path) as store:
+        about_to_send(store, [row("6.1")])
+        monkeypatch.setattr("vicisync.state.store.SYNC_INTERVAL", 0)
+        monkeypatch.setattr(os, "fdatasync", mock.Mock(side_effect=OSError(errno.EIO, "Input/output error")))
+        with refused(f"Cannot write the checkpoint {path}: Input/output error"):
+            store.delivered("6.1", START)
+    assert "6.1" in on_disk(path).handled
 
 
 # What becomes of calls

@@ -2,20 +2,22 @@
 
 Its text is tab-separated, one fact a line, and starts with what an operator wants to know::
 
-    end_epoch     1729771200  2024-10-24 12:00:00           newest end delivered
+    end_epoch     1729771200  2024-10-24 12:00:00  1203 lines, crc32 a2edfbc8     newest end delivered
     ended_after   1729767600                                calls that ended at or before this are not ours
     looked_until  1729771260                                the newest start among the calls seen
     polled        1729771290                                when the table was last looked through to its end
     refused       1729778490  1729771290                    the database's clock, not believed, and this machine's
     watching      <uniqueid> <lead_id> <start_epoch> <reason> [payload]
-    delivered     <uniqueid> <start_epoch> <lead_id>        kept while a poll can bring it back
-    rejected      <uniqueid> <start_epoch> <lead_id>        likewise
-    twin          <uniqueid> <start_epoch> <lead_id>        likewise: a second row of a call
+    delivered     <uniqueid> <start_epoch> <lead_id> [crc32]    kept while a poll can bring it back
+    rejected      <uniqueid> <start_epoch> <lead_id> [crc32]    likewise
+    twin          <uniqueid> <start_epoch> <lead_id>            likewise: a second row of a call
 
-A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outdates an earlier ``watching``.
+A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outdates an earlier ``watching``. The first
+line proves the lines that were there before, itself included, and each appended one proves itself.
 """
 
 import re
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -56,6 +58,7 @@ class Checkpoint:
     handled: dict[str, Handled] = field(default_factory=dict)
     polled: int = 0  # when the table was last looked through to its end
     refusal: Refusal | None = None
+    version: tuple[int, ...] | None = field(default=None, init=False, compare=False)  # of the file it was read from
 
     def knows(self, uniqueid: str) -> bool:
         """Return whether a row with this id has been seen, and is watched or handled."""
@@ -90,8 +93,8 @@ class Damaged(ValueError):
 def parse(text: str, give_up_after: int) -> Checkpoint:
     """Read a checkpoint, or the single line that operators of the old Perl script write by hand.
 
-    A last line without its newline was torn by a kill and is ignored. Raises Damaged for anything else that was not
-    written so: a guess could skip calls.
+    A last line that was appended and lacks its newline was torn by a kill and is ignored. Raises Damaged for anything
+    else that was not written so: a guess could skip calls.
     """
     if "\t" not in text:  # to try it as a time would cost an idle run more than all the rest of this
         with suppress(ValueError):
@@ -102,7 +105,7 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
     refusal: Refusal | None = None
     watching: dict[str, Watched] = {}
     handled: dict[str, Handled] = {}
-    for number, line in enumerate(text.split("\n")[:-1], 1):
+    for number, line in enumerate(_proven(text.split("\n")[:-1]), 1):
         word, *values = line.split("\t")
         try:
             if word in OUTCOMES:
@@ -117,13 +120,46 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
             else:
                 raise ValueError(word)
         except (ValueError, IndexError, TypeError) as error:  # TypeError: more values than it has, or fewer
-            raise Damaged(f"line {number} is not a checkpoint's: {line[:60]!r}") from error
+            raise _not_a_checkpoint_s(number, line) from error
     if missing := [word for word in _EPOCHS if word not in epochs]:
         raise Damaged(f"it lacks {' and '.join(missing)}")
     return Checkpoint(**epochs, watching=watching, handled=handled, refusal=refusal)
 
 
 _EPOCHS = ("end_epoch", "ended_after", "looked_until")
+
+_FIRST_LINE = re.compile(r"(end_epoch\t[0-9]+(?:\t[^\ta-z]*)?)(?:\t([0-9]{1,9}) lines, crc32 ([0-9a-f]{8}))?")
+
+
+def _proven(lines: list[str]) -> list[str]:
+    """Return the lines without what proves them, if that does; what version 1.0.0 wrote has no such proof."""
+    if not lines:
+        return lines
+    if not (first := _FIRST_LINE.fullmatch(lines[0])):
+        raise _not_a_checkpoint_s(1, lines[0])
+    head, count, crc = first.groups()
+    if count is None:
+        return lines
+    compacted = int(count)
+    if len(lines) < compacted:
+        raise Damaged(f"it is cut short: {len(lines)} of its {compacted} lines are there")
+    if crc != _crc(head, *lines[1:compacted]):
+        raise Damaged(f"its first {compacted} lines are not as they were written: their crc32 is not {crc}")
+    appended = []
+    for number, line in enumerate(lines[compacted:], compacted + 1):
+        said, _, crc = line.rpartition("\t")
+        if crc != _crc(said):
+            raise _not_a_checkpoint_s(number, line)
+        appended.append(said)
+    return [head, *lines[1:compacted], *appended]
+
+
+def _crc(*lines: str) -> str:
+    return format(zlib.crc32("\n".join(lines).encode("ascii", "replace")), "08x")
+
+
+def _not_a_checkpoint_s(number: int, line: str) -> Damaged:
+    return Damaged(f"line {number} is not a checkpoint's: {line[:60]!r}")
 
 
 def _handled(word: str, uniqueid: str, start_epoch: str, lead_id: str | None = None) -> tuple[str, Handled]:
@@ -146,8 +182,8 @@ def _number(digits: str) -> int:
 
 def render(checkpoint: Checkpoint) -> str:
     """Write a checkpoint as text; ``parse`` reads it back the same."""
+    head = f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}"
     lines = [
-        f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}",
         f"ended_after\t{checkpoint.ended_after}",
         f"looked_until\t{checkpoint.looked_until}",
     ]
@@ -156,8 +192,8 @@ def render(checkpoint: Checkpoint) -> str:
     if checkpoint.refusal:
         lines.append("refused\t{}\t{}".format(*checkpoint.refusal))
     lines += [_watching_line(uniqueid, watched) for uniqueid, watched in checkpoint.watching.items()]
-    lines += [handled_line(uniqueid, handled) for uniqueid, handled in checkpoint.handled.items()]
-    return "\n".join([*lines, ""])
+    lines += [_handled_line(uniqueid, handled) for uniqueid, handled in checkpoint.handled.items()]
+    return "\n".join([f"{head}\t{1 + len(lines)} lines, crc32 {_crc(head, *lines)}", *lines, ""])
 
 
 def _watching_line(uniqueid: str, watched: Watched) -> str:
@@ -167,7 +203,13 @@ def _watching_line(uniqueid: str, watched: Watched) -> str:
     return f"{line}\t{watched.payload}" if watched.payload else line
 
 
-def handled_line(uniqueid: str, handled: Handled) -> str:
+def appended_line(uniqueid: str, handled: Handled) -> str:
+    """Return the line that is appended when a call was delivered or rejected."""
+    line = _handled_line(uniqueid, handled)
+    return f"{line}\t{_crc(line)}\n"
+
+
+def _handled_line(uniqueid: str, handled: Handled) -> str:
     """Return the line, without its newline, that says a call was delivered or rejected."""
     line = f"{handled.outcome}\t{escaped(uniqueid)}\t{handled.start_epoch}"
     return line if handled.lead_id is None else f"{line}\t{handled.lead_id}"

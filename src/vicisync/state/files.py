@@ -4,6 +4,8 @@ import errno
 import os
 import shlex
 import stat
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -23,20 +25,21 @@ def check_folder(folder: Path) -> None:
 
 def open_regular(path: Path) -> tuple[IO[bytes], os.stat_result]:
     """Open a file for reading; raise OSError for a link, a folder or a pipe in its place, or a file of another's."""
-    fd = _open(path, os.O_RDONLY)
+    fd = open_ours(path, os.O_RDONLY)
     return os.fdopen(fd, "rb"), os.fstat(fd)
 
 
 def open_in_place(path: Path, flags: int) -> int:
     """Open a file for writing into it as it stands, made with mode 0600 where there is none; raise OSError as above."""
-    fd = _open(path, os.O_RDWR | os.O_CREAT | flags)
+    fd = open_ours(path, os.O_RDWR | os.O_CREAT | flags)
     if os.fstat(fd).st_nlink > 1:  # what is written to it would be written to a file somewhere else
         os.close(fd)
         raise OSError(errno.EMLINK, "it has a second name, elsewhere (a hard link); remove this one")
     return fd
 
 
-def _open(path: Path, flags: int) -> int:
+def open_ours(path: Path, flags: int) -> int:
+    """Open a file that is one, and ours or root's, without waiting for it; raise OSError likewise."""
     try:
         fd = os.open(path, flags | os.O_NONBLOCK | NO_FOLLOW, 0o600)
     except OSError as error:
@@ -82,15 +85,24 @@ def replace_file(
     try:
         fsync_folder(path.parent)
     except OSError:
-        os.close(fd)
+        close(fd)
         raise
     return fd
 
 
 def put_in_place(
-    path: Path, data: bytes, mode: int = 0o600, *, beside: str = "{}.new", owner: tuple[int, int] | None = None
+    path: Path,
+    data: bytes,
+    mode: int = 0o600,
+    *,
+    beside: str = "{}.new",
+    owner: tuple[int, int] | None = None,
+    before: Callable[[int], None] = lambda _: None,
 ) -> int:
-    """Replace a file likewise, but for its folder: that is the caller's to sync, who has the new file by then."""
+    """Replace a file likewise, but for its folder: that is the caller's to sync, who has the new file by then.
+
+    ``before`` is called with the new file's descriptor when it is whole, and keeps it from its place by an exception.
+    """
     new = path.with_name(beside.format(path.name))
     fd = create(new)
     try:
@@ -99,12 +111,28 @@ def put_in_place(
             os.fchown(fd, *owner)
         os.fchmod(fd, mode)
         os.fsync(fd)
+        before(fd)
         new.rename(path)
-    except OSError:
-        os.close(fd)
-        new.unlink(missing_ok=True)
+    except BaseException:
+        close(fd)
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
         raise
     return fd
+
+
+def close(fd: int) -> None:
+    """Close a descriptor whose content is synced, or does not matter any more."""
+    with suppress(OSError):  # Linux has closed it then, too
+        os.close(fd)
+
+
+Version = tuple[int, ...]
+
+
+def version_of(status: os.stat_result) -> Version:
+    """Return what changes when anybody writes a file, or puts another in its place."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def fsync_folder(folder: Path) -> None:

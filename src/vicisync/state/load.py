@@ -1,12 +1,13 @@
 """The checkpoint as the run before left it: read whole and trusted only where it is sound."""
 
+import errno
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Damaged, parse
-from vicisync.state.files import check_folder, open_regular
+from vicisync.state.files import check_folder, open_regular, version_of
 
 OLD_CHECKPOINT_MAX_AGE = 2 * 86400
 """Seconds since its last change after which the Perl script's checkpoint is nobody's any more."""
@@ -19,19 +20,22 @@ def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
     try:
         check_folder(path.parent)
         file, status = open_regular(path)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}") from error
-    with file:
-        try:
+        with file:
             if status.st_size > _LARGEST:
                 raise Damaged(f"it is {status.st_size} bytes long, far more than any checkpoint")
-            return parse(file.read().decode("ascii"), give_up_after)
-        except UnicodeDecodeError as error:
-            damage = Damaged(f"byte {error.start} is no text")
-        except Damaged as error:
-            damage = error
+            checkpoint = parse(file.read().decode("ascii"), give_up_after)
+        checkpoint.version = version_of(status)
+        return checkpoint
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        damage = Damaged(f"byte {error.start} is no text")
+    except Damaged as error:
+        damage = error
+    except OSError as error:
+        if error.errno != errno.EIO:  # which is a bad sector, and lasts
+            raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}") from error
+        damage = Damaged("the disk cannot read it (Input/output error)")
     kept = "Nothing was sent and the file was left as it is"
     cure = "To go on from a time of your choice: vicisync reset-checkpoint --to '1h'"
     raise CheckpointError(f"The checkpoint {path} is damaged: {damage}. {kept}. {cure}") from damage

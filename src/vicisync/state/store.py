@@ -1,12 +1,14 @@
 """What became of each call, in memory and on disk in step: the checkpoint's file and the rejected file.
 
 What a method has returned from is written; what is not yet, the next run looks at again. A crash leaves the old
-checkpoint or the new one, plus whole appended lines and perhaps one torn last line, which the reader ignores.
+checkpoint or the new one, plus whole appended lines and perhaps one torn last line, which the reader ignores; a loss of
+power may take the lines of a second with it.
 """
 
 import errno
 import json
 import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,13 +16,17 @@ from pathlib import Path
 from vicisync.calls.call import CallRow
 from vicisync.calls.clocks import CLOCK_TOLERANCE
 from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
+from vicisync.calls.times import local
 from vicisync.errors import CheckpointError
-from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, handled_line, render
-from vicisync.state.files import create, fsync_folder, put_in_place, write_whole
+from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, appended_line, render
+from vicisync.state.files import Version, close, create, fsync_folder, put_in_place, version_of, write_whole
+from vicisync.state.lock import lock
 from vicisync.state.rejected import add_rejected
 
 RESERVE = 64 * 1024
 """Bytes of disk held back while calls are in flight, so that their answers can be recorded on a full disk."""
+
+SYNC_INTERVAL = 1.0  # seconds after which the disk is to remember what was appended meanwhile
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -38,6 +44,11 @@ class Store:
         self._fd = -1
         self._size = 0
         self._saved = b""
+        self._synced_at = 0.0  # a monotonic time
+        self._version = checkpoint.version  # what the file has to be like for this run to write it
+        if path and not self._version:
+            with suppress(OSError):
+                self._version = _version_at(path)
         self._reserve = path.with_name(path.name + ".reserve") if path else None
         self._has_reserve = False
 
@@ -47,7 +58,7 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._release_reserve()
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)
 
     def rewritten(self, former: str, uniqueid: str) -> None:
         """Know a call by the id that VICIdial has given it since."""
@@ -93,7 +104,7 @@ class Store:
         handled = Handled(watched.start_epoch, watched.lead_id, outcome)
         try:
             if self._path:
-                self._append(self._path, handled_line(uniqueid, handled))
+                self._append(self._path, appended_line(uniqueid, handled))
         finally:
             self.checkpoint.handled[uniqueid] = handled
             del self.checkpoint.watching[uniqueid]
@@ -133,15 +144,37 @@ class Store:
         if text == self._saved and self._size == len(text):
             return  # an idle run has nothing to add to what it saved after its poll
         try:
-            fd = put_in_place(self._path, text)
-            if self._fd >= 0:
-                os.close(self._fd)
+            fd = put_in_place(self._path, text, before=self._before_it_is_in_place)
             # From here on, what is appended goes into the file that is there, also where its folder cannot be synced.
-            self._fd, self._size, self._saved = fd, len(text), text
+            former, self._fd, self._size, self._saved = self._fd, fd, len(text), text
+            self._synced_at = time.monotonic()
+            self._note_version()
+            if former >= 0:
+                close(former)
             fsync_folder(self._path.parent)
         except OSError as error:
             kept = "What was delivered stays recorded in it as it was appended"
             raise CheckpointError(f"Cannot save the checkpoint {self._path}: {error.strerror}. {kept}") from error
+
+    def _before_it_is_in_place(self, fd: int) -> None:
+        lock(fd)
+        self._check_untouched()
+
+    def _check_untouched(self) -> None:
+        """Raise CheckpointError where the file is not as this run knows it: what somebody has put there is meant."""
+        if not self._path or (found := _version_at(self._path)) == self._version:
+            return
+        text = f"The checkpoint {self._path} was {'replaced' if found else 'removed'} while this run was at work"
+        if found:
+            kept = "It is kept, and the next run goes on from it; what this one delivered may be sent again"
+            raise CheckpointError(f"{text}. {kept}")
+        left = min(self.checkpoint.end_epoch, self.checkpoint.looked_until, *self.checkpoint.deliverable_starts()) - 1
+        cure = f"to go on where this one was: vicisync reset-checkpoint --to '{local(left)}'"
+        raise CheckpointError(f"{text}. The next run begins as the first one did; {cure}")
+
+    def _note_version(self) -> None:
+        status = os.fstat(self._fd)
+        self._version = status.st_ino, self._size, status.st_mtime_ns  # the size that it has if nobody else wrote
 
     def make_ready(self) -> None:
         """Make ready to record answers, before calls are sent: a disk that has no room for them is found here."""
@@ -159,24 +192,40 @@ class Store:
 
     def _append(self, path: Path, line: str) -> None:
         """Add one line, at once. On a full disk the reserve makes room for it, and CheckpointError ends the run."""
-        data = f"{line}\n".encode("ascii")
         try:
-            write_whole(self._fd, data)
-            self._size += len(data)
+            self._check_untouched()
+            self._write(line.encode("ascii"))
+            if time.monotonic() - self._synced_at >= SYNC_INTERVAL:
+                os.fdatasync(self._fd)
+                self._synced_at = time.monotonic()
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise CheckpointError(f"Cannot write the checkpoint {path}: {error.strerror}") from error
-            os.ftruncate(self._fd, self._size)
             self._release_reserve()
-            try:
-                write_whole(self._fd, data)
-                self._size += len(data)
-            except OSError:  # no room even now: this one call will be sent again
-                os.ftruncate(self._fd, self._size)
+            with suppress(OSError):  # no room even now: this one call will be sent again
+                self._write(line.encode("ascii"))
             cure = "The calls in flight were recorded, no more were sent; make room, and the next run goes on"
             raise CheckpointError(f"No room for the checkpoint {path}: {error.strerror}. {cure}") from error
+
+    def _write(self, data: bytes) -> None:
+        try:
+            write_whole(self._fd, data)
+            self._size += len(data)
+        except OSError:
+            with suppress(OSError):  # where a part was written, it must not stand before the next line
+                os.ftruncate(self._fd, self._size)
+            raise
+        finally:
+            self._note_version()
 
     def _release_reserve(self) -> None:
         with suppress(OSError):  # one that stays behind does no harm: the next run makes its own
             if self._reserve:
                 self._reserve.unlink()
+
+
+def _version_at(path: Path) -> Version | None:
+    try:
+        return version_of(path.lstat())
+    except FileNotFoundError:
+        return None
