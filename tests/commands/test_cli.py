@@ -236,29 +236,64 @@ def test_a_batch_is_what_is_read_from_the_database_at_once(site: Site, api: DidO
 
 
 USAGE_ERRORS = {
-    "rum": "No such command 'rum'",
-    "run now": "now",
-    "run --dids-conf ''": "'.' cannot be read: Is a directory; name a",
-    "run --astguiclient-conf=": "'.' cannot be read: Is a directory; name a",
-    "reset-checkpoint --dids-conf=": "'.' cannot be read: Is a directory; name a",
-    "run -q -v": "-q and -v exclude each other",
-    "run --limit 0": "--limit",
-    "run --batch-size 0": "--batch-size",
-    "run --batch-size 1k": "1 to 10000",
-    "run --max-runtime 1m": "whole number of seconds",
-    "run --max-runtime -1": "0 to 86400",
+    "rum": ("There is no command 'rum'", "run"),
+    "RUN": ("There is no command 'RUN'", "run"),
+    "reset": ("There is no command 'reset'", "reset-checkpoint"),
+    "retry": ("There is no command 'retry'", "retry-rejected"),
+    "uninstall": ("There is no command 'uninstall'", "install --uninstall"),
+    "xyzzy": ("There is no command 'xyzzy'", "--help"),
+    "--dry-run run": ("--dry-run belongs behind the command", "run --dry-run"),
+    "--limit 3 -v run": ("--limit belongs behind the command", "run --limit 3 -v"),
+    "--json": ("--json belongs behind the command", "status --json"),
+    "--yes run": ("No such option '--yes'", "--help"),
+    "run now": ("now", "run --help"),
+    "run --dids-conf ''": ("'.' cannot be read: Is a directory; name a", ""),
+    "run --astguiclient-conf=": ("'.' cannot be read: Is a directory; name a", ""),
+    "reset-checkpoint --dids-conf=": ("'.' cannot be read: Is a directory; name a", ""),
+    "run -q -v": ("-q and -v exclude each other", "run --help"),
+    "run --limit 0": ("'--limit': must be a whole number from 1, not '0'", "run --help"),
+    "run --limit abc": ("'--limit': must be a whole number from 1, not 'abc'", "run --help"),
+    "run --batch-size 0": ("--batch-size", ""),
+    "run --batch-size 1k": ("1 to 10000", ""),
+    "run --max-runtime soon": ("must be a time from 0 to 86400 seconds, such as 90, 90s, 5m", ""),
+    "run --max-runtime -1": ("0 to 86400", ""),
+    "status --max-lag x": ("'--max-lag': must be a time from 0 to 1000000000 seconds, such as 90", "status --help"),
 }
 
 
 @pytest.mark.parametrize("typed", USAGE_ERRORS)
-def test_a_usage_error_names_what_is_wrong_and_does_nothing(typed: str, refused: Refused) -> None:
-    error = lines(refused(*shlex.split(typed))[1][-1])[0]
+def test_a_usage_error_says_what_is_wrong_then_what_to_type_and_does_nothing(typed: str, refused: Refused) -> None:
+    wrong, cure = USAGE_ERRORS[typed]
+    error, *below = lines(refused(*shlex.split(typed))[0])
     assert error.startswith("❌ ")
-    assert USAGE_ERRORS[typed] in error
+    assert wrong in error
+    assert ([f"   → vicisync {cure}"] if cure else []) == below
 
 
-def test_without_a_command_the_help_is_pointed_at(site: Site) -> None:
-    assert "Try 'vicisync --help' for help." in vicisync(site, code=2).stderr
+def test_without_a_command_it_lists_them_as_help_does(site: Site) -> None:
+    listed = vicisync(site, "help").stdout
+    assert re.search("^  reset-checkpoint  Move the checkpoint", listed, re.MULTILINE)
+    assert listed == vicisync(site, "--help").stdout == vicisync(site, code=2).stderr
+    assert vicisync(site, "help", "run").stdout == vicisync(site, "run", "-h").stdout
+
+
+@pytest.mark.parametrize("typed", ["version", "-V", "--version"])
+def test_the_version_is_asked_for_in_any_way(typed: str, site: Site) -> None:
+    assert f"vicisync {__version__}\n" == vicisync(site, typed).stdout
+
+
+@pytest.mark.parametrize("options", [("--max-runtime", "50s"), ("--max-runtime", "1m30s"), ("--max-runtime", "0")])
+def test_a_length_of_time_may_have_units(options: tuple[str, ...], site: Site) -> None:
+    vicisync(site, "run", *options)
+    vicisync(site, "status", "--max-lag", options[1])
+
+
+@pytest.mark.parametrize("key", ["", "api_key=your_api_key_here"])
+@pytest.mark.parametrize("command", ["status", "reset-checkpoint --yes"])
+def test_what_sends_nothing_needs_no_key(command: str, key: str, site: Site) -> None:
+    site.dids_conf.write_text(site.dids_conf.read_text().replace(f"api_key={site.api_key}", key))
+    vicisync(site, *command.split())
+    vicisync(site, "run", code=2)
 
 
 def test_command_and_module_are_the_same(site: Site) -> None:
@@ -365,7 +400,7 @@ def test_a_damaged_checkpoint_ends_the_run_with_5_and_the_command_that_mends_it(
     assert [] == api.posts
 
     (cure,) = re.findall("vicisync (reset-checkpoint .*)", error)
-    assert vicisync(site, *shlex.split(cure)).stdout.startswith("Old checkpoint: damaged: ")
+    assert vicisync(site, *shlex.split(cure), "--yes").stdout.startswith("Old checkpoint: damaged: ")
     vicisync(site, "run")
     assert sorted(calls) == sorted(arrived(api))
 

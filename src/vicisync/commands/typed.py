@@ -1,0 +1,94 @@
+"""What people type: the options that commands share, and the command that was meant where there is none such."""
+
+import re
+import shlex
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vicisync.errors import CURE
+from vicisync.settings.parsers import duration
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
+
+Files = tuple[Path | None, Path | None]
+"""astguiclient.conf and dids.conf, where an option or the environment names them."""
+
+
+def conf_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that name the configuration files; it gets both as ``files``."""
+
+    @wraps(command)
+    def with_files(astguiclient_conf: Path | None, dids_conf: Path | None, **options: Any) -> int:
+        return command((astguiclient_conf, dids_conf), **options)
+
+    for option, variable, standard in (
+        ("--dids-conf", "VICISYNC_DIDS_CONF", DIDS_CONF),
+        ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
+    ):
+        what = f"Read this file, not {standard}; environment: {variable}."
+        path = click.Path(path_type=Path)
+        click.option(option, envvar=variable, type=path, metavar="PATH", help=what)(with_files)
+    return with_files
+
+
+class Commands(click.Group):
+    """The commands; what is none is answered with the one that was meant, and with where an option goes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``help`` and ``version`` for the options that they mean; options of a command stand behind it."""
+        if args[:1] in (["help"], ["version"]):
+            args = [*args[1:], f"--{args[0]}"]
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            option = error.option_name
+            knows = [name for name, command in self.commands.items() if any(option in p.opts for p in command.params)]
+            name = next((arg for arg in given if arg in self.commands), knows[0] if knows else "")
+            if name not in knows:
+                raise
+            given = [name, *(arg for arg in given if arg != name)]
+            message = f"{option} belongs behind the command{CURE}vicisync {shlex.join(given)}"
+            raise click.UsageError(message, ctx) from error
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called; raise UsageError with the nearest one."""
+        name = args[0]
+        if name in self.commands or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        begin_so = [each for each in self.commands if each.startswith(name.lower())]
+        near = begin_so or get_close_matches(name.lower(), [*self.commands, *_MEANT], 1) or ["--help"]
+        raise click.UsageError(f"There is no command {name!r}{CURE}vicisync {_MEANT.get(near[0], near[0])}", ctx)
+
+
+_MEANT = {"uninstall": "install --uninstall", "remove": "install --uninstall", "sync": "run", "start": "run"}
+"""What else people type, and the command that does it."""
+
+
+class Text(click.ParamType):
+    """An option whose text a parser takes, or refuses with ValueError("must be ...")."""
+
+    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
+        self.name, self._parse = name, parse
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return what the parser makes of it."""
+        try:
+            return self._parse(value)
+        except ValueError as error:
+            self.fail(f"{error}, not {value!r}", param, ctx)
+
+
+def _calls(text: str) -> int:
+    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
+        raise ValueError("must be a whole number from 1")
+    return int(text)
+
+
+NUMBER_OF_CALLS, LENGTH_OF_TIME = Text("number", _calls), Text("time", duration(0, 10**9))
