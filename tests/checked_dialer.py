@@ -38,6 +38,9 @@ class CheckedDialer:
         for path in (self.cron, self.logrotate):
             path.parent.mkdir(parents=True)
         (self.etc / "debian_version").touch()
+        self.daemon = self.root / "proc" / "1" / "comm"
+        self.daemon.parent.mkdir(parents=True)
+        self.daemon.write_text("cron\n")
         self.programs = folder / "bin"
         self.programs.mkdir()
         (self.programs / "crontab").write_text(f"#!/bin/sh\n[ \"$*\" = -l ] && cat '{self.crontab}'\n")
@@ -54,7 +57,7 @@ class CheckedDialer:
         found = {
             "table": f"{self.database}.vicidial_log", "conf": site.astguiclient_conf, "dids": site.dids_conf,
             "state": site.checkpoint_file.parent, "rejected": site.rejected_file, "root": self.root, "etc": self.etc,
-            "cron": self.cron,
+            "cron": self.cron, "folder": self.site.folder,
         }  # fmt: skip
         return {name: re.escape(str(place)) for name, place in found.items()}
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,13 @@ from rehearsal.site import COMMAND, PASSWORD
 from tests.checked_dialer import JOB, SIGNS, CheckedDialer, lead_everyone_to
 from tests.conftest import make_settings
 from tests.limits import as_nobody, fill, small_disk
+from tests.state.test_last_run import LAST_RUN
 from vicisync.calls.readiness import Watched
-from vicisync.calls.times import local
+from vicisync.calls.times import parse_timestamp, zoned
 from vicisync.commands.check import configuration, schedule, state
 from vicisync.commands.check.database import zone_shift
 from vicisync.state.checkpoint import render, starting_at
+from vicisync.state.last_run import last_run_file, write_last_run
 from vicisync.state.lock import locked
 
 
@@ -118,6 +121,35 @@ def not_executable(dialer: CheckedDialer) -> None:
     dialer.rewrite(dialer.cron, str(COMMAND), f"{dialer.root}/vicisync")
 
 
+def program(dialer: CheckedDialer, text: str) -> None:
+    path = dialer.root / "vicisync"
+    path.write_text(text)
+    path.chmod(0o755)
+    dialer.rewrite(dialer.cron, str(COMMAND), str(path))
+
+
+def moved_away(dialer: CheckedDialer) -> None:
+    folder = dialer.root / "moved"
+    folder.mkdir()
+    (folder / "vicisync").write_text(f"#!{dialer.root}/opt/vicisync/bin/python\n")
+    (folder / "vicisync").chmod(0o755)
+    dialer.rewrite(dialer.cron, str(COMMAND), f"{folder}/vicisync")
+
+
+def agi(line: str) -> Callable[[CheckedDialer], None]:
+    def breakage(dialer: CheckedDialer) -> None:
+        (dialer.etc / "asterisk").mkdir()
+        text = f"[default]\n;exten => h,1,AGI(agi-did-optimizer-report.agi)\n{line}\n"
+        (dialer.etc / "asterisk" / "extensions-vicidial.conf").write_text(text)
+
+    return breakage
+
+
+def last_run(dialer: CheckedDialer, ago: int) -> None:
+    ended = int(time.time()) - ago
+    write_last_run(last_run_file(dialer.site.checkpoint_file), replace(LAST_RUN, ended=ended, exit_code=0))
+
+
 def under_a_file(dialer: CheckedDialer) -> None:
     (dialer.root / "file").touch()
     place = dialer.root / "file" / "x"
@@ -196,6 +228,22 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         0, r"⚠ root's crontab cannot be read: crontab -l failed: You \(root\) are not allowed", ""),
     "two jobs": (lambda d: (d.etc / "cron.d" / "second").write_text(d.cron.read_text()),
         0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
+    "cron dead": (lambda d: d.daemon.write_text("systemd\n"),
+        0, "⚠ No cron daemon is at work, so nothing starts vicisync → systemctl enable --now cron  # on .*", ""),
+    "no run for an hour": (lambda d: last_run(d, ago=3700),
+        0, "⚠ The last run ended 61 min ago, with exit code 0; cron starts one .* → systemctl status cron", ""),
+    "log's folder missing": (job("/var/log/did-", "/nowhere/did-"),
+        2, "❌ {cron} line 1 runs .*, but its log cannot be opened: /nowhere is missing → mkdir -p /nowhere", ""),
+    "virtual environment moved": (moved_away,
+        2, "❌ {cron} line 1 runs {root}/moved/vicisync, which does not start: No such .* → vicisync install --force", ""),
+    "the libraries are gone": (lambda d: program(d, "#!/bin/sh\necho no module >&2; exit 1\n"),
+        2, "❌ {cron} line 1 runs {root}/vicisync, which does not start: no module → vicisync install --force", ""),
+    "the dialplan reports too": (agi("exten => h,1,AGI(agi-did-optimizer-report.agi)"),
+        0, "⚠ {etc}/asterisk/extensions-vicidial.conf line 3 reports the same calls, .* count twice → take it out .*", ""),
+    "two rotations": (lambda d: d.logrotate.with_name("did-optimizer").write_text(d.logrotate.read_text()),
+        0, "⚠ {etc}/logrotate.d/did-optimizer and .*/vicisync both rotate .* → rm {etc}/logrotate.d/did-optimizer", "sh"),
+    "rotation of the later script's log": (lambda d: d.rewrite(d.logrotate, "/var/log/", "/var/log/astguiclient/"),
+        0, "⚠ No logrotate entry for did-optimizer-sync.log → vicisync install", ""),
     "old script in root's crontab": (old_script("crontab"), 0, "⚠ root's crontab line 4" + TWICE, ""),
     "old script in cron.d": (old_script("root/etc/cron.d/did", "root "), 0, "⚠ {etc}/cron.d/did line 2" + TWICE, ""),
     "old script in /etc/crontab": (old_script("root/etc/crontab", "root "), 0, "⚠ {etc}/crontab line 2" + TWICE, ""),
@@ -324,8 +372,13 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
     "odd files of cron's": (odd_files_of_cron, f"{{cron}} line 1 runs {COMMAND}"),
     "no checkpoint": (lambda _: None, f"{NO_CHECKPOINT}delivers what ended in the hour before it"),
     "an old one": (lambda d: (d.site.folder / "did-optimizer-last-check.txt").write_text("2026-01-02 03:04:05\n"),
-        f"{NO_CHECKPOINT}goes on where the old script stopped, 2026-01-02 03:04:05"),
-    "a checkpoint": (one_call_watched, f"Delivered up to {local(1_767_323_045)}, 1 call watched"),
+        f"{NO_CHECKPOINT}goes on where the old script stopped, {zoned(parse_timestamp('2026-01-02 03:04:05'))}"),
+    "a checkpoint": (one_call_watched, f"Delivered up to {zoned(1_767_323_045)}, 1 call watched"),
+    "an empty old one": (lambda d: (d.site.folder / "did-optimizer-last-check.txt").write_text(""),
+        f"{NO_CHECKPOINT}delivers what ended in the hour before it; {{folder}}/did-optimizer-last-check.txt is empty"),
+    "a run of just now": (lambda d: last_run(d, ago=10), "The last run ended 10 s ago, with exit code 0"),
+    "a commented line of the dialplan": (agi("exten => h,1,NoOp ; agi-did-optimizer-report.agi"),
+        "{etc}/logrotate.d/vicisync rotates the log"),
 }  # fmt: skip
 
 

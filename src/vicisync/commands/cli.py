@@ -161,15 +161,26 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
     if uninstall:
         settings = None
         with suppress(ConfigError):  # then the state is where nobody can say
-            settings = load_settings(*files, {})
+            settings = load_settings(*files, {}, needs_key=False)
         machine.uninstall(settings, _tell, dry_run=dry_run)
         return 0
     named = {"--astguiclient-conf": files[0], "--dids-conf": files[1]}
     absolute = {option: path.absolute() for option, path in named.items() if path}
-    state = load_settings(*files, {}).checkpoint_file  # cron has nothing of our environment, so that does not count
+    settings = load_settings(*files, {}, needs_key=False)  # cron has nothing of our environment: that does not count
     command = machine.command_of(sys.argv[0], sys.executable)
-    options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
-    machine.install(state, command, absolute, _tell, **options)
+    options = {
+        "dry_run": dry_run,
+        "force": force,
+        "replace_old": replace_old,
+        "nightly": "reconcile" in commands.commands,
+    }
+    machine.install(settings.checkpoint_file, command, absolute, _tell, **options)
+    try:
+        load_settings(*files, {})
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            _tell(f"⚠ {mistake}")
+    return 0
     return 0
 
 

@@ -1,10 +1,11 @@
-"""The tables of this machine's cron: what in them runs vicisync, and what still runs the script that it replaces."""
+"""The tables of this machine's cron: what in them runs vicisync, and what still runs a script that it replaces."""
 
 import os
 import re
 import stat
 import subprocess
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +15,12 @@ from vicisync.state.files import replace_file
 # A line that cron runs begins with a digit, a star or the like; comments and settings do not.
 _JOB = r"""[ \t]*[^\s#A-Za-z_"'].*?"""
 
-OLD_SCRIPT = re.compile(_JOB + r"(?<![\w.-])process-call-results\.(?:pl|js)(?![\w.-])")
-"""A line with the script which vicisync replaces, even if it only watches that: better to ask than to send twice."""
+_OLD_NAMES = r"(?<![\w.-])(?:process-call-results\.(?:pl|js)|AST_DID_optimizer_sync\.pl)(?![\w.-])"
+OLD_SCRIPT = re.compile(rf"{_JOB}{_OLD_NAMES}(?:.*?>>?\s*(?P<log>[^\s&;]+))?")
+"""A line with a script that vicisync replaces, even if it only watches that: better to ask than to send twice."""
+
+AGI = re.compile(r"^[ \t]*[^;\s][^;\n]*agi-did-optimizer-report\.agi", re.MULTILINE)
+"""A line of Asterisk's dialplan that reports each call at its hang-up."""
 
 VICISYNC = re.compile(
     _JOB
@@ -90,6 +95,45 @@ def _table(path: Path, names: re.Pattern[str]) -> Table:
         return Table(path, text, ignored=f"mv {path} {path.with_name('vicisync')}")
     is_unsafe = status.st_uid or status.st_mode & 0o022
     return Table(path, text, ignored=f"chown root {path}; chmod go-w {path}" if is_unsafe else "")
+
+
+def daemon_lives(root: Path = Path("/")) -> bool:
+    """Return whether a cron daemon is at work, as far as this account can see others' processes."""
+    names = [name.strip() for _, name in _texts(root, "proc/[0-9]*/comm")]
+    return not (root / "proc/1/comm").exists() or not {"cron", "crond"}.isdisjoint(names)
+
+
+START_CRON = "systemctl enable --now cron  # on AlmaLinux: crond"
+
+
+def double_reports(root: Path = Path("/")) -> list[str]:
+    """Return a sentence for each line of the dialplan by which an AGI of DID Optimizer's reports the same calls."""
+    why = "reports the same calls, under ids that DID Optimizer cannot join with ours: each would count twice"
+    found = [
+        (path, text, line)
+        for path, text in _texts(root, "etc/asterisk/extensions*.conf")
+        for line in AGI.finditer(text)
+    ]
+    return [f"{path} line {text[: line.end()].count(chr(10)) + 1} {why}" for path, text, line in found]
+
+
+NO_DOUBLE_REPORTS = "take it out (VICIdial writes it from Admin, Carriers), then: asterisk -rx 'dialplan reload'"
+
+
+def rotations(log: Path, root: Path = Path("/")) -> list[Path]:
+    """Return the files by which logrotate rotates a log; two of them are an error of logrotate's."""
+    line = re.compile(rf"^[^#\n]*{re.escape(str(log))}(?![\w.-])", re.MULTILINE)
+    return [
+        path
+        for path, text in (*_texts(root, "etc/logrotate.conf"), *_texts(root, "etc/logrotate.d/*"))
+        if line.search(text)
+    ]
+
+
+def _texts(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
+    for path in sorted(root.glob(pattern)):
+        with suppress(OSError):  # a folder, a process that has ended, another's file
+            yield path, path.read_text("utf-8", "replace")
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 
 from vicisync.calls.call import Call, payload
 from vicisync.calls.readiness import lag
-from vicisync.calls.times import local
+from vicisync.calls.times import zoned
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.workers import Session
@@ -14,8 +14,9 @@ from vicisync.errors import CheckpointError
 from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
-from vicisync.state.load import read_checkpoint, read_old_checkpoint
+from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
+from vicisync.state.old_checkpoint import read_old_checkpoint
 from vicisync.state.store import Store
 from vicisync.sync.monitoring import Monitoring
 from vicisync.sync.poll import Poll
@@ -110,13 +111,15 @@ def reject_poison(settings: Settings, delivery: Delivery, store: Store, report: 
 
 
 def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoint:
-    """Return where the very first run begins: where the old Perl script stopped, or an hour ago."""
-    old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
-    if old:
-        says = f"{local(old.ended_after)} says {settings.old_checkpoint_file}"
+    """Return where the very first run begins: where the old script stopped, or an hour ago; tell why."""
+    path = settings.old_checkpoint_file
+    old = read_old_checkpoint(path, settings.give_up_after)
+    if old and old.checkpoint:
+        says = f"{path} says {old.words}: {zoned(old.checkpoint.ended_after)}"
         twice = "where its cron line is still there, calls will be sent twice"
-        report.note(f"📅 First run: going on where the old script stopped, {says}; {twice}")
-        return old
+        report.note(f"📅 First run: going on where the old script stopped; {says}; {twice}")
+        return old.checkpoint
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
-    report.note(f"📅 First run: delivering what ended after {local(first.ended_after)}, an hour ago")
+    why = f"; {path} {old.words}" if old else ""
+    report.note(f"📅 First run: delivering what ended after {zoned(first.ended_after)}, an hour ago{why}")
     return first
