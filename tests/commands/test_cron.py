@@ -15,8 +15,7 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from tests.commands.command import finish
 from tests.machine import CRON_D, LOG, Machine, machine, needs_root
-from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table
-from vicisync.commands.install import shipped
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, shipped
 
 DONE = "✅ Sync completed successfully\n"
 JOB = "/usr/local/bin/vicisync run >> /var/log/did-optimizer-sync.log 2>&1"

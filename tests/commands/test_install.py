@@ -14,9 +14,10 @@ from rehearsal.site import COMMAND
 from tests.commands.command import STAMP
 from tests.limits import as_nobody
 from tests.machine import CRON_D, LOG, LOGROTATE_D, Machine, machine
+from vicisync.commands import cron as cron_module
 from vicisync.commands import install as install_module
-from vicisync.commands.cron import write_file
-from vicisync.commands.install import command_of, cron_job, install, shipped
+from vicisync.commands.cron import cron_job, shipped, write_file
+from vicisync.commands.install import command_of, install
 from vicisync.errors import InstallError
 
 pytestmark = pytest.mark.not_pyz
@@ -390,7 +391,9 @@ def test_who_is_not_root_is_told_so_before_anything_is_written_and_may_try_a_dry
     said: list[str] = []
     state = Path("/var/lib/vicisync-of-a-test")
     # Read before: nobody may not look into a checkout in /root.
-    monkeypatch.setattr(install_module, "shipped", {name: shipped(name) for name in ("cron", "logrotate")}.__getitem__)
+    read = {name: shipped(name) for name in ("cron", "logrotate")}
+    for module in (cron_module, install_module):
+        monkeypatch.setattr(module, "shipped", read.__getitem__)
     refusal = r"only root .*; nothing was installed\n→ sudo vicisync install"
     with as_nobody():
         with pytest.raises(InstallError, match=refusal):

@@ -2,14 +2,16 @@
 
 import os
 import re
+import shlex
 import stat
 import subprocess
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
 
-from vicisync.errors import InstallError
+from vicisync.errors import CURE, InstallError
 from vicisync.state.files import replace_file
 
 # A line that cron runs begins with a digit, a star or the like; comments and settings do not.
@@ -134,6 +136,32 @@ def _texts(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
     for path in sorted(root.glob(pattern)):
         with suppress(OSError):  # a folder, a process that has ended, another's file
             yield path, path.read_text("utf-8", "replace")
+
+
+def shipped(name: str) -> bytes:
+    """Return the file ``vicisync`` of a folder of ``deploy/``: from the package (in a zip, too) or the checkout."""
+    folder = files("vicisync") / "deploy"
+    if not folder.is_dir():  # a checkout, which an editable installation runs from
+        folder = Path(__file__).parents[3] / "deploy"
+    return (folder / name / "vicisync").read_bytes()
+
+
+def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path], *, nightly: bool = True) -> bytes:
+    """Return deploy/cron/vicisync with this command and these options, without its last paragraph if not ``nightly``.
+
+    Raises InstallError for a path that it cannot hold.
+    """
+    options = [word for option, path in configuration_files.items() for word in (option, str(path))]
+    words = " ".join([*command, *options])
+    if not words.isprintable() or set("%'") & set(words):
+        raise InstallError(
+            f"Cron cannot run {words!r}: it takes a percent sign for the end of the command, and"
+            f" no path may hold an apostrophe or control characters{CURE}Give it another name, or call it by a link"
+        )
+    text = shipped("cron").decode()
+    text = text if nightly else text.rpartition("\n\n")[0] + "\n"
+    ours = re.compile("/usr/local/bin/vicisync (run|reconcile) ")
+    return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", text).encode()
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:

@@ -1,13 +1,11 @@
 """``vicisync install``: the cron job, the rotation of its log, the log and the state folder; and ``--uninstall``."""
 
 import os
-import re
 import shlex
 import stat
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 from vicisync.commands.cron import (
@@ -17,10 +15,12 @@ from vicisync.commands.cron import (
     VICISYNC,
     Lines,
     Table,
+    cron_job,
     daemon_lives,
     double_reports,
     lines_that_run,
     rotations,
+    shipped,
     tables,
     write_file,
 )
@@ -70,10 +70,7 @@ def install(
     else:
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
-    for table, lines in old:
-        do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
-        for log in {log for log in lines.values() if log.startswith("/") and log not in (str(LOG), "/dev/null")}:
-            tell(f"✓ Its log stays: {log}; that of vicisync is {LOG}")
+    _comment_out(old, do, tell)
     for path, content in contents.items():
         if _holds(path, content):
             tell(f"✓ {path} is as it should be")
@@ -160,6 +157,13 @@ def _check_old_script(old: Sequence[Lines], replace_old: bool) -> None:
         raise InstallError(f"The old script still runs: {_places(old)}; {why}{CURE}{cure}")
 
 
+def _comment_out(old: Iterable[Lines], do: Do, tell: Tell) -> None:
+    for table, lines in old:
+        do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
+        for log in {log for log in lines.values() if log.startswith("/") and log not in (str(LOG), "/dev/null")}:
+            tell(f"✓ Its log stays: {log}; that of vicisync is {LOG}")
+
+
 def _places(found: Iterable[Lines]) -> str:
     return "; ".join(f"{table.name} line {', '.join(map(str, lines))}" for table, lines in found)
 
@@ -196,32 +200,6 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
     with file:  # cron and logrotate ignore one that others can write to
         return file.read() == content and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def shipped(name: str) -> bytes:
-    """Return the file ``vicisync`` of a folder of ``deploy/``: from the package (in a zip, too) or the checkout."""
-    folder = files("vicisync") / "deploy"
-    if not folder.is_dir():  # a checkout, which an editable installation runs from
-        folder = Path(__file__).parents[3] / "deploy"
-    return (folder / name / "vicisync").read_bytes()
-
-
-def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path], *, nightly: bool = True) -> bytes:
-    """Return deploy/cron/vicisync with this command and these options, without its last paragraph if not ``nightly``.
-
-    Raises InstallError for a path that it cannot hold.
-    """
-    options = [word for option, path in configuration_files.items() for word in (option, str(path))]
-    words = " ".join([*command, *options])
-    if not words.isprintable() or set("%'") & set(words):
-        raise InstallError(
-            f"Cron cannot run {words!r}: it takes a percent sign for the end of the command, and"
-            f" no path may hold an apostrophe or control characters{CURE}Give it another name, or call it by a link"
-        )
-    text = shipped("cron").decode()
-    text = text if nightly else text.rpartition("\n\n")[0] + "\n"
-    ours = re.compile("/usr/local/bin/vicisync (run|reconcile) ")
-    return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", text).encode()
 
 
 def command_of(called: str, python: str) -> list[str]:
