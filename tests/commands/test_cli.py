@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_a_run_says_what_it_did_in_the_words_and_order_that_operators_know(site:
     assert "" == done.stderr
     assert {"+0530"} == {line.split()[2] for line in done.stdout.splitlines()}
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.fullmatch(f"📅 First run: delivering what ended after {when}, an hour ago", said[0])
+    assert re.fullmatch(f"📅 First run: delivering what ended after {when} IST, an hour ago", said[0])
     assert ["🚀 Starting call results sync...", "✅ Connected to VICIdial database"] == said[1:3]
     assert re.fullmatch(f"📅 Last check: {when}", said[3])
     assert "📞 Found 500 new call results" == said[4]
@@ -467,18 +468,43 @@ def test_while_a_run_is_at_work_another_command_ends_with_75_and_touches_nothing
 # The first run
 
 
-def test_the_first_run_goes_on_where_the_old_script_stopped_and_says_so(site: Site, api: DidOptimizer) -> None:
+@pytest.mark.parametrize("writes", ["time", "uniqueid"])
+def test_the_first_run_goes_on_where_the_old_script_stopped_and_says_so(
+    writes: str, site: Site, api: DidOptimizer
+) -> None:
+    """The later script writes the id of the last call that it sent, which is not sent again."""
     finish(site, 3, ago=9000)
-    missed = finish(site, 3, ago=5400)
-    stopped = local(int(time.time()) - 7200, 5.5)
+    last = finish(site, 1, ago=7000)[0]
+    missed = finish(site, 3, ago=5400) + ([last] if writes == "time" else [])
+    stopped = local(int(time.time()) - 7200 if writes == "time" else int(last.split(".")[0]), 5.5)
     old = site.folder / "did-optimizer-last-check.txt"
-    old.write_text(f"{stopped}\n")
+    old.write_text(f"{stopped}\n" if writes == "time" else last)
     note = lines(vicisync(site, "run", environment=INDIA).stdout)[0]
     assert note.startswith("📅 First run: going on where the old script stopped, ")
     assert [] == [word for word in (stopped, str(old), "where its cron line is still there") if word not in note]
     assert sorted(missed) == sorted(arrived(api))
     finish(site, 1, ago=5000)
     assert "First run" not in vicisync(site, "run").stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda old: old.write_text(""), "is empty"),
+        (lambda old: os.utime(old, (0, time.time() - 260_000)), "is 3 days old, too old to go on from"),
+        (lambda old: os.chown(old, 65534, -1), "does not count: it belongs to another account; look into it, then .*"),
+        (lambda old: old.write_text("a while ago"), "holds neither a time nor the id of a call"),
+    ],
+    ids=["empty", "old", "another's", "words"],
+)
+def test_the_first_run_says_why_it_does_not_go_on_where_the_old_script_stopped(
+    change: Callable[[Path], object], why: str, site: Site
+) -> None:
+    old = site.folder / "did-optimizer-last-check.txt"
+    old.write_text(local(time.time() - 7200))
+    change(old)
+    note = lines(vicisync(site, "run").stdout)[0]
+    assert re.fullmatch(f"📅 First run: delivering what ended after .*, an hour ago; {re.escape(str(old))} {why}", note)
 
 
 @pytest.mark.parametrize(

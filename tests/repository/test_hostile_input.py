@@ -33,7 +33,8 @@ from vicisync.did_optimizer.session import ApiSession
 from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import Report, Verbosity
 from vicisync.state.checkpoint import Checkpoint, Handled, render
-from vicisync.state.load import read_checkpoint, read_old_checkpoint
+from vicisync.state.load import read_checkpoint
+from vicisync.state.old_checkpoint import read_old_checkpoint
 from vicisync.state.rejected import read_rejected
 from vicisync.vicidial.call_log import CallLog
 
@@ -319,5 +320,6 @@ def test_whatever_stands_in_the_checkpoint_is_read_or_refused_in_one_line_and_le
     assert "vicisync reset-checkpoint" in said
     assert 500 > len(said)
     old = read_old_checkpoint(path, 28800)
-    assert old is None or old.end_epoch <= time.time()
+    assert old is not None
+    assert old.checkpoint is None or old.checkpoint.end_epoch <= time.time()
     assert content == path.read_bytes()

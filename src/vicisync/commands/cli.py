@@ -12,7 +12,7 @@ import click
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
-from vicisync.commands.typed import LENGTH_OF_TIME, NUMBER_OF_CALLS, Commands, Files
+from vicisync.commands.typed import Commands, Files, length_of_time, number_of_calls, parsed
 from vicisync.commands.typed import conf_options as _conf_options
 from vicisync.errors import BEHIND, CURE, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
@@ -90,7 +90,9 @@ def commands() -> None:
 @commands.command(short_help="Deliver the calls that have ended; made for cron.")
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
-@click.option("--limit", type=NUMBER_OF_CALLS, metavar="N", help="Send at most N calls; the next run goes on.")
+@click.option(
+    "--limit", callback=parsed(number_of_calls), metavar="N", help="Send at most N calls; the next run goes on."
+)
 @click.option("--batch-size", metavar="N", help="Calls read from the database at once.")
 @click.option("--max-runtime", metavar="TIME", help="Begin no new call after this time; 0 goes on until done.")
 @_QUIET
@@ -127,7 +129,10 @@ def check(files: Files) -> int:
 @_conf_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.option(
-    "--max-lag", type=LENGTH_OF_TIME, metavar="TIME", help="Exit with 1 when calls are later: 300, 5m, 1h30m."
+    "--max-lag",
+    callback=parsed(length_of_time),
+    metavar="TIME",
+    help="Exit with 1 when calls are later: 300, 5m, 2h.",
 )
 def status(files: Files, as_json: bool, max_lag: int | None) -> int:
     """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.

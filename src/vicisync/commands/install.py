@@ -60,7 +60,7 @@ def install(
     if rotated := [path for path in rotations(LOG) if path != ROTATION]:  # logrotate takes a second one for an error
         tell(f"✓ {rotated[0]} rotates the log")
         del contents[ROTATION]
-    state, found, kept = checkpoint_file.parent, list(tables()), []
+    state, found = checkpoint_file.parent, list(tables())
     old = lines_that_run(OLD_SCRIPT, found)
     _check_machine(found, tell, dry_run)
     _check_old_script(old, replace_old)
@@ -71,17 +71,7 @@ def install(
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
     _comment_out(old, do, tell)
-    for path, content in contents.items():
-        if _holds(path, content):
-            tell(f"✓ {path} is as it should be")
-            continue
-        if force or not os.path.lexists(path):
-            do("write", path, partial(write_file, path, content))
-        else:
-            tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
-            kept.append(path)
-        for line in content.decode().splitlines() if dry_run else ():
-            tell(f"    {line}")
+    kept = _write(contents, do, tell, dry_run=dry_run, force=force)
     for sentence in double_reports():
         tell(f"⚠ {sentence}")
         tell(f"   → {NO_DOUBLE_REPORTS}")
@@ -111,7 +101,7 @@ def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -
         tell(f"✅ Neither {CRON_JOB} nor {ROTATION} is there")
     if settings is None:
         tell("✓ Kept the state, which lies where dids.conf says, by default in /var/lib/vicisync")
-    elif state := [path for name in _STATE if (path := getattr(settings, name, None)) and path.exists()]:
+    elif state := [file for file in (getattr(settings, name, None) for name in _STATE) if file and file.exists()]:
         names = " ".join(f"{name} {name}.*" for name in map(shlex.quote, map(str, state)))
         tell(f"✓ Kept the state, with the calls that wait or were rejected; to remove it: rm -f {names}")
     if os.path.lexists(LOG):
@@ -155,6 +145,23 @@ def _check_old_script(old: Sequence[Lines], replace_old: bool) -> None:
     if old and cure:
         why = "both would send every call twice, so nothing was installed"
         raise InstallError(f"The old script still runs: {_places(old)}; {why}{CURE}{cure}")
+
+
+def _write(contents: Mapping[Path, bytes], do: Do, tell: Tell, *, dry_run: bool, force: bool) -> list[Path]:
+    """Write the files; return those that differ and were kept."""
+    kept = []
+    for path, content in contents.items():
+        if _holds(path, content):
+            tell(f"✓ {path} is as it should be")
+            continue
+        if force or not os.path.lexists(path):
+            do("write", path, partial(write_file, path, content))
+        else:
+            tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
+            kept.append(path)
+        for line in content.decode().splitlines() if dry_run else ():
+            tell(f"    {line}")
+    return kept
 
 
 def _comment_out(old: Iterable[Lines], do: Do, tell: Tell) -> None:

@@ -71,24 +71,23 @@ _MEANT = {"uninstall": "install --uninstall", "remove": "install --uninstall", "
 """What else people type, and the command that does it."""
 
 
-class Text(click.ParamType):
-    """An option whose text a parser takes, or refuses with ValueError("must be ...")."""
+def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """Return the callback of an option whose text a parser takes, or refuses with ValueError("must be ...")."""
 
-    def __init__(self, name: str, parse: Callable[[str], int]) -> None:
-        self.name, self._parse = name, parse
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return what the parser makes of it."""
+    def callback(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
         try:
-            return self._parse(value)
+            return None if text is None else parse(text)
         except ValueError as error:
-            self.fail(f"{error}, not {value!r}", param, ctx)
+            raise click.BadParameter(f"{error}, not {text!r}", ctx, param) from error
+
+    return callback
 
 
-def _calls(text: str) -> int:
+def number_of_calls(text: str) -> int:
+    """Parse how many calls, one at least."""
     if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
         raise ValueError("must be a whole number from 1")
     return int(text)
 
 
-NUMBER_OF_CALLS, LENGTH_OF_TIME = Text("number", _calls), Text("time", duration(0, 10**9))
+length_of_time = duration(0, 10**9)

@@ -115,9 +115,9 @@ def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoin
     path = settings.old_checkpoint_file
     old = read_old_checkpoint(path, settings.give_up_after)
     if old and old.checkpoint:
-        says = f"{path} says {old.words}: {zoned(old.checkpoint.ended_after)}"
+        says = f"{zoned(old.checkpoint.ended_after)} says {path} ({old.words})"
         twice = "where its cron line is still there, calls will be sent twice"
-        report.note(f"📅 First run: going on where the old script stopped; {says}; {twice}")
+        report.note(f"📅 First run: going on where the old script stopped, {says}; {twice}")
         return old.checkpoint
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
     why = f"; {path} {old.words}" if old else ""
