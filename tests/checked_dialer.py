@@ -21,6 +21,11 @@ def lead_everyone_to(folder: Path) -> None:
         path.chmod(0o755)
 
 
+def joined(told: object) -> str:
+    """Return what was told with each cure behind what it mends, not below it."""
+    return str(told).replace("\n   → ", " → ")
+
+
 class CheckedDialer:
     """Its files, database and API; ``check`` looks at them all."""
 
@@ -81,10 +86,11 @@ class CheckedDialer:
         path.write_text(text.replace(old, new))
 
     def check(self, **environment: str) -> tuple[int, list[str]]:
-        """Return the exit code and the lines; whatever happens, none of them holds a secret."""
-        lines: list[str] = []
-        code = check(self.site.astguiclient_conf, self.site.dids_conf, environment, lines.append, self.root)
-        assert [] == [line for line in lines if self.site.api_key in line or PASSWORD in line or "\n" in line]
+        """Return the exit code and the lines, each with its cure; whatever happens, none of them holds a secret."""
+        told: list[str] = []
+        code = check(self.site.astguiclient_conf, self.site.dids_conf, environment, told.append, self.root)
+        lines = joined("\n".join(told)).split("\n")
+        assert [] == [line for line in lines if self.site.api_key in line or PASSWORD in line]
         return code, lines
 
     def worse(self, **environment: str) -> tuple[int, list[str]]:

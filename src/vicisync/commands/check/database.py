@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from vicisync.calls.call import Call
-from vicisync.commands.check.finding import Finding, broken, fine, warning
+from vicisync.commands.check.finding import Finding, broken, finding_of, fine, warning
 from vicisync.errors import DatabaseError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
@@ -51,7 +51,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
             yield from _table(settings, call_log, account, zone)
     except DatabaseError as error:
         cure = f"to see it from the database's own client: {client} -u {settings.db_user} -p {settings.db_name}"
-        yield broken(str(error), cure, error.exit_code)
+        yield finding_of(error, cure)
 
 
 def _table(settings: Settings, call_log: CallLog, account: str, zone: str) -> Iterator[Finding]:
