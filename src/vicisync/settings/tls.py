@@ -25,10 +25,8 @@ def tls_failure(error: ssl.SSLError, ca: str, address: str) -> tuple[str, str]:
     if any(word in reason for word in _OLD):
         return f"it speaks no TLS of today ({reason})", "switch TLS 1.2 or 1.3 on there"
     if any(word in reason for word in ("NO_SHARED_CIPHER", "HANDSHAKE_FAILURE", "NO_CIPHERS")):
-        return (
-            f"it has no cipher in common with us ({reason})",
-            "switch one of today's on there, such as ECDHE with AES-GCM",
-        )
+        wrong = f"it has no cipher in common with us, or wants a certificate of ours ({reason})"
+        return wrong, "switch one of today's on there, such as ECDHE with AES-GCM, and let this server pass without"
     if "UNRECOGNIZED_NAME" in reason:
         return f"it does not go by that name ({reason})", f"write the name that it goes by in {address}"
     if "NO_CERTIFICATE_OR_CRL" in reason or "PEM" in reason:
