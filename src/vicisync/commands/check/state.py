@@ -9,6 +9,7 @@ from shlex import quote
 
 from vicisync.calls.times import ago, zoned
 from vicisync.commands.check.finding import Finding, broken, fine, warning
+from vicisync.commands.status import LATE
 from vicisync.errors import CheckpointError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
@@ -20,8 +21,6 @@ from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
 from vicisync.state.old_checkpoint import read_old_checkpoint
 from vicisync.state.rejected import read_rejected
 from vicisync.state.store import RESERVE
-
-LATE = 300  # seconds since the last run after which cron no longer starts them
 
 _unusable = partial(broken, exit_code=CheckpointError.exit_code)
 
