@@ -207,6 +207,10 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         3, NO_INDEX.format("lead_id", "lead_id", "INDEX lead_id"), "sql"),
     "no primary key": (sql("ALTER TABLE vicidial_log DROP PRIMARY KEY"),
         3, NO_INDEX.format("PRIMARY", "uniqueid", "PRIMARY KEY"), "sql"),
+    "A, an answering machine": (sql("UPDATE vicidial_log SET status = 'A' ORDER BY call_date DESC LIMIT 1"),
+        0, "⚠ Status A is in use and goes out as answered, while in .* machine → write under .* here: A=dropped", ""),
+    "b, a busy line": (sql("UPDATE vicidial_log SET status = 'b ' ORDER BY call_date DESC LIMIT 1"),
+        0, "⚠ Status B is in use and goes out as dnc, while in .* a busy line → write under .* here: B=busy", ""),
     "wrong password": (lambda d: d.rewrite(d.site.astguiclient_conf, PASSWORD, "another"),
         3, r"❌ The database at \S+ refuses user cron \(.*\) → correct VARDB_pass \({conf} line 6\); .*", ""),
     "database down": (lambda d: d.rewrite(d.site.astguiclient_conf, f"=> {d.site.mariadb.port}", "=> 1"),
@@ -347,6 +351,17 @@ def odd_files_of_cron(dialer: CheckedDialer) -> None:
     (dialer.etc / "cron.d" / "vicisync.dpkg-old").write_text(dialer.cron.read_text())
 
 
+def mapped(dialer: CheckedDialer) -> None:
+    dialer.sql("UPDATE vicidial_log SET status = IF(lead_id % 2, 'A', 'B')")
+    with dialer.site.dids_conf.open("a") as file:
+        file.write("[dispositions]\na=answered\nB=busy\n")
+
+
+def used_long_ago(dialer: CheckedDialer) -> None:
+    dialer.fill(1000, first_lead=9000)
+    dialer.sql("UPDATE vicidial_log SET status = 'B' ORDER BY call_date LIMIT 50")
+
+
 def one_call_watched(dialer: CheckedDialer) -> None:
     checkpoint = starting_at(1_767_323_045, 28800)
     checkpoint.watching["1.1"] = Watched(1, 1_767_323_045, "not_ended")
@@ -359,6 +374,8 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
     "more grants than needed": (grants("SELECT, UPDATE ON %s.vicidial_log"), "{table} can be read, engine MyISAM"),
     "a table from before VICIdial 2.8": (sql("ALTER TABLE vicidial_log DROP COLUMN called_count"),
         "All its columns are there, but called_count (before VICIdial 2.8): null"),
+    "A and B mapped": (mapped, "All its columns are there"),
+    "B used before the newest 1,000 calls": (used_long_ago, "All its columns are there"),
     "an index of two columns": (sql("ALTER TABLE vicidial_log DROP INDEX lead_id, ADD INDEX lead_id (lead_id, status)"),
         "Its indexes are there: PRIMARY, call_date, lead_id"),
     "an empty table": (sql("TRUNCATE vicidial_log"), "Its indexes are there: PRIMARY, call_date, lead_id"),
