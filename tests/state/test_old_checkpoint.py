@@ -8,6 +8,7 @@ import pytest
 
 from tests.limits import as_nobody
 from vicisync.calls.times import zoned
+from vicisync.state import old_checkpoint
 from vicisync.state.checkpoint import Checkpoint, Handled, starting_at
 from vicisync.state.old_checkpoint import OLD_CHECKPOINT_MAX_AGE, read_old_checkpoint
 
@@ -42,11 +43,25 @@ def test_a_sound_old_checkpoint_is_taken_over_and_left_in_place(old: Path, conte
     assert old.exists()
 
 
-def test_the_id_of_the_last_call_sent_is_the_time_at_which_that_began_and_the_call_is_not_sent_again(old: Path) -> None:
+def test_the_id_of_the_last_call_sent_is_when_that_began_and_what_the_log_says_was_sent_is_not_sent_again(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = old.with_name("did-optimizer-sync.log")
+    monkeypatch.setattr(old_checkpoint, "LOG", log)
     old.write_text("1729771200.616")
     expected = starting_at(1729771200, GIVE_UP_AFTER)
     expected.handled["1729771200.616"] = Handled(1729771200, None)
+    assert expected == taken(old), "there is no log"
+    sent, failed = "✓ 1729771100.5: C/5551234567 → SALE (45s)", "✗ 1729771150.6: API request failed: 500"
+    log.write_text(
+        f"[2024-10-24T12:00:00] {failed}\n[2024-10-24T12:00:00] {sent}\n[2024-10-24T12:00:00] ✓ No new calls\n"
+    )
+    expected.handled["1729771100.5"] = Handled(1729771100, None)
     assert expected == taken(old)
+    with log.open("a") as file:
+        file.write("\n" * 2**20)
+    del expected.handled["1729771100.5"]
+    assert expected == taken(old), "its end alone is read"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,9 @@
 """The checkpoint of the old scripts, in /tmp: where the very first run goes on, if nobody else can have planted it."""
 
+import re
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +13,12 @@ from vicisync.state.files import open_regular
 
 OLD_CHECKPOINT_MAX_AGE = 2 * 86400
 """Seconds since its last change after which it is nobody's any more."""
+
+LOG = Path("/var/log/astguiclient/did-optimizer-sync.log")
+"""Of the script that leaves the id of a call."""
+
+_SENT = re.compile(r"✓ (([0-9]{9,10})\.[0-9]{1,9}): ".encode())
+_LOG_TAIL = 1024 * 1024  # bytes of the log that are read: a batch of the script's takes a quarter
 
 
 class OldCheckpoint(NamedTuple):
@@ -22,7 +31,8 @@ class OldCheckpoint(NamedTuple):
 def read_old_checkpoint(path: Path, give_up_after: int) -> OldCheckpoint | None:
     """Return what the old script left, a time or the id of the last call that it sent; None where there is no file.
 
-    That call is remembered as delivered; of those that began before it and ended after, the script has lost some.
+    Of the calls that began before that one and ended after, the script has sent some and lost others: which of them it
+    has sent, its log tells.
     """
     try:
         file, status = open_regular(path)
@@ -43,5 +53,15 @@ def read_old_checkpoint(path: Path, give_up_after: int) -> OldCheckpoint | None:
     if checkpoint.end_epoch > time.time():
         return OldCheckpoint(None, f"lies ahead: {text}")
     if "." in text and ":" not in text:
-        checkpoint.handled[text] = Handled(checkpoint.end_epoch, None)
+        checkpoint.handled.update({text: Handled(checkpoint.end_epoch, None), **dict(_sent())})
     return OldCheckpoint(checkpoint, text)
+
+
+def _sent() -> Iterator[tuple[str, Handled]]:
+    """Yield the calls of which the log's end says that they were sent."""
+    with suppress(OSError):
+        file, status = open_regular(LOG)
+        with file:
+            file.seek(max(0, status.st_size - _LOG_TAIL))
+            for uniqueid, start in _SENT.findall(file.read(_LOG_TAIL)):
+                yield uniqueid.decode(), Handled(int(start), None)
