@@ -252,8 +252,8 @@ USAGE_ERRORS = {
     "run --astguiclient-conf=": ("'.' cannot be read: Is a directory; name a", ""),
     "reset-checkpoint --dids-conf=": ("'.' cannot be read: Is a directory; name a", ""),
     "run -q -v": ("-q and -v exclude each other", "run --help"),
-    "run --limit 0": ("'--limit': must be a whole number from 1, not '0'", "run --help"),
-    "run --limit abc": ("'--limit': must be a whole number from 1, not 'abc'", "run --help"),
+    "run --limit 0": ("'--limit': must be a whole number from 1 to 999999999, digits only, not '0'", "run --help"),
+    "run --limit abc": ("'--limit': must be a whole number from 1 to 999999999, digits only, not 'abc'", "run --help"),
     "run --batch-size 0": ("--batch-size", ""),
     "run --batch-size 1k": ("1 to 10000", ""),
     "run --max-runtime soon": ("must be a time from 0 to 86400 seconds, such as 90, 90s, 5m", ""),
@@ -352,8 +352,9 @@ def test_a_database_that_cannot_be_read_ends_the_run_with_3(
     variable: str, text: str, words: str, site: Site, api: DidOptimizer
 ) -> None:
     calls = finish(site, 2)
-    (error,) = lines(vicisync(site, "run", code=3, environment={f"VICIDIAL_DB_{variable}": text}).stderr)
+    error, *cures = lines(vicisync(site, "run", code=3, environment={f"VICIDIAL_DB_{variable}": text}).stderr)
     assert error.startswith("❌ ")
+    assert cures == [cure for cure in cures if cure.startswith("   → ")] != []
     assert words in error
     assert not site.checkpoint_file.exists()
     vicisync(site, "run")

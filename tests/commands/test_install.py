@@ -318,7 +318,7 @@ def test_without_a_key_it_installs_and_says_what_runs_will_lack(server: Server) 
     """That of the environment does not count: cron lacks it."""
     server.dids_conf.write_text(server.dids_conf.read_text().replace("api_key=s3cr3t", ""))
     server.environment["API_KEY"] = "s3cr3t"
-    assert "⚠ api_key is missing: write api_key=YOUR_KEY under [general]" in server.install()
+    assert "⚠ There is no api_key that could be one; until there is, runs exit with 2" in server.install()
     assert server.job.exists()
 
 
@@ -455,19 +455,22 @@ def test_a_path_that_cron_cannot_run_is_refused(name: str) -> None:
             cron_job(command, confs)
 
 
-def test_without_names_the_job_is_the_shipped_one() -> None:
+def test_without_names_the_job_is_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cron_module, "find_spec", lambda _: True)
     assert (DEPLOY / "cron" / "vicisync").read_bytes() == cron_job(["/usr/local/bin/vicisync"], {})
 
 
-def test_the_nightly_line_is_of_the_same_command_and_files_and_is_left_out_where_there_is_no_such_command() -> None:
-    command, files = ["/opt/a b/vicisync"], {"--dids-conf": Path("/etc/d")}
-    with_it, without = cron_job(command, files).decode(), cron_job(command, files, nightly=False).decode()
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_the_nightly_line_is_of_the_same_command_and_files_and_waits_for_there_to_be_such_a_command(
+    there_is_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_module, "find_spec", lambda _: there_is_one)
+    job = cron_job(["/opt/a b/vicisync"], {"--dids-conf": Path("/etc/d")}).decode()
     nightly = (
         "30 3 * * * root '/opt/a b/vicisync' reconcile --dids-conf /etc/d --send -q >> /var/log/did-optimizer-sync"
     )
-    assert f"\n{nightly}.log 2>&1\n" in with_it
-    assert with_it.startswith(without)
-    assert ("reconcile" not in without, 2) == (True, without.count(" run --dids-conf /etc/d >> "))
+    assert there_is_one == job.endswith(f"\n{nightly}.log 2>&1\n")
+    assert (there_is_one, 2) == ("reconcile" in job, job.count(" run --dids-conf /etc/d >> "))
 
 
 def test_what_cannot_be_run_by_itself_is_run_by_this_python(tmp_path: Path) -> None:

@@ -22,14 +22,13 @@ _STEPS = (ROOT / "docs" / "moving-over.md").read_text().partition("## The way ba
 README = (ROOT / "README.md").read_text().replace("[Moving over](docs/moving-over.md)", _STEPS)
 """Whoever has an old script follows the link there, and comes back; test_moving_over has the way back."""
 
-PROGRAMS = {"/opt/vicisync/bin/pip", "apt-get", "chmod", "date", "dnf", "grep", "install", "ln", "make", "pip", "pipx"}
-PROGRAMS |= {"python3", "tail", "vicisync", "zypper"}
+PROGRAMS = {"/opt/vicisync/bin/pip", "apt-get", "chmod", "date", "dnf", "grep", "ln", "make", "pip", "pipx", "python3"}
+PROGRAMS |= {"tail", "vicisync", "zypper"}
 
 ELSEWHERE = {
     "make test": "is what runs this",
     "make bench": "tests/test_bench.py, on small tables",
     "make dist": "tests/test_dist.py, and below",
-    "install -m 755 vicisync.pyz /usr/local/bin/vicisync": "tests/test_wheel.py has it start as it is downloaded",
     "apt-get install python3-venv": "rehearsal/set-up, on a machine without it",
     "dnf install python3.12": "AlmaLinux has it, Debian has not",
     "zypper install python311": "openSUSE has it, Debian has not",

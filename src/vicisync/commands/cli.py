@@ -12,11 +12,12 @@ import click
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
-from vicisync.commands.typed import Commands, Files, length_of_time, number_of_calls, parsed
+from vicisync.commands.typed import Commands, Files, parsed
 from vicisync.commands.typed import conf_options as _conf_options
 from vicisync.errors import BEHIND, CURE, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
+from vicisync.settings.parsers import duration, whole_number
 from vicisync.settings.settings import Settings, load_settings
 from vicisync.sync.run import run as run_once
 
@@ -91,7 +92,10 @@ def commands() -> None:
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
 @click.option(
-    "--limit", callback=parsed(number_of_calls), metavar="N", help="Send at most N calls; the next run goes on."
+    "--limit",
+    callback=parsed(whole_number(1, 10**9 - 1)),
+    metavar="N",
+    help="Send at most N calls; the next run goes on.",
 )
 @click.option("--batch-size", metavar="N", help="Calls read from the database at once.")
 @click.option("--max-runtime", metavar="TIME", help="Begin no new call after this time; 0 goes on until done.")
@@ -130,7 +134,7 @@ def check(files: Files) -> int:
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.option(
     "--max-lag",
-    callback=parsed(length_of_time),
+    callback=parsed(duration(0, 10**9)),
     metavar="TIME",
     help="Exit with 1 when calls are later: 300, 5m, 2h.",
 )
@@ -173,19 +177,10 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
     absolute = {option: path.absolute() for option, path in named.items() if path}
     settings = load_settings(*files, {}, needs_key=False)  # cron has nothing of our environment: that does not count
     command = machine.command_of(sys.argv[0], sys.executable)
-    options = {
-        "dry_run": dry_run,
-        "force": force,
-        "replace_old": replace_old,
-        "nightly": "reconcile" in commands.commands,
-    }
+    options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
     machine.install(settings.checkpoint_file, command, absolute, _tell, **options)
-    try:
-        load_settings(*files, {})
-    except ConfigError as error:
-        for mistake in error.mistakes:
-            _tell(f"⚠ {mistake}")
-    return 0
+    if not settings.api_key:
+        _tell("⚠ There is no api_key that could be one; until there is, runs exit with 2: vicisync check")
     return 0
 
 

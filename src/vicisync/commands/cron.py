@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,8 +22,11 @@ _OLD_NAMES = r"(?<![\w.-])(?:process-call-results\.(?:pl|js)|AST_DID_optimizer_s
 OLD_SCRIPT = re.compile(rf"{_JOB}{_OLD_NAMES}(?:.*?>>?\s*(?P<log>[^\s&;]+))?")
 """A line with a script that vicisync replaces, even if it only watches that: better to ask than to send twice."""
 
-AGI = re.compile(r"^[ \t]*[^;\s][^;\n]*agi-did-optimizer-report\.agi", re.MULTILINE)
+AGI = re.compile(r"\s*[^;\s][^;]*agi-did-optimizer-report\.agi")
 """A line of Asterisk's dialplan that reports each call at its hang-up."""
+
+NO_DOUBLE_REPORTS = "take it out (VICIdial writes it from Admin, Carriers), then: asterisk -rx 'dialplan reload'"
+START_CRON = "systemctl enable --now cron  # on AlmaLinux: crond"
 
 VICISYNC = re.compile(
     _JOB
@@ -101,39 +105,25 @@ def _table(path: Path, names: re.Pattern[str]) -> Table:
 
 def daemon_lives(root: Path = Path("/")) -> bool:
     """Return whether a cron daemon is at work, as far as this account can see others' processes."""
-    names = [name.strip() for _, name in _texts(root, "proc/[0-9]*/comm")]
-    return not (root / "proc/1/comm").exists() or not {"cron", "crond"}.isdisjoint(names)
-
-
-START_CRON = "systemctl enable --now cron  # on AlmaLinux: crond"
+    names = {name.strip() for _, name in _texts(root, "proc/[0-9]*/comm")}
+    return not (root / "proc/1/comm").exists() or bool(names & {"cron", "crond"})
 
 
 def double_reports(root: Path = Path("/")) -> list[str]:
     """Return a sentence for each line of the dialplan by which an AGI of DID Optimizer's reports the same calls."""
     why = "reports the same calls, under ids that DID Optimizer cannot join with ours: each would count twice"
-    found = [
-        (path, text, line)
-        for path, text in _texts(root, "etc/asterisk/extensions*.conf")
-        for line in AGI.finditer(text)
-    ]
-    return [f"{path} line {text[: line.end()].count(chr(10)) + 1} {why}" for path, text, line in found]
-
-
-NO_DOUBLE_REPORTS = "take it out (VICIdial writes it from Admin, Carriers), then: asterisk -rx 'dialplan reload'"
+    plans = [(path, text.split("\n")) for path, text in _texts(root, "etc/asterisk/extensions*.conf")]
+    return [f"{path} line {n} {why}" for path, lines in plans for n, line in enumerate(lines, 1) if AGI.match(line)]
 
 
 def rotations(log: Path, root: Path = Path("/")) -> list[Path]:
     """Return the files by which logrotate rotates a log; two of them are an error of logrotate's."""
     line = re.compile(rf"^[^#\n]*{re.escape(str(log))}(?![\w.-])", re.MULTILINE)
-    return [
-        path
-        for path, text in (*_texts(root, "etc/logrotate.conf"), *_texts(root, "etc/logrotate.d/*"))
-        if line.search(text)
-    ]
+    return [path for path, text in _texts(root, "etc/logrotate.*", "etc/logrotate.d/*") if line.search(text)]
 
 
-def _texts(root: Path, pattern: str) -> Iterator[tuple[Path, str]]:
-    for path in sorted(root.glob(pattern)):
+def _texts(root: Path, *patterns: str) -> Iterator[tuple[Path, str]]:
+    for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
         with suppress(OSError):  # a folder, a process that has ended, another's file
             yield path, path.read_text("utf-8", "replace")
 
@@ -146,20 +136,18 @@ def shipped(name: str) -> bytes:
     return (folder / name / "vicisync").read_bytes()
 
 
-def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path], *, nightly: bool = True) -> bytes:
-    """Return deploy/cron/vicisync with this command and these options, without its last paragraph if not ``nightly``.
-
-    Raises InstallError for a path that it cannot hold.
-    """
+def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) -> bytes:
+    """Return deploy/cron/vicisync with this command and these options; raise InstallError for a path it cannot hold."""
     options = [word for option, path in configuration_files.items() for word in (option, str(path))]
     words = " ".join([*command, *options])
     if not words.isprintable() or set("%'") & set(words):
-        raise InstallError(
-            f"Cron cannot run {words!r}: it takes a percent sign for the end of the command, and"
-            f" no path may hold an apostrophe or control characters{CURE}Give it another name, or call it by a link"
+        why = (
+            "it takes a percent sign for the end of the command, and no path may hold apostrophes or control characters"
         )
+        raise InstallError(f"Cron cannot run {words!r}: {why}{CURE}Give it another name, or call it by a link")
     text = shipped("cron").decode()
-    text = text if nightly else text.rpartition("\n\n")[0] + "\n"
+    if not find_spec("vicisync.commands.reconcile"):  # the last paragraph's
+        text = text.rpartition("\n\n")[0] + "\n"
     ours = re.compile("/usr/local/bin/vicisync (run|reconcile) ")
     return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", text).encode()
 

@@ -8,22 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from vicisync.commands.cron import (
-    NO_DOUBLE_REPORTS,
-    OLD_SCRIPT,
-    START_CRON,
-    VICISYNC,
-    Lines,
-    Table,
-    cron_job,
-    daemon_lives,
-    double_reports,
-    lines_that_run,
-    rotations,
-    shipped,
-    tables,
-    write_file,
-)
+from vicisync.commands import cron
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Lines, Table, lines_that_run, shipped
 from vicisync.errors import CURE, InstallError
 from vicisync.settings.settings import Settings
 from vicisync.state.files import NO_FOLLOW, open_regular
@@ -48,19 +34,17 @@ def install(
     dry_run: bool = False,
     force: bool = False,
     replace_old: bool = False,
-    nightly: bool = True,
 ) -> None:
     """Have cron call ``command`` every minute, with these options for its files; tell what is done, line by line.
 
     Files that are there stay, unless ``force`` writes them anew; ``replace_old`` makes comments of lines of cron that
-    run the old script; ``nightly`` is whether there is a command for the line of each night. Raises InstallError, also
-    where cron does not run vicisync in the end.
+    run the old script. Raises InstallError, also where cron does not run vicisync in the end.
     """
-    contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files, nightly=nightly)}
-    if rotated := [path for path in rotations(LOG) if path != ROTATION]:  # logrotate takes a second one for an error
+    contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron.cron_job(command, configuration_files)}
+    if rotated := [path for path in cron.rotations(LOG) if path != ROTATION]:  # a second one is an error of logrotate's
         tell(f"✓ {rotated[0]} rotates the log")
         del contents[ROTATION]
-    state, found = checkpoint_file.parent, list(tables())
+    state, found = checkpoint_file.parent, list(cron.tables())
     old = lines_that_run(OLD_SCRIPT, found)
     _check_machine(found, tell, dry_run)
     _check_old_script(old, replace_old)
@@ -72,19 +56,19 @@ def install(
     _prepare_log(do, tell)
     _comment_out(old, do, tell)
     kept = _write(contents, do, tell, dry_run=dry_run, force=force)
-    for sentence in double_reports():
+    for sentence in cron.double_reports():
         tell(f"⚠ {sentence}")
-        tell(f"   → {NO_DOUBLE_REPORTS}")
+        tell(f"   → {cron.NO_DOUBLE_REPORTS}")
     if others := [(table, lines) for table, lines in lines_that_run(VICISYNC, found) if table.path != CRON_JOB]:
         tell(f"⚠ {_places(others)} runs vicisync too: remove it, one is enough")
     if dry_run:
         tell("🔍 Dry run: nothing was changed")
-    elif CRON_JOB in kept and not lines_that_run(VICISYNC, tables()):
+    elif CRON_JOB in kept and not lines_that_run(VICISYNC, cron.tables()):
         why = f"No job of cron runs vicisync, since {CRON_JOB} was kept"
         raise InstallError(f"{why}{CURE}vicisync install --force")
-    elif not daemon_lives():
+    elif not cron.daemon_lives():
         tell("⚠ Cron is told to run vicisync, but no cron daemon is at work")
-        tell(f"   → {START_CRON}")
+        tell(f"   → {cron.START_CRON}")
     else:
         tell(f"✅ Cron runs vicisync; to watch it: tail -f {LOG}")
 
@@ -108,7 +92,7 @@ def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -
         tell(f"✓ Kept the log; to remove it: rm -f {LOG}*")
     if dry_run:
         tell("🔍 Dry run: nothing was changed")
-    elif left := lines_that_run(VICISYNC, tables()):
+    elif left := lines_that_run(VICISYNC, cron.tables()):
         raise InstallError(f"Cron still runs vicisync{CURE}remove {_places(left)}")
 
 
@@ -155,7 +139,7 @@ def _write(contents: Mapping[Path, bytes], do: Do, tell: Tell, *, dry_run: bool,
             tell(f"✓ {path} is as it should be")
             continue
         if force or not os.path.lexists(path):
-            do("write", path, partial(write_file, path, content))
+            do("write", path, partial(cron.write_file, path, content))
         else:
             tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
             kept.append(path)

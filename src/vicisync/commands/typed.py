@@ -1,6 +1,5 @@
 """What people type: the options that commands share, and the command that was meant where there is none such."""
 
-import re
 import shlex
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -11,7 +10,6 @@ from typing import Any
 import click
 
 from vicisync.errors import CURE
-from vicisync.settings.parsers import duration
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
 
 Files = tuple[Path | None, Path | None]
@@ -48,27 +46,22 @@ class Commands(click.Group):
         except click.NoSuchOption as error:
             option = error.option_name
             knows = [name for name, command in self.commands.items() if any(option in p.opts for p in command.params)]
-            name = next((arg for arg in given if arg in self.commands), knows[0] if knows else "")
+            name = next((arg for arg in given if arg in self.commands), *knows[:1] or [""])
             if name not in knows:
                 raise
-            given = [name, *(arg for arg in given if arg != name)]
-            message = f"{option} belongs behind the command{CURE}vicisync {shlex.join(given)}"
-            raise click.UsageError(message, ctx) from error
+            meant = shlex.join([name, *(arg for arg in given if arg != name)])
+            raise click.UsageError(f"{option} belongs behind the command{CURE}vicisync {meant}", ctx) from error
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Return the command that is called; raise UsageError with the nearest one."""
-        name = args[0]
-        if name in self.commands or name.startswith("-"):
-            return super().resolve_command(ctx, args)
+        if name in self.commands or name.startswith("-") or ctx.resilient_parsing:
+            return super().get_command(ctx, name)
+        meant = {**{each: each for each in self.commands}, "uninstall": "install --uninstall", "sync": "run"}
         begin_so = [each for each in self.commands if each.startswith(name.lower())]
-        near = begin_so or get_close_matches(name.lower(), [*self.commands, *_MEANT], 1) or ["--help"]
-        raise click.UsageError(f"There is no command {name!r}{CURE}vicisync {_MEANT.get(near[0], near[0])}", ctx)
-
-
-_MEANT = {"uninstall": "install --uninstall", "remove": "install --uninstall", "sync": "run", "start": "run"}
-"""What else people type, and the command that does it."""
+        near = begin_so or get_close_matches(name.lower(), meant, 1)
+        raise click.UsageError(
+            f"There is no command {name!r}{CURE}vicisync {meant[near[0]] if near else '--help'}", ctx
+        )
 
 
 def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
@@ -81,13 +74,3 @@ def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parame
             raise click.BadParameter(f"{error}, not {text!r}", ctx, param) from error
 
     return callback
-
-
-def number_of_calls(text: str) -> int:
-    """Parse how many calls, one at least."""
-    if not re.fullmatch("0*[1-9][0-9]{0,8}", text):
-        raise ValueError("must be a whole number from 1")
-    return int(text)
-
-
-length_of_time = duration(0, 10**9)

@@ -2,10 +2,8 @@
 
 import re
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from vicisync.calls.times import ago
 from vicisync.state.checkpoint import Checkpoint, Damaged, Handled, parse
@@ -21,47 +19,37 @@ _SENT = re.compile(r"✓ (([0-9]{9,10})\.[0-9]{1,9}): ".encode())
 _LOG_TAIL = 1024 * 1024  # bytes of the log that are read: a batch of the script's takes a quarter
 
 
-class OldCheckpoint(NamedTuple):
-    """What the file says."""
-
-    checkpoint: Checkpoint | None
-    words: str  # what it holds; or why it does not count, as the end of a sentence about it
-
-
-def read_old_checkpoint(path: Path, give_up_after: int) -> OldCheckpoint | None:
-    """Return what the old script left, a time or the id of the last call that it sent; None where there is no file.
+def read_old_checkpoint(path: Path, give_up_after: int) -> tuple[Checkpoint | None, str]:
+    """Return what the old script left, a time or the id of the last call that it sent, and the file's words for it.
 
     Of the calls that began before that one and ended after, the script has sent some and lost others: which of them it
-    has sent, its log tells.
+    has sent, its log tells. Without a checkpoint, the words are why the file does not count; '' where there is none.
     """
     try:
         file, status = open_regular(path)
         with file:
             text = file.read(100).decode("ascii", "replace").strip()
+        checkpoint = parse(text or "-", give_up_after)
     except FileNotFoundError:
-        return None
+        return None, ""
     except OSError as error:
-        return OldCheckpoint(None, f"does not count: {error.strerror}")
-    if (age := int(time.time() - status.st_mtime)) > OLD_CHECKPOINT_MAX_AGE:
-        return OldCheckpoint(None, f"is {ago(age)} old, too old to go on from")
-    if not text:
-        return OldCheckpoint(None, "is empty")
-    try:
-        checkpoint = parse(text, give_up_after)
+        return None, f"does not count: {error.strerror}"
     except Damaged:
-        return OldCheckpoint(None, "holds neither a time nor the id of a call")
+        return None, "holds neither a time nor the id of a call" if text else "is empty"
+    if (age := int(time.time() - status.st_mtime)) > OLD_CHECKPOINT_MAX_AGE:
+        return None, f"is {ago(age)} old, too old to go on from"
     if checkpoint.end_epoch > time.time():
-        return OldCheckpoint(None, f"lies ahead: {text}")
+        return None, f"lies ahead: {text}"
     if "." in text and ":" not in text:
-        checkpoint.handled.update({text: Handled(checkpoint.end_epoch, None), **dict(_sent())})
-    return OldCheckpoint(checkpoint, text)
+        checkpoint.handled = {text: Handled(checkpoint.end_epoch, None), **_sent()}
+    return checkpoint, text
 
 
-def _sent() -> Iterator[tuple[str, Handled]]:
-    """Yield the calls of which the log's end says that they were sent."""
+def _sent() -> dict[str, Handled]:
+    """Return the calls of which the log's end says that they were sent."""
     with suppress(OSError):
         file, status = open_regular(LOG)
         with file:
             file.seek(max(0, status.st_size - _LOG_TAIL))
-            for uniqueid, start in _SENT.findall(file.read(_LOG_TAIL)):
-                yield uniqueid.decode(), Handled(int(start), None)
+            return {call.decode(): Handled(int(start), None) for call, start in _SENT.findall(file.read(_LOG_TAIL))}
+    return {}

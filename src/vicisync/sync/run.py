@@ -113,13 +113,13 @@ def reject_poison(settings: Settings, delivery: Delivery, store: Store, report: 
 def _first_checkpoint(settings: Settings, now: int, report: Report) -> Checkpoint:
     """Return where the very first run begins: where the old script stopped, or an hour ago; tell why."""
     path = settings.old_checkpoint_file
-    old = read_old_checkpoint(path, settings.give_up_after)
-    if old and old.checkpoint:
-        says = f"{zoned(old.checkpoint.ended_after)} says {path} ({old.words})"
+    old, words = read_old_checkpoint(path, settings.give_up_after)
+    if old:
+        says = f"{zoned(old.ended_after)} says {path} ({words})"
         twice = "where its cron line is still there, calls will be sent twice"
         report.note(f"📅 First run: going on where the old script stopped, {says}; {twice}")
-        return old.checkpoint
+        return old
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
-    why = f"; {path} {old.words}" if old else ""
+    why = f"; {path} {words}" if words else ""
     report.note(f"📅 First run: delivering what ended after {zoned(first.ended_after)}, an hour ago{why}")
     return first

@@ -7,26 +7,16 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+from vicisync.commands import cron
 from vicisync.commands.check.finding import Finding, broken, fine, warning
-from vicisync.commands.cron import (
-    NO_DOUBLE_REPORTS,
-    OLD_SCRIPT,
-    START_CRON,
-    VICISYNC,
-    Table,
-    daemon_lives,
-    double_reports,
-    lines_that_run,
-    rotations,
-    tables,
-)
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, lines_that_run
 from vicisync.commands.install import LOG
 from vicisync.errors import ConfigError
 
 
 def findings(root: Path = Path("/")) -> Iterator[Finding]:
     """Read what cron and logrotate are told; their files lie below ``root``, the crontab is asked of ``crontab``."""
-    found = list(tables(root))
+    found = list(cron.tables(root))
     unread = [_unreadable(table.name, table.unread) for table in found if table.unread]
     ours = lines_that_run(VICISYNC, found)
     ignored = [table for table in found if table.ignored and table.find(VICISYNC)]
@@ -35,8 +25,8 @@ def findings(root: Path = Path("/")) -> Iterator[Finding]:
     yield from jobs_of_ours
     if sum(not job.exit_code for job in jobs_of_ours) > 1:
         yield warning("More than one job runs vicisync; each minute, one finds the other at work", "leave one of them")
-    if ours and not daemon_lives(root):
-        yield warning("No cron daemon is at work, so nothing starts vicisync", START_CRON)
+    if ours and not cron.daemon_lives(root):
+        yield warning("No cron daemon is at work, so nothing starts vicisync", cron.START_CRON)
     if not ours:
         yield from (warning(f"Cron ignores {table.name}", table.ignored) for table in ignored)
     if not (ours or ignored or unread):  # where not all could be read, it may stand in what could not
@@ -45,7 +35,7 @@ def findings(root: Path = Path("/")) -> Iterator[Finding]:
         for number in jobs:
             text = f"{table.name} line {number} still runs the old script: each call would be sent twice"
             yield warning(text, "vicisync install --replace-old")
-    yield from (warning(sentence, NO_DOUBLE_REPORTS) for sentence in double_reports(root))
+    yield from (warning(sentence, cron.NO_DOUBLE_REPORTS) for sentence in cron.double_reports(root))
     yield _logrotate(root)
 
 
@@ -54,7 +44,7 @@ def _unreadable(name: object, why: str) -> Finding:
 
 
 def _logrotate(root: Path) -> Finding:
-    if len(rotated := rotations(LOG, root)) > 1:  # the old README has its readers write one
+    if len(rotated := cron.rotations(LOG, root)) > 1:  # the old README has its readers write one
         other = next(path for path in rotated if path.name != "vicisync")
         return warning(f"{rotated[0]} and {rotated[1]} both rotate the log, an error for logrotate", f"rm {other}")
     if rotated:

@@ -78,12 +78,11 @@ def _checkpoint(settings: Settings) -> Finding:
     if checkpoint:
         watched = counted(len(checkpoint.watching), "call")
         return fine(f"Delivered up to {zoned(checkpoint.end_epoch)}, {watched} watched")
-    old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
-    begin = "delivers what ended in the hour before it"
-    if old and old.checkpoint:
-        begin = f"goes on where the old script stopped, {zoned(old.checkpoint.ended_after)}"
-    why = f"; {settings.old_checkpoint_file} {old.words}" if old and not old.checkpoint else ""
-    return fine(f"No checkpoint yet: the first run {begin}{why}")
+    old, words = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
+    begin = f"delivers what ended in the hour before it{words and f'; {settings.old_checkpoint_file} {words}'}"
+    if old:
+        begin = f"goes on where the old script stopped, {zoned(old.ended_after)}"
+    return fine(f"No checkpoint yet: the first run {begin}")
 
 
 def _lock(checkpoint_file: Path) -> Finding:
