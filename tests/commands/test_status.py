@@ -157,7 +157,7 @@ def test_without_the_database_it_tells_what_the_files_say(site: Site) -> None:
     assert told[0].endswith("; what follows is from files alone")
     assert told[1].startswith("   → correct VARDB_database (")
     assert re.fullmatch(r"✅ Lag: \d+ s at most", told[3])
-    assert "📞 Backlog: unknown; 0 watched calls could go" == told[4]
+    assert "📞 Backlog: unknown; of those watched, 0 calls" == told[4]
     found = as_json(site)
     assert found["lag_is_estimated"] is True
     assert found["database_error"].startswith(error)

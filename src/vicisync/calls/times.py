@@ -10,7 +10,7 @@ LOCAL = "%Y-%m-%d %H:%M:%S"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = r"(\d{1,6})\s*(s|m|h|d|w|sec|min|(?:second|minute|hour|day|week)s?)"
-_DURATION = re.compile(rf"(?:{_PART}\s*)+", re.ASCII | re.IGNORECASE)
+_DURATION = re.compile(rf"\s*(?:{_PART}\s*)+", re.ASCII | re.IGNORECASE)
 _DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d(?::\d\d)?"
 _POINT = re.compile(rf"({_DAY})(?:[T ]+({_CLOCK})(?:\.\d+)?\s*([+-]\d\d(?::?\d\d)?|[A-Z]+)?)?", re.ASCII)
 _WORDS = re.compile(rf"(today|yesterday)?\s*({_CLOCK})?", re.ASCII | re.IGNORECASE)
@@ -40,7 +40,6 @@ def ago(seconds: int) -> str:
 
 def parse_duration(text: str) -> int:
     """Return the seconds of ``90``, ``90s``, ``5m``, ``1h30m``, ``2 days``; raise ValueError for anything else."""
-    text = text.strip()
     if re.fullmatch("[0-9]{1,9}", text):
         return int(text)
     if not _DURATION.fullmatch(text):

@@ -54,7 +54,13 @@ def install(
     else:
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
-    _comment_out(old, do, tell)
+    for table, lines in old:
+        logs = " and ".join({f", with its log {log}" for log in lines.values() if log.startswith("/")})
+        do(
+            "comment out",
+            f"{_places([(table, lines)])}, which runs the old script{logs}",
+            partial(table.comment_out, lines),
+        )
     kept = _write(contents, do, tell, dry_run=dry_run, force=force)
     for sentence in cron.double_reports():
         tell(f"⚠ {sentence}")
@@ -146,13 +152,6 @@ def _write(contents: Mapping[Path, bytes], do: Do, tell: Tell, *, dry_run: bool,
         for line in content.decode().splitlines() if dry_run else ():
             tell(f"    {line}")
     return kept
-
-
-def _comment_out(old: Iterable[Lines], do: Do, tell: Tell) -> None:
-    for table, lines in old:
-        do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
-        for log in {log for log in lines.values() if log.startswith("/") and log not in (str(LOG), "/dev/null")}:
-            tell(f"✓ Its log stays: {log}; that of vicisync is {LOG}")
 
 
 def _places(found: Iterable[Lines]) -> str:

@@ -107,13 +107,10 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         sign = "❌" if status.is_behind(max_lag) else "⚠" if lag > LATE and max_lag is None else "✅"
         hours = f"{ago(lag)} ({lag} s)" if lag >= 7200 else f"{lag} s"
         yield f"{sign} Lag: {hours}{at_most}{allowed}"
-        if status.backlog:
-            rows = status.backlog.rows_behind
-            many = f"more than {MANY}" if rows > MANY else f"about {rows}"
-            more = f", and {many} rows more to look at" if rows else ""
-            yield f"📞 Backlog: {counted(status.could_go, 'call')}{more}"
-        else:
-            yield f"📞 Backlog: unknown; {counted(status.could_go, 'watched call')} could go"
+        rows = status.backlog.rows_behind if status.backlog else 0
+        more = f", and {f'more than {MANY}' if rows > MANY else f'about {rows}'} rows more to look at" if rows else ""
+        unknown = "" if status.backlog else "unknown; of those watched, "
+        yield f"📞 Backlog: {unknown}{counted(status.could_go, 'call')}{more}"
         waiting = [f"{status.waiting[reason]} {words}" for reason, words in REASONS.items() if status.waiting[reason]]
         yield f"⏳ Waiting: {', '.join(waiting) or 'none'}"
     if status.rejected:
@@ -133,18 +130,15 @@ def _place(checkpoint: Checkpoint) -> str:
     if checkpoint.end_epoch > checkpoint.ended_after:
         return f"{zoned(checkpoint.end_epoch)}, the newest end delivered; {looked_until}"
     begin = f"nothing delivered yet of what ended after {zoned(checkpoint.ended_after)}"
-    return begin if checkpoint.looked_until < checkpoint.ended_after else f"{begin}; {looked_until}"
+    return f"{begin}; {looked_until}" if checkpoint.looked_until >= checkpoint.ended_after else begin
 
 
 def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
     if last is None:
         yield "⚠ Last run: none is known"
         return
-    is_late = now - last.ended > LATE
-    sign, when = (
-        "❌" if last.exit_code else "⚠" if is_late else "✅",
-        f"{zoned(last.ended)}, {ago(now - last.ended)} ago",
-    )
+    sign = "❌" if last.exit_code else "⚠" if now - last.ended > LATE else "✅"
+    when = f"{zoned(last.ended)}, {ago(now - last.ended)} ago"
     numbers = f"{last.delivered} processed, {last.failed} failed in {last.seconds:.2f}s"
     if last.perhaps_twice:
         numbers += f", {last.perhaps_twice} may have been stored twice (their answers were lost)"

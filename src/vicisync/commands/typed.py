@@ -67,10 +67,10 @@ class Commands(click.Group):
 def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
     """Return the callback of an option whose text a parser takes, or refuses with ValueError("must be ...")."""
 
-    def callback(ctx: click.Context, param: click.Parameter, text: str | None) -> int | None:
+    def callback(_: object, __: object, text: str | None) -> int | None:
         try:
             return None if text is None else parse(text)
         except ValueError as error:
-            raise click.BadParameter(f"{error}, not {text!r}", ctx, param) from error
+            raise click.BadParameter(f"{error}, not {text!r}") from error
 
     return callback

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from vicisync.calls.times import parse_duration
 
-COMMENT = re.compile(r"\s+[;#].*")
+COMMENT = re.compile(r"(?<!\s)\s+[;#].*")
 """A comment behind a value, as DID Optimizer's own template has it behind numbers."""
 
 
@@ -17,7 +17,6 @@ def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     """Make a parser of whole numbers."""
 
     def parse(text: str) -> int:
-        text = COMMENT.sub("", text)
         if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
             raise ValueError(f"must be a whole number from {lowest} to {highest}, digits only")
         return int(text)
@@ -30,7 +29,7 @@ def duration(lowest: int, highest: int) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         with suppress(ValueError):
-            if lowest <= (seconds := parse_duration(COMMENT.sub("", text))) <= highest:
+            if lowest <= (seconds := parse_duration(text)) <= highest:
                 return seconds
         raise ValueError(f"must be a time from {lowest} to {highest} seconds, such as 90, 90s, 5m, 2h or 1d")
 
@@ -50,8 +49,6 @@ def matching(pattern: str, what: str) -> Callable[[str], str]:
 
 word = matching("[!-~]+", "printable ASCII without white space")  # a host, a database or a user
 status = matching(r"\S{1,6}", "a VICIdial status, 1 to 6 characters without white space")
-
-
 _key = matching("[!-~]+", "printable ASCII without white space: copy it again from DID Optimizer")
 
 
@@ -72,20 +69,18 @@ def statuses(text: str) -> frozenset[str]:
 
 def seconds(text: str) -> float:
     """Parse a time-out: more than 0 and at most 300 seconds, fractions allowed."""
-    text = COMMENT.sub("", text)
     with suppress(ValueError):
-        is_fraction = re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,6}", text)
-        if 0 < (found := float(text) if is_fraction else parse_duration(text)) <= 300:
+        found = float(text) if re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,6}", text) else parse_duration(text)
+        if 0 < found <= 300:
             return float(found)
     raise ValueError("must be a number of seconds above 0 and up to 300, such as 10 or 2.5")
 
 
 def yes_no(text: str) -> bool:
     """Parse yes, true, 1, no, false or 0, in any case."""
-    text = COMMENT.sub("", text).lower()
-    if text not in ("1", "yes", "true", "0", "no", "false"):
+    if text.lower() not in ("1", "yes", "true", "0", "no", "false"):
         raise ValueError("must be yes or no")
-    return text in ("1", "yes", "true")
+    return text.lower() in ("1", "yes", "true")
 
 
 def password(text: str) -> str:

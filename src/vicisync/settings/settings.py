@@ -139,6 +139,8 @@ def load_settings(
     found = {each.name: _find(each, options, environ, vicidial, dids) for each in SETTINGS}
     for each in SETTINGS:
         text, where = found[each.name]
+        if each.shown and each.default.isdigit():  # behind a number, DID Optimizer's own template has comments
+            text = parsers.COMMENT.sub("", text)
         try:
             values[each.name] = each.parse(text) if text or each.default else None
         except ValueError as error:

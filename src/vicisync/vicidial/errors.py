@@ -34,15 +34,9 @@ _ADVICE: tuple[tuple[tuple[int, ...], str, str], ...] = (
     ((CR.CR_SSL_CONNECTION_ERROR,), "No TLS with the database at {place}", "check db_ssl_ca and its certificate"),
     ((CR.CR_AUTH_PLUGIN_ERR,), "PyMySQL cannot log {user} in by the method that the account asks for",
         _ALTER + "IDENTIFIED VIA mysql_native_password USING PASSWORD('…');"),
-    ((ER.ACCESS_DENIED_ERROR, 1698, 3159), "The database at {place} refuses user {user}",
+    ((ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, 1698, 3159), "The database at {place} refuses user {user}",
         "correct VARDB_pass ({password_in}); where it wants TLS, write db_ssl_ca"),
-    ((ER.HOST_NOT_PRIVILEGED,), "The database at {place} lets nobody in from this machine",
-        _AS_ROOT + "CREATE USER '{user}'@'…' IDENTIFIED BY '…'; GRANT SELECT ON {table} TO '{user}'@'…';"),
-    ((1129,), "The database at {place} has shut this machine out, after too many connections that broke off",
-        "there: mariadb-admin flush-hosts"),
     ((3118, 4151), "Account {user} is locked", _ALTER + "ACCOUNT UNLOCK;"),
-    ((4150,), "Account {user} is shut out, after too many wrong passwords",
-        "correct VARDB_pass ({password_in}), then, " + _AS_ROOT + "FLUSH PRIVILEGES;"),
     ((1820, 1862), "The password of account {user} has expired",
         _AS_ROOT + "SET PASSWORD FOR '{user}'@'…' = PASSWORD('…'); as in VARDB_pass ({password_in})"),
     ((1203, 1226), "Account {user} has used up what it may",
@@ -56,12 +50,14 @@ _ADVICE: tuple[tuple[tuple[int, ...], str, str], ...] = (
     ((126, 127, 130, 145, ER.NOT_KEYFILE, ER.CRASHED_ON_USAGE, ER.CRASHED_ON_REPAIR), "The table {table} is damaged",
         _AS_ROOT + "REPAIR TABLE {table};"),
     ((ER.KEY_DOES_NOT_EXITS,), "{table} lacks an index of VICIdial's, and would be locked for seconds",
-        "put it back; this shows how: vicisync check"),
+        "vicisync check, which shows how to put it back"),
     (_TOO_SLOW, "{table} was not readable within {seconds} s, held up by OPTIMIZE or archiving? The next run goes on",
         ""),
     (_LOST, "The connection to the database at {place} was lost; the next run goes on from here", ""),
 )  # fmt: skip
 """The numbers of an error, what is wrong and where, and the command or line that mends it, if anybody has to."""
+
+_OTHER = "The database at {place} failed; the next run tries again"
 
 
 def explained(error: Exception, settings: Settings, *, connected: bool) -> DatabaseError:
@@ -70,46 +66,34 @@ def explained(error: Exception, settings: Settings, *, connected: bool) -> Datab
     said = str(error.args[-1]) if error.args and error.args[-1] else type(error).__name__
     # Whoever answers in the server's place may say anything: it stays one line, and a short one.
     said = " ".join(said.split())[:_LONGEST_WORDS]
-    cause = getattr(error, "original_exception", error)
-    cure = ""
+    cause, cure = getattr(error, "original_exception", error), ""
     if isinstance(cause, ssl.SSLError):
         number = CR.CR_SSL_CONNECTION_ERROR
         said, cure = tls_failure(cause, "db_ssl_ca", "VARDB_server")
-    elif isinstance(cause, socket.gaierror):
-        number = _NO_NAME
     elif isinstance(error, OSError):  # the file of the CA
         number = CR.CR_SSL_CONNECTION_ERROR
+    elif isinstance(cause, socket.gaierror):
+        number = _NO_NAME
     elif method := _login_method(error, number):
-        number, said = CR.CR_AUTH_PLUGIN_ERR, method
-    elif not connected and number in _LOST:
-        number = _NO_GREETING
-    elif not connected and not isinstance(number, int):
-        number = CR.CR_SERVER_HANDSHAKE_ERR
+        number, said = CR.CR_AUTH_PLUGIN_ERR, f"{method}: {said}"
+    elif not connected and (number in _LOST or not isinstance(number, int)):
+        number = _NO_GREETING if number in _LOST else CR.CR_SERVER_HANDSHAKE_ERR
     elif number in _LOST and "timed out" in said:
         number = ER.LOCK_WAIT_TIMEOUT
-    other = ("The database at {place} failed; the next run goes on from here", "")
-    wrong, usual = next(((wrong, usual) for numbers, wrong, usual in _ADVICE if number in numbers), other)
+    wrong, usual = next(((wrong, usual) for numbers, wrong, usual in _ADVICE if number in numbers), (_OTHER, ""))
     host, sources = settings.db_host, settings.sources
-    known = {
-        "host": host,
-        "place": host if host.startswith("/") else f"{host}:{settings.db_port}",
-        "user": settings.db_user,
-        "table": f"{settings.db_name}.vicidial_log",
-        "seconds": settings.db_timeout,
-        **{f"{name}_in": sources[f"db_{name}"] for name in ("host", "name", "password")},
-    }
+    place, table = host if host.startswith("/") else f"{host}:{settings.db_port}", f"{settings.db_name}.vicidial_log"
+    known = {"host": host, "place": place, "user": settings.db_user, "table": table, "seconds": settings.db_timeout}
+    known.update({f"{name}_in": sources[f"db_{name}"] for name in ("host", "name", "password")})
     cure = cure or usual.format(**known)
     return DatabaseError(f"{wrong.format(**known)} ({said}){CURE if cure else ''}{cure}")
 
 
 def _login_method(error: Exception, number: object) -> str:
     """Return which login PyMySQL has stumbled over, once the server had greeted; '' where it was anything else."""
-    if isinstance(number, int) and number != CR.CR_AUTH_PLUGIN_CANNOT_LOAD:
-        return ""
-    for frame, _ in walk_tb(error.__traceback__):
-        if frame.f_code.co_name in ("_process_auth", "authenticate") and (name := frame.f_locals.get("plugin_name")):
-            return f"{name.decode('ascii', 'replace')}: {error.args[-1] if error.args else type(error).__name__}"
-    return ""
+    logins = [f.f_locals.get("plugin_name") for f, _ in walk_tb(error.__traceback__) if "auth" in f.f_code.co_name]
+    is_other = isinstance(number, int) and number != CR.CR_AUTH_PLUGIN_CANNOT_LOAD
+    return "" if is_other or not any(logins) else str(next(filter(None, logins)), "ascii", "replace")
 
 
 def lacks_grant(error: DatabaseError) -> bool:

@@ -5,10 +5,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from vicisync.commands import cron
-from vicisync.commands.check.finding import Finding, broken, fine, warning
+from vicisync.commands.check.finding import Finding, fine, warning
 from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, lines_that_run
 from vicisync.commands.install import LOG
 from vicisync.errors import ConfigError
@@ -57,22 +58,20 @@ def _logrotate(root: Path) -> Finding:
 
 def _job(table: Table, number: int, program: str) -> Finding:
     text = f"{table.name} line {number} runs {program}"
+    broken = partial(Finding, "❌", exit_code=ConfigError.exit_code)
     paths = re.findall(r"^\s*PATH\s*=\s*(.*?)\s*$", table.text, re.MULTILINE)
     path = str(paths[-1]).strip("\"'") if paths else "/usr/bin:/bin"  # cron's own
-    is_zip = program.endswith(".pyz") and Path(program).is_file()  # which Python runs, executable or not
-    if not is_zip:
+    if not (program.endswith(".pyz") and Path(program).is_file()):  # which Python runs, executable or not
         if not (found := shutil.which(program, path=path)):
-            return broken(
-                f"{text}, which is not there or cannot be executed", "vicisync install", ConfigError.exit_code
-            )
+            return broken(f"{text}, which is not there or cannot be executed", "vicisync install")
         if why := _does_not_start(found):
-            return broken(f"{text}, which does not start: {why}", "vicisync install --force", ConfigError.exit_code)
+            return broken(f"{text}, which does not start: {why}", "vicisync install --force")
     if log := re.search(r">>\s*(/\S+)", table.text.split("\n")[number - 1]):
         folder = Path(log[1]).parent
         if not folder.is_dir():  # then the shell runs nothing
-            return broken(f"{text}, but its log cannot be opened: {folder} is missing", f"mkdir -p {folder}", 2)
+            return broken(f"{text}, but its log cannot be opened: {folder} is missing", f"mkdir -p {folder}")
         if not os.statvfs(folder).f_bavail:
-            return broken(f"{text}, but the disk of its log is full", f"make room: df -h {folder}", 2)
+            return broken(f"{text}, but the disk of its log is full", f"make room: df -h {folder}")
     return fine(text)
 
 
@@ -82,4 +81,5 @@ def _does_not_start(program: str) -> str:
         done = subprocess.run([program, "--version"], capture_output=True, timeout=30, check=False)  # noqa: S603
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{getattr(error, 'strerror', None) or error}, of it or of the interpreter in its first line"
-    return (done.stderr.decode("utf-8", "replace").strip().split("\n")[-1] or "no word") if done.returncode else ""
+    said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+    return said or f"exit code {done.returncode}" if done.returncode else ""
