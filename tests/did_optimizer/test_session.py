@@ -179,7 +179,7 @@ def test_a_request_carries_exactly_the_payload_and_says_who_asks_and_nothing_of_
     assert first == "POST /behind/a/proxy/api/v1/call-results HTTP/1.1"
     assert dict(line.split(": ", 1) for line in lines) == {
         "Host": f"127.0.0.1:{server.port}", "x-api-key": KEY, "User-Agent": f"vicisync/{__version__}",
-        "Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "gzip, deflate",
+        "Content-Type": "application/json", "Accept-Encoding": "gzip, deflate",
         "Content-Length": str(len(body)),
     }  # fmt: skip
     assert body == json.dumps(payload).encode("ascii")

@@ -141,3 +141,64 @@ def test_endless_informational_answers_are_given_up_in_time(open_session: Open) 
 
     with Listener(endless) as server:
         assert NO_ANSWER == open_session(server.url, api_timeout="0.3").post(of("1729785600.1"))
+
+
+def stores_first(*afterwards: Callable[[socket.socket], None]) -> Script:
+    """Store one call, then answer further ones on the same connection in these ways."""
+
+    def script(connection: socket.socket) -> None:
+        for answer in (lambda connection: connection.sendall(STORED), *afterwards):
+            read_request(connection)
+            answer(connection)
+        read_request(connection)
+
+    return script
+
+
+def too_late(connection: socket.socket) -> None:
+    time.sleep(0.45)
+    connection.sendall(STORED)
+
+
+def too_large(connection: socket.socket) -> None:
+    connection.sendall(http("503 Service Unavailable", b"x" * 200_000)[:-1])
+    time.sleep(0.2)
+    connection.sendall(b"x" + STORED)
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    ("second", "means"),
+    [
+        pytest.param(too_late, NO_ANSWER, id="too late"),
+        pytest.param(too_large, Answer(Meaning.TRY_AGAIN, "503 Service Unavailable"), id="too large"),
+    ],
+)
+def test_what_comes_late_of_a_further_answer_on_a_connection_reaches_no_other_call(
+    open_session: Open,
+    certified: tuple[ssl.SSLContext, str],
+    second: Callable[[socket.socket], None],
+    means: Answer,
+    secured: bool,
+) -> None:
+    context, ca_file = certified
+    with Listener(stores_first(second), answers(), context=context if secured else None) as server:
+        session = open_session(server.url, verify_ssl=ca_file, api_timeout="0.3")
+        assert DELIVERED == session.post(of("1729785600.1"))
+        assert means == session.post(of("1729785600.3"))
+        assert REJECTED == session.post(of("1729785600.2"))
+        assert 2 == server.connections
+
+
+def test_each_answer_on_a_connection_has_the_whole_timeout_however_long_the_one_before_took(open_session: Open) -> None:
+    def slowly(connection: socket.socket) -> None:
+        connection.sendall(STORED[:20])
+        time.sleep(0.4)
+        connection.sendall(STORED[20:-1])
+        time.sleep(0.2)
+        connection.sendall(STORED[-1:])
+
+    with Listener(stores_first(slowly, slowly, slowly)) as server:
+        session = open_session(server.url, api_timeout="0.8")
+        assert [DELIVERED] * 4 == [session.post(of(f"1729785600.{number}")) for number in range(4)]
+        assert 1 == server.connections

@@ -1,6 +1,7 @@
 """Workers where the system gives no further thread: fewer of them, and no call is lost by that."""
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 
 import pytest
@@ -61,7 +62,7 @@ def test_where_no_further_thread_is_given_calls_go_through_those_there_are(
         sessions.append(Session(used))
         return sessions[-1]
 
-    workers = Workers(open_session, {}, 4, told.append)
+    workers = Workers(open_session, {}, 4, 10, told.append)
     sent = 0
     results: list[Result | None] = []
     while len(results) < len(ATTEMPTS):
@@ -79,10 +80,42 @@ def test_where_no_further_thread_is_given_calls_go_through_those_there_are(
 
 
 def test_what_does_not_come_in_time_is_still_in_flight() -> None:
-    workers = Workers(lambda: Session([]), {}, 4, print)
+    workers = Workers(lambda: Session([]), {}, 4, 10, print)
     assert workers.next_result(0.01) is None
     workers.hand_over(ATTEMPTS[0])
     assert [ATTEMPTS[0]] == list(workers.in_flight.values())
     assert (ATTEMPTS[0], STORED) == workers.next_result(5)
     assert {} == workers.in_flight
     workers.dismiss(5)
+
+
+def test_a_post_that_hangs_beyond_every_timeout_counts_as_lost_and_holds_up_no_other() -> None:
+    """The look-up of a name takes as long as it likes."""
+    looked_up = threading.Event()
+
+    class Hanging(Session):
+        def post(self, payload: Mapping[str, object]) -> Answer:
+            if payload["uniqueid"] == ATTEMPTS[0].call.uniqueid:
+                looked_up.wait(10)
+            return super().post(payload)
+
+    workers = Workers(lambda: Hanging([]), {}, 1, 0.2, print)
+    try:
+        workers.hand_over(ATTEMPTS[0])
+        time.sleep(0.25)
+        words = "no answer within 0.2 s, the look-up of its name included"
+        lost = Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)
+        assert (ATTEMPTS[0], lost) == workers.next_result(5)
+        again = ATTEMPTS[0]._replace(tries=1)
+        for attempt in (ATTEMPTS[1], ATTEMPTS[2]):
+            workers.hand_over(attempt)
+            assert (attempt, STORED) == workers.next_result(5)
+        workers.hand_over(again)
+        looked_up.set()
+        results = [workers.next_result(5), workers.next_result(5)]
+        assert (again, STORED) in results, "what came too late was taken for the answer to the next try"
+        assert None in results
+        assert {} == workers.in_flight
+    finally:
+        looked_up.set()
+        workers.dismiss(5)

@@ -1,6 +1,7 @@
 """A call: what is read of it (VICIdial 2.14), and what the API is told (DID Optimizer's setup guide). Pure."""
 
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from vicisync.calls.dispositions import result_of
@@ -71,13 +72,15 @@ _FIELDS = {
 }
 """DID Optimizer's fields, each with its column."""
 
+_columns_of = attrgetter(*_FIELDS.values())
+
 _NUMBERS = frozenset({"duration", "calledCount", "startEpoch", "endEpoch"})
 """The fields that are JSON numbers; all others are strings, those of ids that VICIdial counts up included."""
 
 
 def payload(call: Call, overrides: Mapping[str, str]) -> dict[str, str | int | None]:
     """Return the JSON object that DID Optimizer is POSTed; ``overrides`` map statuses to results."""
-    sent: dict[str, str | int | None] = {field: getattr(call, column) for field, column in _FIELDS.items()}
+    sent: dict[str, str | int | None] = dict(zip(_FIELDS, _columns_of(call), strict=True))
     for field in ("leadId", "listId"):
         sent[field] = None if sent[field] is None else str(sent[field])
     if call.length_in_sec is not None:  # DID Optimizer answers 500 for ever to a negative one

@@ -20,6 +20,8 @@ from vicisync.settings.settings import Settings
 
 FAILURES_BEFORE_OUTAGE = 5  # calls in a row that cannot get through before the API counts as down
 
+GRACE = 1.0  # seconds beyond its timeout after which a POST counts as lost
+
 POLL_INTERVAL = 0.2  # seconds after which the deciding thread looks at the clock and for a signal
 
 _KEPT = "Nothing is lost: the calls are kept for the next try"
@@ -47,7 +49,8 @@ class Delivery:
     ) -> None:
         self._settings, self._stop_signal, self._deadline, self._note = settings, stop_signal, deadline, note
         self._api = f"DID Optimizer at {settings.api_base_url}"
-        self._workers = Workers(open_session, settings.dispositions, settings.concurrency, note)
+        patience = settings.api_timeout + GRACE
+        self._workers = Workers(open_session, settings.dispositions, settings.concurrency, patience, note)
         self._fresh: Iterator[Attempt] = iter(())
         self._next: Attempt | None = None
         self._has_taken_all = self._tried_alone = self._is_outage = False

@@ -11,12 +11,13 @@ import urllib3
 from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3.exceptions import HTTPError, InsecureRequestWarning, InvalidHeader, ProtocolError, SSLError
+from urllib3.util.connection import is_connection_dropped
 from urllib3.util.retry import Retry
 
 from vicisync import __version__
 from vicisync.did_optimizer.answer import Answer, Meaning, answer_of
 from vicisync.did_optimizer.failure import CUT, answer_of_failure, is_due_to
-from vicisync.did_optimizer.wire import InOnePiece, Response
+from vicisync.did_optimizer.wire import Posting, Response
 from vicisync.settings.settings import Settings, is_this_machine
 
 PATH = "/api/v1/call-results"
@@ -38,8 +39,8 @@ class Reply(NamedTuple):
 class ApiSession:
     """One kept-alive connection to the API, for one worker at a time.
 
-    requests finds the way, once: address, proxy, certificates. Calls then go straight through urllib3, its transport:
-    0.25 ms of CPU a POST where a requests.Session takes 0.38, and reads the whole body of a redirect.
+    requests finds the way, once: address, proxy, certificates; urllib3, its transport, connects and sends one call.
+    Further ones go on that connection as they are: 0.2 ms of CPU a POST where a requests.Session takes 0.38.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,7 +52,6 @@ class ApiSession:
         self._headers = {
             "x-api-key": settings.api_key,
             "Content-Type": "application/json",
-            "Accept": "application/json",
             "Accept-Encoding": "gzip, deflate",
             "User-Agent": f"vicisync/{__version__}",
         }
@@ -59,7 +59,7 @@ class ApiSession:
             urllib3.disable_warnings(InsecureRequestWarning)
         self._verify = settings.verify_ssl if isinstance(settings.verify_ssl, bool) else str(settings.verify_ssl)
         self._way: tuple[urllib3.HTTPConnectionPool, str] | None = None
-        self._kept_alive = False
+        self._connection: Posting | None = None  # the one that is kept alive
         self._is_clean = True
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class ApiSession:
         if self._way:
             self._way[0].close()
         self._adapter.close()
-        self._way, self._kept_alive, self._is_clean = None, False, True
+        self._way, self._connection, self._is_clean = None, None, True
 
     def post(self, payload: Mapping[str, object]) -> Answer:
         """Send one call, once, and return what came of it; whatever the network does becomes an Answer."""
@@ -84,26 +84,38 @@ class ApiSession:
 
     def _exchange(self, body: bytes, uniqueid: str | None) -> Reply:
         """Return the API's answer, or what kept it from coming."""
-        was_kept_alive, self._kept_alive = self._kept_alive, False
+        kept_alive, self._connection = self._connection, None
         try:
-            pool, way = self._way = self._way or self._find_the_way()
-            response = pool.urlopen("POST", way, body, self._headers, retries=False, timeout=self._timeout, **_RAW)
+            connection, response = self._send(kept_alive, body)
             reply = self._read(response, uniqueid)
+            if reply.http_status and response.headers.get("Connection", "").lower() != "close":
+                self._connection = connection
         except (OSError, HTTPError) as error:  # requests' own are OSErrors
-            if not (was_kept_alive and is_due_to(error, *CUT)):
+            if not (kept_alive and is_due_to(error, *CUT)):
                 return Reply(answer_of_failure(error, self._seconds))
         else:
             if not self._is_clean or (reply.answer.perhaps_stored and not reply.answer.by_api):
                 self.close()  # it gave more than was asked for, or no good answer: what else may come on it?
-            if not (was_kept_alive and reply.answer.meaning is Meaning.REJECTED):
+            if not (kept_alive and reply.answer.meaning is Meaning.REJECTED):
                 return reply
             self.close()  # a verdict for ever has to be this call's: what comes first on a fresh connection is
+        finally:
+            if kept_alive and not self._connection:
+                kept_alive.close()
         # Or the server had closed the kept-alive connection: a fresh one tells whether anything is wrong. Either way
         # the call may be stored.
         reply = self._exchange(body, uniqueid)
         twice = reply.answer.perhaps_stored or reply.answer.meaning is Meaning.DELIVERED
         perhaps = reply.answer.meaning is not Meaning.REJECTED
         return reply._replace(answer=reply.answer._replace(perhaps_stored=perhaps, perhaps_twice=twice))
+
+    def _send(self, kept_alive: Posting | None, body: bytes) -> tuple[Posting, urllib3.BaseHTTPResponse]:
+        """Send a request; return the connection it went on, and the answer's beginning."""
+        if kept_alive and not is_connection_dropped(kept_alive):
+            return kept_alive, kept_alive.post_again(body, self._seconds)
+        pool, way = self._way = self._way or self._find_the_way()
+        response = pool.urlopen("POST", way, body, self._headers, retries=False, timeout=self._timeout, **_RAW)
+        return cast("Posting", response.connection), response
 
     def _environment(self) -> dict[str, Any]:
         """Return proxies and the CA bundle as the environment names them, which count as for every other program."""
@@ -118,7 +130,7 @@ class ApiSession:
         way = self._adapter.request_url(self._request, found["proxies"])
         pool = cast("urllib3.HTTPConnectionPool", pool)
         of_ours = {"response_class": partial(Response, self._mistrust)}
-        pool.ConnectionCls = type("Connection", (InOnePiece, pool.ConnectionCls), of_ours)
+        pool.ConnectionCls = type("Connection", (Posting, pool.ConnectionCls), of_ours)
         return pool, way
 
     def _mistrust(self) -> None:
@@ -129,6 +141,8 @@ class ApiSession:
         try:
             while (part := response.read1(LARGEST_ANSWER, decode_content=True)) and len(body) < LARGEST_ANSWER:
                 body += part
+            if part:
+                self._mistrust()  # the rest of it is still to come
         except (ProtocolError, SSLError):
             return Reply(Answer(Meaning.TRY_AGAIN, "the answer broke off", perhaps_stored=True))
         except (OSError, HTTPError) as error:
@@ -136,7 +150,6 @@ class ApiSession:
         finally:
             response.close()
             response.release_conn()
-        self._kept_alive = response.headers.get("Connection", "").lower() != "close"
         retry_after = _retry_after(response.headers)
         answer = answer_of(response.status, response.headers, body, retry_after, self._api_key, uniqueid)
         return Reply(answer, response.status, body)
