@@ -21,6 +21,11 @@ def lead_everyone_to(folder: Path) -> None:
         path.chmod(0o755)
 
 
+def joined(told: object) -> str:
+    """Return what was told with each cure behind what it mends, not below it."""
+    return str(told).replace("\n   → ", " → ")
+
+
 class CheckedDialer:
     """Its files, database and API; ``check`` looks at them all."""
 
@@ -38,6 +43,9 @@ class CheckedDialer:
         for path in (self.cron, self.logrotate):
             path.parent.mkdir(parents=True)
         (self.etc / "debian_version").touch()
+        self.daemon = self.root / "proc" / "1" / "comm"
+        self.daemon.parent.mkdir(parents=True)
+        self.daemon.write_text("cron\n")
         self.programs = folder / "bin"
         self.programs.mkdir()
         (self.programs / "crontab").write_text(f"#!/bin/sh\n[ \"$*\" = -l ] && cat '{self.crontab}'\n")
@@ -54,7 +62,7 @@ class CheckedDialer:
         found = {
             "table": f"{self.database}.vicidial_log", "conf": site.astguiclient_conf, "dids": site.dids_conf,
             "state": site.checkpoint_file.parent, "rejected": site.rejected_file, "root": self.root, "etc": self.etc,
-            "cron": self.cron,
+            "cron": self.cron, "folder": self.site.folder,
         }  # fmt: skip
         return {name: re.escape(str(place)) for name, place in found.items()}
 
@@ -78,10 +86,11 @@ class CheckedDialer:
         path.write_text(text.replace(old, new))
 
     def check(self, **environment: str) -> tuple[int, list[str]]:
-        """Return the exit code and the lines; whatever happens, none of them holds a secret."""
-        lines: list[str] = []
-        code = check(self.site.astguiclient_conf, self.site.dids_conf, environment, lines.append, self.root)
-        assert [] == [line for line in lines if self.site.api_key in line or PASSWORD in line or "\n" in line]
+        """Return the exit code and the lines, each with its cure; whatever happens, none of them holds a secret."""
+        told: list[str] = []
+        code = check(self.site.astguiclient_conf, self.site.dids_conf, environment, told.append, self.root)
+        lines = joined("\n".join(told)).split("\n")
+        assert [] == [line for line in lines if self.site.api_key in line or PASSWORD in line]
         return code, lines
 
     def worse(self, **environment: str) -> tuple[int, list[str]]:

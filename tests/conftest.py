@@ -134,6 +134,7 @@ class Pings:
     url: str
     paths: list[str] = field(default_factory=list)
     answer: int = 200
+    knows_start: bool = True  # or else only the address itself
 
 
 @contextmanager
@@ -160,7 +161,8 @@ def pings() -> Iterator[Pings]:
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             service.paths.append(self.path)
-            self.send_response(service.answer)
+            is_known = service.knows_start or self.path == "/s3cret-id"
+            self.send_response(service.answer if is_known else 404)
             self.send_header("Content-Length", "0")
             self.end_headers()
 

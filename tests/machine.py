@@ -94,9 +94,10 @@ def machine(folder: Path, *more: str) -> Iterator[Machine]:
     shutil.chown(folder / "var/spool/cron/crontabs", "root", "crontab")
     present = [f"/etc/{name}" for name in _OF_ETC if Path(f"/etc/{name}").exists()]
     subprocess.run(["cp", "-a", *present, folder / "etc"], check=True)
+    shutil.copy("/bin/cat", folder / "run" / "cron")  # what holds the machine passes for its cron daemon, too
     mounts = "".join(f"mount --bind '{folder}/{name}' /{name} && " for name in own if Path(f"/{name}").is_dir())
     with subprocess.Popen(
-        ["unshare", "--mount", "sh", "-c", f"{mounts}echo ready; exec cat"],
+        ["unshare", "--mount", "sh", "-c", f"{mounts}echo ready; exec /run/cron"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",
     ) as process:  # fmt: skip
         assert process.stdout is not None

@@ -2,9 +2,12 @@
 
 import signal
 
+CURE = "\n→ "
+"""What stands between the sentence that says what is wrong, and where, and the one command or line that mends it."""
+
 
 class VicisyncError(Exception):
-    """A run cannot go on; ``str()`` is the sentence for the operator, cure included."""
+    """A run cannot go on; ``str()`` is the sentence for the operator, and mostly, on a line of its own, the cure."""
 
     exit_code: int
 

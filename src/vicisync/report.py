@@ -58,6 +58,11 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
+def signed(message: str) -> list[str]:
+    """Return the lines of an error: a sign before each sentence, and below it the command or line that mends it."""
+    return [f"   {line}" if line.startswith("→") else f"❌ {line}" for line in message.splitlines()]
+
+
 @dataclass
 class Report:
     """Tells a run to the people who read ``stream``; on a terminal ``open_bar`` shows a backlog, not a line a call."""
@@ -191,9 +196,9 @@ class Report:
         self._say(f"📊 Summary: {numbers}{f' ({rest})' if rest else ''}{lost}", Verbosity.QUIET)
 
     def error(self, message: str) -> None:
-        """Tell what ended the run, each sentence behind the sign that operators grep for."""
-        for line in message.splitlines():
-            self._say(f"❌ {line}", Verbosity.QUIET)
+        """Tell what ended the run, each sentence behind the sign that operators grep for, its cure below it."""
+        for line in signed(message):
+            self._say(line, Verbosity.QUIET)
 
     def _masked(self, text: str, call: Call) -> str:
         """Leave of the call's number no more than may be shown; the API's words can hold it too."""

@@ -7,7 +7,7 @@ import select
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -43,8 +43,11 @@ def lines(output: str) -> list[str]:
     return [STAMP.sub("", line, count=1) for line in found]
 
 
-def on_terminal(site: Site, *arguments: str, answer: str = "") -> tuple[int, str]:
-    """Run the command on a terminal of its own, and type ``answer`` where it asks; return exit code and output."""
+def on_terminal(site: Site, *arguments: str, answer: str | Callable[[], str] = "") -> tuple[int, str]:
+    """Run the command on a terminal of its own, and type ``answer`` where it asks; return exit code and output.
+
+    An answer that takes its time is a function.
+    """
     ours, its = pty.openpty()
     # Whoever runs the tests in the background of a shell has them ignore Ctrl-C, and all that they start.
     command = ["env", "--default-signal=INT", "setsid", "--ctty", str(COMMAND), *arguments]
@@ -54,7 +57,9 @@ def on_terminal(site: Site, *arguments: str, answer: str = "") -> tuple[int, str
     until = time.monotonic() + 60
     while time.monotonic() < until:
         if not select.select([ours], [], [], 1)[0]:
-            if answer and b"?" in shown:  # a Ctrl-C that comes before readline is ready has no effect: press it again
+            if (
+                isinstance(answer, str) and answer and b"?" in shown
+            ):  # a Ctrl-C that comes before readline is ready has no effect: press it again
                 os.write(ours, answer.encode())
             continue
         asked = b"?" in shown
@@ -63,6 +68,7 @@ def on_terminal(site: Site, *arguments: str, answer: str = "") -> tuple[int, str
         except OSError:  # the last one at the other end has gone
             break
         if answer and b"?" in shown and not asked:
+            answer = answer if isinstance(answer, str) else answer()
             os.write(ours, answer.encode())
     else:
         process.kill()

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ def test_a_run_says_what_it_did_in_the_words_and_order_that_operators_know(site:
     assert "" == done.stderr
     assert {"+0530"} == {line.split()[2] for line in done.stdout.splitlines()}
     when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
-    assert re.fullmatch(f"📅 First run: delivering what ended after {when}, an hour ago", said[0])
+    assert re.fullmatch(f"📅 First run: delivering what ended after {when} IST, an hour ago", said[0])
     assert ["🚀 Starting call results sync...", "✅ Connected to VICIdial database"] == said[1:3]
     assert re.fullmatch(f"📅 Last check: {when}", said[3])
     assert "📞 Found 500 new call results" == said[4]
@@ -236,29 +237,64 @@ def test_a_batch_is_what_is_read_from_the_database_at_once(site: Site, api: DidO
 
 
 USAGE_ERRORS = {
-    "rum": "No such command 'rum'",
-    "run now": "now",
-    "run --dids-conf ''": "'.' cannot be read: Is a directory; name a",
-    "run --astguiclient-conf=": "'.' cannot be read: Is a directory; name a",
-    "reset-checkpoint --dids-conf=": "'.' cannot be read: Is a directory; name a",
-    "run -q -v": "-q and -v exclude each other",
-    "run --limit 0": "--limit",
-    "run --batch-size 0": "--batch-size",
-    "run --batch-size 1k": "1 to 10000",
-    "run --max-runtime 1m": "whole number of seconds",
-    "run --max-runtime -1": "0 to 86400",
+    "rum": ("There is no command 'rum'", "run"),
+    "RUN": ("There is no command 'RUN'", "run"),
+    "reset": ("There is no command 'reset'", "reset-checkpoint"),
+    "retry": ("There is no command 'retry'", "retry-rejected"),
+    "uninstall": ("There is no command 'uninstall'", "install --uninstall"),
+    "xyzzy": ("There is no command 'xyzzy'", "--help"),
+    "--dry-run run": ("--dry-run belongs behind the command", "run --dry-run"),
+    "--limit 3 -v run": ("--limit belongs behind the command", "run --limit 3 -v"),
+    "--json": ("--json belongs behind the command", "status --json"),
+    "--yes run": ("No such option '--yes'", "--help"),
+    "run now": ("now", "run --help"),
+    "run --dids-conf ''": ("'.' cannot be read: Is a directory; name a", ""),
+    "run --astguiclient-conf=": ("'.' cannot be read: Is a directory; name a", ""),
+    "reset-checkpoint --dids-conf=": ("'.' cannot be read: Is a directory; name a", ""),
+    "run -q -v": ("-q and -v exclude each other", "run --help"),
+    "run --limit 0": ("'--limit': must be a whole number from 1 to 999999999, digits only, not '0'", "run --help"),
+    "run --limit abc": ("'--limit': must be a whole number from 1 to 999999999, digits only, not 'abc'", "run --help"),
+    "run --batch-size 0": ("--batch-size", ""),
+    "run --batch-size 1k": ("1 to 10000", ""),
+    "run --max-runtime soon": ("must be a time from 0 to 86400 seconds, such as 90, 90s, 5m", ""),
+    "run --max-runtime -1": ("0 to 86400", ""),
+    "status --max-lag x": ("'--max-lag': must be a time from 0 to 1000000000 seconds, such as 90", "status --help"),
 }
 
 
 @pytest.mark.parametrize("typed", USAGE_ERRORS)
-def test_a_usage_error_names_what_is_wrong_and_does_nothing(typed: str, refused: Refused) -> None:
-    error = lines(refused(*shlex.split(typed))[1][-1])[0]
+def test_a_usage_error_says_what_is_wrong_then_what_to_type_and_does_nothing(typed: str, refused: Refused) -> None:
+    wrong, cure = USAGE_ERRORS[typed]
+    error, *below = lines(refused(*shlex.split(typed))[0])
     assert error.startswith("❌ ")
-    assert USAGE_ERRORS[typed] in error
+    assert wrong in error
+    assert ([f"   → vicisync {cure}"] if cure else []) == below
 
 
-def test_without_a_command_the_help_is_pointed_at(site: Site) -> None:
-    assert "Try 'vicisync --help' for help." in vicisync(site, code=2).stderr
+def test_without_a_command_it_lists_them_as_help_does(site: Site) -> None:
+    listed = vicisync(site, "help").stdout
+    assert re.search("^  reset-checkpoint  Move the checkpoint", listed, re.MULTILINE)
+    assert listed == vicisync(site, "--help").stdout == vicisync(site, code=2).stderr
+    assert vicisync(site, "help", "run").stdout == vicisync(site, "run", "-h").stdout
+
+
+@pytest.mark.parametrize("typed", ["version", "-V", "--version"])
+def test_the_version_is_asked_for_in_any_way(typed: str, site: Site) -> None:
+    assert f"vicisync {__version__}\n" == vicisync(site, typed).stdout
+
+
+@pytest.mark.parametrize("options", [("--max-runtime", "50s"), ("--max-runtime", "1m30s"), ("--max-runtime", "0")])
+def test_a_length_of_time_may_have_units(options: tuple[str, ...], site: Site) -> None:
+    vicisync(site, "run", *options)
+    vicisync(site, "status", "--max-lag", options[1])
+
+
+@pytest.mark.parametrize("key", ["", "api_key=your_api_key_here"])
+@pytest.mark.parametrize("command", ["status", "reset-checkpoint --yes"])
+def test_what_sends_nothing_needs_no_key(command: str, key: str, site: Site) -> None:
+    site.dids_conf.write_text(site.dids_conf.read_text().replace(f"api_key={site.api_key}", key))
+    vicisync(site, *command.split())
+    vicisync(site, "run", code=2)
 
 
 def test_command_and_module_are_the_same(site: Site) -> None:
@@ -316,8 +352,9 @@ def test_a_database_that_cannot_be_read_ends_the_run_with_3(
     variable: str, text: str, words: str, site: Site, api: DidOptimizer
 ) -> None:
     calls = finish(site, 2)
-    (error,) = lines(vicisync(site, "run", code=3, environment={f"VICIDIAL_DB_{variable}": text}).stderr)
+    error, *cures = lines(vicisync(site, "run", code=3, environment={f"VICIDIAL_DB_{variable}": text}).stderr)
     assert error.startswith("❌ ")
+    assert cures == [cure for cure in cures if cure.startswith("   → ")] != []
     assert words in error
     assert not site.checkpoint_file.exists()
     vicisync(site, "run")
@@ -365,7 +402,7 @@ def test_a_damaged_checkpoint_ends_the_run_with_5_and_the_command_that_mends_it(
     assert [] == api.posts
 
     (cure,) = re.findall("vicisync (reset-checkpoint .*)", error)
-    assert vicisync(site, *shlex.split(cure)).stdout.startswith("Old checkpoint: damaged: ")
+    assert vicisync(site, *shlex.split(cure), "--yes").stdout.startswith("Old checkpoint: damaged: ")
     vicisync(site, "run")
     assert sorted(calls) == sorted(arrived(api))
 
@@ -432,18 +469,43 @@ def test_while_a_run_is_at_work_another_command_ends_with_75_and_touches_nothing
 # The first run
 
 
-def test_the_first_run_goes_on_where_the_old_script_stopped_and_says_so(site: Site, api: DidOptimizer) -> None:
+@pytest.mark.parametrize("writes", ["time", "uniqueid"])
+def test_the_first_run_goes_on_where_the_old_script_stopped_and_says_so(
+    writes: str, site: Site, api: DidOptimizer
+) -> None:
+    """The later script writes the id of the last call that it sent, which is not sent again."""
     finish(site, 3, ago=9000)
-    missed = finish(site, 3, ago=5400)
-    stopped = local(int(time.time()) - 7200, 5.5)
+    last = finish(site, 1, ago=7000)[0]
+    missed = finish(site, 3, ago=5400) + ([last] if writes == "time" else [])
+    stopped = local(int(time.time()) - 7200 if writes == "time" else int(last.split(".")[0]), 5.5)
     old = site.folder / "did-optimizer-last-check.txt"
-    old.write_text(f"{stopped}\n")
+    old.write_text(f"{stopped}\n" if writes == "time" else last)
     note = lines(vicisync(site, "run", environment=INDIA).stdout)[0]
     assert note.startswith("📅 First run: going on where the old script stopped, ")
     assert [] == [word for word in (stopped, str(old), "where its cron line is still there") if word not in note]
     assert sorted(missed) == sorted(arrived(api))
     finish(site, 1, ago=5000)
     assert "First run" not in vicisync(site, "run").stdout
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda old: old.write_text(""), "is empty"),
+        (lambda old: os.utime(old, (0, time.time() - 260_000)), "is 3 days old, too old to go on from"),
+        (lambda old: os.chown(old, 65534, -1), "does not count: it belongs to another account; look into it, then .*"),
+        (lambda old: old.write_text("a while ago"), "holds neither a time nor the id of a call"),
+    ],
+    ids=["empty", "old", "another's", "words"],
+)
+def test_the_first_run_says_why_it_does_not_go_on_where_the_old_script_stopped(
+    change: Callable[[Path], object], why: str, site: Site
+) -> None:
+    old = site.folder / "did-optimizer-last-check.txt"
+    old.write_text(local(time.time() - 7200))
+    change(old)
+    note = lines(vicisync(site, "run").stdout)[0]
+    assert re.fullmatch(f"📅 First run: delivering what ended after .*, an hour ago; {re.escape(str(old))} {why}", note)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,7 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import Site
 from tests.commands.command import finish
 from tests.machine import CRON_D, LOG, Machine, machine, needs_root
-from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table
-from vicisync.commands.install import shipped
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, shipped
 
 DONE = "✅ Sync completed successfully\n"
 JOB = "/usr/local/bin/vicisync run >> /var/log/did-optimizer-sync.log 2>&1"
@@ -73,6 +72,12 @@ def test_a_line_that_delivers_is_found_with_its_program(line: str, program: str 
         ("* * * * * if [ -e /opt/on ]; then perl /opt/process-call-results.pl; fi", True),
         ("* * * * * (cd /opt; ./process-call-results.pl)", True),
         ("* * * * * echo '#'; perl process-call-results.pl", True),
+        ("* * * * * /usr/bin/perl /usr/share/astguiclient/AST_DID_optimizer_sync.pl >> /var/log/x.log 2>&1", True),
+        ("* * * * * /usr/share/astguiclient/bin/AST_DID_optimizer_sync.pl", True),
+        ("* * * * * root /usr/share/astguiclient/AST_DID_optimizer_sync.pl>/dev/null", True),
+        ("* * * * * /usr/bin/perl /usr/share/astguiclient/AST_DID_optimizer_sync.pl --test", True),
+        ("#* * * * * /usr/share/astguiclient/AST_DID_optimizer_sync.pl", False),
+        ("* * * * * /usr/share/astguiclient/AST_DID_optimizer_sync.pl.old", False),
         (f"* * * * * {JOB}", False),
         ("#* * * * * perl /opt/process-call-results.pl", False),
         ("SCRIPT=/opt/process-call-results.pl", False),

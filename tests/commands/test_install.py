@@ -1,6 +1,7 @@
 """``vicisync install`` on a machine of its own: what it makes, what it leaves alone, and how to take that back."""
 
 import os
+import re
 import subprocess
 import sys
 import zipapp
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 
 from rehearsal.site import COMMAND
+from tests.commands.command import STAMP
 from tests.limits import as_nobody
 from tests.machine import CRON_D, LOG, LOGROTATE_D, Machine, machine
+from vicisync.commands import cron as cron_module
 from vicisync.commands import install as install_module
-from vicisync.commands.cron import write_file
-from vicisync.commands.install import command_of, cron_job, install, shipped
+from vicisync.commands.cron import cron_job, shipped, write_file
+from vicisync.commands.install import command_of, install
 from vicisync.errors import InstallError
 
 pytestmark = pytest.mark.not_pyz
@@ -22,6 +25,10 @@ pytestmark = pytest.mark.not_pyz
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PERL = "cd /home/na/didapi && /usr/bin/perl process-call-results.pl >> /var/log/did-optimizer-sync.log 2>&1"
 FILES = [CRON_D, LOGROTATE_D]
+
+
+def without_stamps(said: str) -> str:
+    return re.sub(f"^{STAMP.pattern}", "", said, flags=re.MULTILINE)
 
 
 class Server:
@@ -40,7 +47,7 @@ class Server:
     def install(self, *options: str, code: int = 0) -> str:
         said = self.machine.vicisync("install", *options, environment=self.environment, code=code)
         assert "s3cr3t" not in said
-        return said
+        return without_stamps(said)
 
     def refuses(self, words: str, *options: str) -> None:
         """Call it; it has to end with 2, say so, and leave everything as it was."""
@@ -164,7 +171,9 @@ def test_an_installation_after_which_cron_does_not_run_vicisync_says_so_and_fail
     server.install()
     server.shell(f"{change} /{CRON_D}")
     said = server.install(code=2)
-    assert "❌ No job of cron runs vicisync, since /etc/cron.d/vicisync was kept; --force writes it anew\n" in said
+    assert (
+        "❌ No job of cron runs vicisync, since /etc/cron.d/vicisync was kept\n   → vicisync install --force\n" in said
+    )
     assert "✅" not in said
     server.install("--force")
     assert INSTALLED[CRON_D] == mode(server.job)
@@ -215,8 +224,8 @@ def put_line(server: Server, place: str) -> tuple[Path, str]:
 
 
 PLACES = ["crontab", "etc/crontab", "etc/cron.d/did-optimizer"]
-CURE = "To comment that out and go on: vicisync install --replace-old"
-WHY = f"Both would send every call twice, so nothing was installed. {CURE}\n"
+CURE = "\n   → vicisync install --replace-old\n"
+WHY = f"both would send every call twice, so nothing was installed{CURE}"
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -225,10 +234,10 @@ def test_nothing_is_installed_while_the_old_script_runs_until_replace_old_commen
 ) -> None:
     path, name = put_line(server, place)
     for options in ([], ["--dry-run"], ["--force"]):
-        server.refuses(f"❌ The old script still runs: {name} line 3. {WHY}", *options)
+        server.refuses(f"❌ The old script still runs: {name} line 3; {WHY}", *options)
 
     before, was = path.read_bytes(), (mode(path), path.stat().st_gid)
-    told = f"{name} line 3, which runs the old script\n"
+    told = f"{name} line 3, which runs the old script, with its log /var/log/did-optimizer-sync.log\n"
     assert f"→ would comment out {told}" in server.install("--replace-old", "--dry-run")
     assert before == path.read_bytes()
     assert f"✓ commented out {told}" in server.install("--replace-old")
@@ -243,10 +252,73 @@ def test_all_lines_of_all_tables_are_replaced_at_once(server: Server) -> None:
     tables = [put_line(server, place)[0] for place in PLACES]
     with tables[-1].open("a") as file:
         file.write(f"@reboot root {PERL}\n* * * * * root true\n")
-    assert "root's crontab line 3; /etc/crontab line 3; /etc/cron.d/did-optimizer line 3, 6." in server.install(code=2)
+    assert "root's crontab line 3; /etc/crontab line 3; /etc/cron.d/did-optimizer line 3, 6; " in server.install(code=2)
     server.install("--replace-old")
     assert [1, 1, 2] == [path.read_text("latin-1").count("\n# Commented out by vicisync install") for path in tables]
     assert tables[-1].read_text("latin-1").endswith(f"\n#@reboot root {PERL}\n* * * * * root true\n")
+
+
+LATER = "/usr/share/astguiclient/AST_DID_optimizer_sync.pl >> /var/log/astguiclient/did-optimizer-sync.log 2>&1"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        f"* * * * * /usr/bin/perl {LATER}",
+        f"* * * * * {LATER}",
+        f"* * * * * {LATER.replace('astguiclient/AST', 'astguiclient/bin/AST')}",
+    ],
+    ids=["by perl, as its installer writes it", "called by itself", "below bin"],
+)
+def test_the_later_script_is_replaced_too_and_where_its_log_stays_is_told(line: str, server: Server) -> None:
+    server.crontab(f"### VICIdial's\n{line}\n")
+    server.refuses("❌ The old script still runs: root's crontab line 2; ")
+    said = server.install("--replace-old")
+    log = "/var/log/astguiclient/did-optimizer-sync.log"
+    assert f"✓ commented out root's crontab line 2, which runs the old script, with its log {log}\n" in said
+    assert f"\n#{line}\n" in server.path("var/spool/cron/crontabs/root").read_text()
+    server.install()
+
+
+def test_a_rotation_as_the_old_readme_has_it_stays_the_only_one(server: Server) -> None:
+    """A second one for the same log is an error of logrotate's, each night."""
+    old = server.path("etc/logrotate.d/did-optimizer")
+    old.write_text((DEPLOY / "logrotate" / "vicisync").read_text())
+    old.chmod(0o644)
+    assert "✓ /etc/logrotate.d/did-optimizer rotates the log\n" in server.install()
+    assert not server.path(LOGROTATE_D).exists()
+    done = server.machine.run("sh", "-c", "logrotate -d /etc/logrotate.d/* 2>&1")
+    assert "error" not in done.stdout
+
+
+def test_an_agi_that_reports_the_same_calls_is_warned_of(server: Server) -> None:
+    conf = server.path("etc/asterisk/extensions-vicidial.conf")
+    conf.parent.mkdir()
+    conf.write_text(
+        "[vicidial-auto]\n; exten => h,1,AGI(agi-did-optimizer-report.agi)\nexten => h,1,NoOp ; agi-did-optimi\n"
+    )
+    assert "agi-did-optimizer-report" not in server.install()
+    conf.write_text(f"{conf.read_text()}exten => h,n,AGI(agi-did-optimizer-report.agi)\n")
+    said = server.install()
+    where = "/etc/asterisk/extensions-vicidial.conf line 4"
+    assert f"⚠ {where} reports the same calls, under ids that DID Optimizer cannot join with ours: each would" in said
+    assert "count twice\n   → take it out (VICIdial writes it from Admin, Carriers), then: asterisk -rx" in said
+
+
+def test_where_no_cron_daemon_is_at_work_it_does_not_say_that_cron_runs_it(server: Server) -> None:
+    apart = ["unshare", "--mount", "--pid", "--fork", "--mount-proc"]
+    done = server.shell(f"{COMMAND} install", *apart)
+    words = "⚠ Cron is told to run vicisync, but no cron daemon is at work\n   → systemctl enable --now cron  # on Alma"
+    assert (0, True) == (done.returncode, words in done.stdout)
+    assert "✅" not in done.stdout
+
+
+def test_without_a_key_it_installs_and_says_what_runs_will_lack(server: Server) -> None:
+    """That of the environment does not count: cron lacks it."""
+    server.dids_conf.write_text(server.dids_conf.read_text().replace("api_key=s3cr3t", ""))
+    server.environment["API_KEY"] = "s3cr3t"
+    assert "⚠ There is no api_key that could be one; until there is, runs exit with 2" in server.install()
+    assert server.job.exists()
 
 
 def test_a_second_job_of_vicisync_is_pointed_out(server: Server) -> None:
@@ -273,12 +345,6 @@ def test_the_old_script_in_a_file_that_this_cron_ignores_is_in_nobody_s_way(
 # What keeps it from installing
 
 
-def only_a_key_in_the_environment(server: Server) -> None:
-    """Which cron lacks."""
-    server.dids_conf.write_text("[general]\n")
-    server.environment["API_KEY"] = "s3cr3t"
-
-
 def linked_table(server: Server) -> None:
     put_line(server, "crontab")
     target = server.folder / "table"
@@ -293,11 +359,10 @@ def damaged_crontab(server: Server) -> None:
     server.environment["PATH"] = f"{server.folder}:{os.defpath}"
 
 
-DAMAGED = "❌ Cannot read root's crontab: crontab -l failed: crontab: damaged; nothing was installed. Fix that"
-LINKED = "/etc/cron.d/did is a symbolic link, which install does not follow: remove that line by hand\n"
-MISSING = "❌ /etc/{0}.d is missing: install {0} (apt-get install {0}) first"
+DAMAGED = "❌ Cannot read root's crontab: crontab -l failed: crontab: damaged; nothing was installed\n   → Fix that"
+LINKED = "   → remove that line by hand: /etc/cron.d/did is a symbolic link, which install does not follow\n"
+MISSING = "❌ /etc/{0}.d is missing, so nothing was installed\n   → apt-get install {0}\n"
 PREVENTED: dict[str, tuple[Callable[[Server], object], list[str], str]] = {
-    "no key": (only_a_key_in_the_environment, [], "❌ api_key is missing: write api_key=YOUR_KEY"),
     "no cron": (lambda server: server.path("etc/cron.d").rmdir(), [], MISSING.format("cron")),
     "no logrotate": (lambda server: server.path("etc/logrotate.d").rmdir(), [], MISSING.format("logrotate")),
     "a linked table": (linked_table, ["--replace-old"], LINKED),
@@ -325,8 +390,10 @@ def test_who_is_not_root_is_told_so_before_anything_is_written_and_may_try_a_dry
     said: list[str] = []
     state = Path("/var/lib/vicisync-of-a-test")
     # Read before: nobody may not look into a checkout in /root.
-    monkeypatch.setattr(install_module, "shipped", {name: shipped(name) for name in ("cron", "logrotate")}.__getitem__)
-    refusal = r"only root .*; nothing was installed\. Try as root: sudo vicisync install"
+    read = {name: shipped(name) for name in ("cron", "logrotate")}
+    for module in (cron_module, install_module):
+        monkeypatch.setattr(module, "shipped", read.__getitem__)
+    refusal = r"only root .*; nothing was installed\n→ sudo vicisync install"
     with as_nobody():
         with pytest.raises(InstallError, match=refusal):
             install(state / "checkpoint", [str(COMMAND)], {}, said.append)
@@ -340,7 +407,10 @@ def test_who_is_not_root_is_told_so_before_anything_is_written_and_may_try_a_dry
 def test_a_read_only_place_is_named_before_cron_runs_anything(server: Server) -> None:
     done = server.shell(f"mount -o remount,bind,ro /var/log && {COMMAND} install", "unshare", "--mount")
     assert 2 == done.returncode
-    assert "❌ Cannot make /var/log/did-optimizer-sync.log, mode 0640: Read-only file system. Fix that" in done.stderr
+    assert (
+        "❌ Cannot make /var/log/did-optimizer-sync.log, mode 0640: Read-only file system\n   → Fix that"
+        in without_stamps(done.stderr)
+    )
     assert not server.job.exists()
 
 
@@ -351,7 +421,10 @@ def test_a_full_disk_ends_it_with_what_to_fix_and_leaves_the_old_file_and_no_oth
     fill = "head -c 16k /dev/zero > /etc/cron.d/filler"
     shell = f"{small} && {fill}; {COMMAND} install --force; ls -A /etc/cron.d; cat /etc/cron.d/vicisync"
     done = server.shell(shell, "unshare", "--mount")
-    assert "❌ Cannot write /etc/cron.d/vicisync: No space left on device. Fix that, then try again" in done.stderr
+    assert (
+        "❌ Cannot write /etc/cron.d/vicisync: No space left on device\n   → Fix that, then try again"
+        in without_stamps(done.stderr)
+    )
     assert done.stdout.endswith(f"\nfiller\nvicisync\n{old}")
 
 
@@ -381,8 +454,22 @@ def test_a_path_that_cron_cannot_run_is_refused(name: str) -> None:
             cron_job(command, confs)
 
 
-def test_without_names_the_job_is_the_shipped_one() -> None:
+def test_without_names_the_job_is_the_shipped_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cron_module, "find_spec", lambda _: True)
     assert (DEPLOY / "cron" / "vicisync").read_bytes() == cron_job(["/usr/local/bin/vicisync"], {})
+
+
+@pytest.mark.parametrize("there_is_one", [True, False])
+def test_the_nightly_line_is_of_the_same_command_and_files_and_waits_for_there_to_be_such_a_command(
+    there_is_one: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_module, "find_spec", lambda _: there_is_one)
+    job = cron_job(["/opt/a b/vicisync"], {"--dids-conf": Path("/etc/d")}).decode()
+    nightly = (
+        "30 3 * * * root '/opt/a b/vicisync' reconcile --dids-conf /etc/d --send -q >> /var/log/did-optimizer-sync"
+    )
+    assert there_is_one == job.endswith(f"\n{nightly}.log 2>&1\n")
+    assert (there_is_one, 2) == ("reconcile" in job, job.count(" run --dids-conf /etc/d >> "))
 
 
 def test_what_cannot_be_run_by_itself_is_run_by_this_python(tmp_path: Path) -> None:
@@ -435,18 +522,20 @@ def test_uninstall_after_which_cron_still_runs_vicisync_fails_and_says_where(ser
     server.crontab("@daily nothing\n* * * * * /usr/local/bin/vicisync run\n")
     server.install()
     said = server.install("--uninstall", code=2)
-    assert "❌ Cron still runs vicisync: remove root's crontab line 2\n" in said
+    assert "❌ Cron still runs vicisync\n   → remove root's crontab line 2\n" in said
     assert [] == [name for name in FILES if server.path(name).exists()]
 
 
 def test_uninstall_that_cannot_remove_a_file_fails(server: Server) -> None:
     server.job.mkdir()
-    assert "❌ Cannot remove /etc/cron.d/vicisync: Is a directory. Fix that" in server.install("--uninstall", code=2)
+    assert "❌ Cannot remove /etc/cron.d/vicisync: Is a directory\n   → Fix that" in server.install(
+        "--uninstall", code=2
+    )
 
 
 def test_uninstall_needs_no_valid_configuration(server: Server) -> None:
     server.install()
-    server.dids_conf.write_text("[general]\n")
+    server.dids_conf.write_text("[general]\n[vicisync]\noverlap=none\n")
     said = server.install("--uninstall")
     assert "✓ Kept the state, which lies where dids.conf says, by default in /var/lib/vicisync\n" in said
     assert not server.job.exists()

@@ -2,33 +2,45 @@
 
 import re
 import shlex
+import subprocess
 import time
 from collections.abc import Sequence
 
 import pytest
 
 from rehearsal.did_optimizer import DidOptimizer
-from rehearsal.site import Site
-from tests.commands.command import INDIA, arrived, finish, lines, local, on_terminal, vicisync
+from rehearsal.site import COMMAND, Site
+from tests.commands.command import INDIA, arrived, files, finish, lines, local, on_terminal, vicisync
 from tests.commands.conftest import Refused
 
 
-@pytest.mark.parametrize(("to", "back"), [(None, 3600), ("90m", 5400), ("1 hour ago", 3600)])
-def test_a_checkpoint_is_reset_to_so_long_ago(to: str | None, back: int, site: Site) -> None:
+@pytest.mark.parametrize(
+    ("typed", "back"),
+    [("", 3600), ("--to 90m", 5400), ("--to '1 hour ago'", 3600), ("1h30m", 5400), ("1 hour ago", 3600), ("now", 0)],
+)
+def test_a_checkpoint_is_reset_to_so_long_ago_and_each_time_is_told_with_its_zone(
+    typed: str, back: int, site: Site
+) -> None:
     began = int(time.time())
-    done = vicisync(site, "reset-checkpoint", *(("--to", to) if to else ()), environment=INDIA)
+    done = vicisync(site, "reset-checkpoint", "--yes", *shlex.split(typed), environment=INDIA)
     epoch = int(site.checkpoint_file.read_text().split()[1])
     assert began - back <= epoch <= time.time() - back
     assert [
         "Old checkpoint: none yet",
-        f"New checkpoint: {local(epoch, 5.5)}; what ended after that will be sent, or sent again",
-        f"💾 Saved checkpoint: {local(epoch, 5.5)}",
+        f"New checkpoint: {local(epoch, 5.5)} IST; what ended after that will be sent, or sent again",
+        f"💾 Saved checkpoint: {local(epoch, 5.5)} IST",
     ] == done.stdout.splitlines()
 
 
-@pytest.mark.parametrize(("to", "epoch"), [("2024-10-24 12:00:00", 1729751400), ("1729771200", 1729771200)])
-def test_a_checkpoint_is_reset_to_a_point_in_time(to: str, epoch: int, site: Site) -> None:
-    vicisync(site, "reset-checkpoint", "--to", to, environment=INDIA)
+@pytest.mark.parametrize(
+    ("typed", "epoch"),
+    [
+        ("--to '2024-10-24 12:00:00'", 1729751400), ("2024-10-24 12:00", 1729751400), ("--to 1729771200", 1729771200),
+        ("--to 2024-10-24T12:00:00+02:00", 1729764000), ("--to='2024-10-24 12:00:00 IST'", 1729751400),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_is_reset_to_a_point_in_time(typed: str, epoch: int, site: Site) -> None:
+    vicisync(site, "reset-checkpoint", "-y", *shlex.split(typed), environment=INDIA)
     text = site.checkpoint_file.read_text()
     assert text.startswith(f"end_epoch\t{epoch}\t{local(epoch, 5.5)}\t3 lines, crc32 ")
     assert f"\nended_after\t{epoch}\n" in text
@@ -37,14 +49,14 @@ def test_a_checkpoint_is_reset_to_a_point_in_time(to: str, epoch: int, site: Sit
 @pytest.mark.parametrize("to", ["tomorrow", "-1h", ""])
 def test_a_time_that_cannot_be_read_is_refused_with_the_forms_that_can(to: str, refused: Refused) -> None:
     (error,) = lines(refused("reset-checkpoint", f"--to={to}")[0])
-    assert f"❌ --to: cannot read {to!r} as a time: write 2024-10-24 12:00:00 (local), an epoch" in error
+    assert f"❌ --to: cannot read {to!r} as a time: write 2024-10-24 12:00:00 (local), " in error
 
 
 def test_a_time_that_lies_ahead_is_refused(site: Site) -> None:
     ahead = int(time.time()) + 3600
     for to in (local(ahead, 5.5), str(ahead)):
         (error,) = lines(vicisync(site, "reset-checkpoint", "--to", to, code=2, environment=INDIA).stderr)
-        assert error.startswith(f"❌ --to: {local(ahead, 5.5)} lies ahead")
+        assert error.startswith(f"❌ --to: {local(ahead, 5.5)} IST lies ahead")
     assert not site.checkpoint_file.exists()
 
 
@@ -55,7 +67,7 @@ def test_after_a_reset_the_next_run_delivers_again_what_ended_after_it(site: Sit
     site.mariadb.execute(f"{update} 'DISPO' WHERE uniqueid = %s", (newer[-1],))
     vicisync(site, "run")
     assert sorted(older + newer[:-1]) == sorted(arrived(api))
-    shown = vicisync(site, "reset-checkpoint", "--to", str(int(time.time() - 1000))).stdout
+    shown = vicisync(site, "reset-checkpoint", "--yes", "--to", str(int(time.time() - 1000))).stdout
     assert re.search(r"Old checkpoint: (.*), 1 call watched", shown)
     vicisync(site, "run")
     assert sorted(newer[:-1]) == sorted(arrived(api)[6:])
@@ -81,20 +93,50 @@ def test_on_a_terminal_a_reset_asks_first(arguments: Sequence[str], answer: str,
     assert after.startswith(b"end_epoch\t1729771200\t") if resets else before == after
 
 
+@pytest.mark.parametrize("stdin", ["echo n |", "yes |", "</dev/null", "<&-"])
+def test_without_a_terminal_nobody_can_be_asked_and_nothing_is_changed_without_yes(stdin: str, site: Site) -> None:
+    vicisync(site, "run")
+    before = files(site)
+    shell = f"{stdin} {COMMAND} reset-checkpoint 2h" if "|" in stdin else f"{COMMAND} reset-checkpoint 2h {stdin}"
+    done = subprocess.run(["sh", "-c", shell], env=site.environment(), capture_output=True, text=True, check=False)
+    assert (2, before) == (done.returncode, files(site))
+    why, cure = lines(done.stderr)
+    assert why.startswith("❌ No terminal, so nobody can be asked, and nothing was changed; ")
+    assert why.endswith("add --yes")
+    vicisync(site, *shlex.split(cure.removeprefix("   → vicisync ")))
+    assert str(int(time.time()) - 7200)[:8] == site.checkpoint_file.read_text().split()[1][:8]
+
+
+def test_a_question_left_open_holds_no_run_up_and_is_asked_anew_where_the_checkpoint_has_moved(
+    site: Site, api: DidOptimizer
+) -> None:
+    vicisync(site, "run")
+    finish(site, 1)
+
+    def meanwhile() -> str:
+        vicisync(site, "run")
+        return "y\n"
+
+    code, output = on_terminal(site, "reset-checkpoint", "2h", answer=meanwhile)
+    assert 75 == code
+    assert "❌ A run has moved the checkpoint since you were asked, and nothing was changed\n   → vicisync " in output
+    assert 1 == len(arrived(api))
+    vicisync(site, "run")
+    assert 1 == len(arrived(api))
+
+
 def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, api: DidOptimizer) -> None:
     """Those that wait since an outage, longer ago than the hour of the default."""
     finish(site, 3, ago=10_000)
     site.configure(max_retries="0")
-    vicisync(site, "reset-checkpoint", "--to", "4h")
+    vicisync(site, "reset-checkpoint", "--yes", "--to", "4h")
     api.down()
     vicisync(site, "run", code=4)
     api.up()
-    before = site.checkpoint_file.read_bytes()
-    error = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stderr
-    assert "never be sent" in error
-    assert before == site.checkpoint_file.read_bytes()
-    (cure,) = re.findall(r"to send them: vicisync (reset-checkpoint --to '[^']*'); or", error)
-    vicisync(site, *shlex.split(cure))
+    warning = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stdout
+    assert "never be sent" in warning
+    (cure,) = re.findall(r"to send them: vicisync (reset-checkpoint --to '[^']*')\n", warning)
+    vicisync(site, *shlex.split(cure), "--yes")
     vicisync(site, "run")
     finish(site, 1, ago=8000)
     assert "⚠ Calls that ended before " in vicisync(site, "reset-checkpoint", "--to", "1h", "--yes").stdout
@@ -104,10 +146,10 @@ def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, 
 
 def test_a_reset_without_a_time_goes_back_to_the_begin_of_a_long_outage(site: Site, api: DidOptimizer) -> None:
     finish(site, 1, ago=10_000)
-    vicisync(site, "reset-checkpoint", "--to", "4h")
+    vicisync(site, "reset-checkpoint", "--yes", "--to", "4h")
     vicisync(site, "run")
     finish(site, 2, ago=8000)
-    vicisync(site, "reset-checkpoint")
+    vicisync(site, "reset-checkpoint", "--yes")
     vicisync(site, "run")
     assert 3 == len(arrived(api))
 

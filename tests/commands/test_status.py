@@ -4,13 +4,17 @@ import fcntl
 import json
 import re
 import time
+from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from rehearsal.dialer import Dialer
 from rehearsal.did_optimizer import LOST_ANSWER, NOT_ACCEPTED, DidOptimizer
 from rehearsal.lives import never_ends, new_call
 from rehearsal.site import Site
 from tests.commands.command import files, finish
+from vicisync.state.last_run import last_run_file, read_last_run, write_last_run
 from vicisync.state.lock import lock_holder
 
 
@@ -33,7 +37,7 @@ def test_when_all_is_well_it_says_so_a_fact_a_line(site: Site) -> None:
     dialer.play(time.time())
     dialer.close()
     site.vicisync("run")
-    told = [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME", line) for line in lines(site)]
+    told = [re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d [A-Z]+", "TIME", line) for line in lines(site)]
     assert [
         "📅 Checkpoint: TIME, the newest end delivered; looked until TIME",
         "✅ Lag: 0 s",
@@ -98,6 +102,46 @@ def test_no_run_ever_is_later_than_allowed_and_a_run_of_just_now_is_not(site: Si
     allows(site, "120", 0, "✅ Lag: 0 s, 120 s allowed")
 
 
+@pytest.mark.parametrize(
+    ("hours", "options", "line"),
+    [
+        (3, (), r"⚠ Lag: 3 h \(10\d\d\d s\)"),
+        (3, ("--max-lag", "4h"), r"✅ Lag: 3 h \(10\d\d\d s\), 14400 s allowed"),
+        (0, (), "✅ Lag: 0 s"),
+    ],
+)
+def test_a_lag_of_hours_is_told_in_hours_behind_an_honest_sign(
+    hours: int, options: tuple[str, ...], line: str, site: Site
+) -> None:
+    site.vicisync("reset-checkpoint", "5h", "--yes")
+    finish(site, 1, ago=hours * 3600 + 5)
+    if not hours:
+        site.vicisync("run")
+    told = lines(site, *options)
+    assert [line for line in told if "Lag" in line] == [each for each in told if re.fullmatch(line, each)], told
+
+
+def test_what_has_delivered_nothing_yet_names_no_newest_end(site: Site) -> None:
+    site.vicisync("reset-checkpoint", "2024-10-24 12:00:00", "--yes", TZ="Asia/Kolkata")
+    done = site.vicisync("status", TZ="Asia/Kolkata").stdout
+    assert "📅 Checkpoint: nothing delivered yet of what ended after 2024-10-24 12:00:00 IST\n" in done
+    site.vicisync("reset-checkpoint", "--yes")
+    site.vicisync("run")
+    told = (
+        r"📅 Checkpoint: nothing delivered yet of what ended after [\d :-]{19} [A-Z]+; looked until [\d :-]{19} [A-Z]+"
+    )
+    assert re.fullmatch(told, lines(site)[0])
+
+
+def test_a_run_of_long_ago_has_an_honest_sign(site: Site) -> None:
+    site.vicisync("run")
+    path = last_run_file(site.checkpoint_file)
+    last = read_last_run(path)
+    assert last is not None
+    write_last_run(path, replace(last, ended=last.ended - 3700, last_success=last.ended - 3700))
+    assert re.search("^⚠ Last run: .*, 61 min ago: exit code 0", "\n".join(lines(site)), re.MULTILINE)
+
+
 def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimizer) -> None:
     finish(site, 3)
     api.fault_for = lambda _: NOT_ACCEPTED if api.posts else None
@@ -112,7 +156,9 @@ def test_without_the_database_it_tells_what_the_files_say(site: Site) -> None:
     told = lines(site)
     assert told[0].startswith(f"⚠ {error}")
     assert told[0].endswith("; what follows is from files alone")
-    assert re.fullmatch(r"✅ Lag: \d+ s at most", told[2])
+    assert told[1].startswith("   → correct VARDB_database (")
+    assert re.fullmatch(r"✅ Lag: \d+ s at most", told[3])
+    assert "📞 Backlog: unknown; of those watched, 0 calls" == told[4]
     found = as_json(site)
     assert found["lag_is_estimated"] is True
     assert found["database_error"].startswith(error)

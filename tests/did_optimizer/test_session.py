@@ -386,7 +386,7 @@ def test_a_refused_connection_is_said(open_session: Open, closed_port: int) -> N
 
 def test_a_name_that_is_unknown_is_said(open_session: Open) -> None:
     unknown = open_session("http://did-optimizer.invalid").post(CALL)
-    assert unknown == try_again("the name in api_base_url cannot be resolved")
+    assert unknown == try_again("the name in api_base_url cannot be resolved; correct it, or this machine's DNS")
 
 
 def test_a_server_that_does_not_accept_is_given_up(open_session: Open) -> None:
@@ -478,7 +478,8 @@ def test_a_ca_that_the_environment_names_is_trusted(
 
 def test_plain_http_behind_https_needs_a_person(open_session: Open, api: DidOptimizer) -> None:
     refused = open_session(api.url.replace("http:", "https:")).post(CALL)
-    assert refused == Answer(Meaning.REFUSED, "the server does not speak TLS as we do; check https:// in api_base_url")
+    words = "it does not speak TLS at that port (WRONG_VERSION_NUMBER); check https:// and the port in api_base_url"
+    assert refused == Answer(Meaning.REFUSED, words)
     assert not api.posts
 
 

@@ -60,8 +60,8 @@ def test_a_key_log_that_cannot_be_written_is_named_and_nothing_is_lost(site: Sit
 CURES = {
     expired: "have it renewed, or set this machine's clock",
     wrong_host: "write the name it is for in api_base_url",
-    unknown_ca: "where the API has a CA of its own, name that CA's file in verify_ssl",
-    self_signed: "where the API has a CA of its own, name that CA's file in verify_ssl",
+    unknown_ca: "where it has a CA of its own, name that CA's file in verify_ssl",
+    self_signed: "where it has a CA of its own, name that CA's file in verify_ssl",
 }
 
 

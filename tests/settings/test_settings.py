@@ -26,13 +26,13 @@ def etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def load(etc: Path) -> Load:
     def load(
         vicisync: str = "", *, general: str = "api_key=k", dispositions: str = "", astguiclient: str | None = None,
-        environ: Mapping[str, str] = {}, options: Mapping[str, str] = {},
+        environ: Mapping[str, str] = {}, options: Mapping[str, str] = {}, needs_key: bool = True,
     ) -> Settings:  # fmt: skip
         text = f"[general]\n{general}\n[vicisync]\n{vicisync}\n[dispositions]\n{dispositions}\n"
         (etc / "dids.conf").write_bytes(os.fsencode(text))
         if astguiclient is not None:
             (etc / "astguiclient.conf").write_bytes(os.fsencode(astguiclient))
-        return load_settings(None, None, environ, options)
+        return load_settings(None, None, environ, options, needs_key=needs_key)
 
     return load
 
@@ -136,9 +136,7 @@ def test_two_unreadable_files_are_reported_at_once_and_alone(etc: Path) -> None:
 @pytest.mark.parametrize(
     ("setting", "lowest", "highest"),
     [
-        ("batch_size", 1, 10000), ("concurrency", 1, 64), ("overlap", 420, 86400), ("wait_for_disposition", 0, 86400),
-        ("give_up_after", 3600, 604800), ("max_runtime", 0, 86400), ("db_timeout", 1, 300), ("max_retries", 0, 10),
-        ("db_port", 1, 65535),
+        ("batch_size", 1, 10000), ("concurrency", 1, 64), ("max_retries", 0, 10), ("db_port", 1, 65535),
     ],
 )  # fmt: skip
 def test_a_whole_number_has_bounds(load: Load, setting: str, lowest: int, highest: int) -> None:
@@ -148,6 +146,63 @@ def test_a_whole_number_has_bounds(load: Load, setting: str, lowest: int, highes
         (mistake,) = mistakes_of(load, options={setting: str(number)})
         assert f"{setting} must be a whole number" in mistake
         assert f"from {lowest} to {highest}, digits only, not '{number}'." in mistake
+
+
+TIMES = {
+    "overlap": (420, 86400), "wait_for_disposition": (0, 86400), "give_up_after": (3600, 604800),
+    "max_runtime": (0, 86400), "db_timeout": (1, 300),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("setting", TIMES)
+def test_a_time_may_have_units_and_has_bounds_in_seconds(load: Load, setting: str) -> None:
+    lowest, highest = TIMES[setting]
+    for text in (str(lowest), f"{lowest}s", f"{highest // 60}m", f"{highest // 60 - 1}m60s ; as long as may be"):
+        assert getattr(load(options={setting: text}), setting) in TIMES[setting]
+    for text in (f"{lowest - 1}", f"{highest + 1}s", "5 minutes ago", "soon"):
+        (mistake,) = mistakes_of(load, options={setting: text})
+        assert f"{setting} must be a time from {lowest} to {highest} seconds, such as 90, 90s, 5m, " in mistake
+        assert f", not '{text}'." in mistake
+
+
+def test_dids_conf_as_did_optimizers_template_and_web_page_write_it_loads(load: Load) -> None:
+    """A comment behind each number, settings that nothing reads, keys in capitals, and no header."""
+    template = """
+API_BASE_URL=https://dids.example:5000
+API_KEY=a;b#c
+api_timeout=5   ; Seconds to wait for the API
+max_retries=2	# attempts
+verify_ssl=0 ;self-signed
+notification_email=ops@example.com  ; of alerts
+alert_on_api_failure=1
+db_port=3307   ; MySQL
+"""
+    settings = load(general=f"{template}[general]")
+    found = (settings.api_key, settings.api_timeout, settings.max_retries, settings.verify_ssl, settings.db_port)
+    assert ("a;b#c", 5.0, 2, False, 3307) == found
+    assert "https://dids.example:5000" == settings.api_base_url
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["api_key = s3cret   ; our key", "api_key=s3cret #", "api_base_url=http://s3cret ; here"],
+)
+def test_a_comment_behind_a_value_that_cannot_have_one_is_named_as_the_trouble(load: Load, line: str) -> None:
+    (mistake,) = mistakes_of(load, general=f"api_key=k\n{line}")
+    name = line.replace(" ", "").partition("=")[0]
+    assert mistake.endswith(f"line 3: {name} has a comment behind its value: write that on a line of its own.")
+
+
+@pytest.mark.parametrize("key", ["your_api_key_here", "YOUR_KEY"])
+def test_the_key_of_the_example_is_no_key(load: Load, key: str) -> None:
+    (mistake,) = mistakes_of(load, general=f"api_key={key}")
+    assert "api_key must be your own, and is still the example's" in mistake
+
+
+@pytest.mark.parametrize("general", ["", "api_key=your_api_key_here", "api_key=a b", "api_key=k ; ours"])
+def test_what_sends_nothing_needs_no_key(load: Load, general: str) -> None:
+    assert "" == load(general=general, needs_key=False).api_key
+    assert mistakes_of(load, "overlap=1", general=general, needs_key=False)[0].count("overlap")
 
 
 @pytest.mark.parametrize(
@@ -160,8 +215,9 @@ def test_a_whole_number_is_digits_only(load: Load, etc: Path, text: str) -> None
 
 
 GOOD = [
-    ("api_timeout", "2.5", 2.5), ("api_timeout", "300", 300.0), ("verify_ssl", "0", False), ("verify_ssl", "No", False),
-    ("verify_ssl", "TRUE", True), ("log_phone_numbers", "no", False), ("log_phone_numbers", "1", True),
+    ("api_timeout", "2.5", 2.5), ("api_timeout", "300", 300.0), ("api_timeout", "1m30s", 90.0),
+    ("verify_ssl", "0", False), ("verify_ssl", "No", False), ("verify_ssl", "TRUE", True),
+    ("log_phone_numbers", "no", False), ("log_phone_numbers", "1", True),
     ("api_base_url", "https://did.example.com/", "https://did.example.com"),
     ("api_base_url", "http://[::1]:5000", "http://[::1]:5000"),
     ("api_base_url", "HTTP://10.0.0.1:80/did//", "HTTP://10.0.0.1:80/did"),
@@ -235,7 +291,9 @@ def test_the_key_is_required_and_the_mistake_says_where_to_put_it(load: Load, et
     ("line", "sentence"),
     [
         ("batchsize=5", "'batchsize' is no setting of [vicisync]. Did you mean batch_size?"),
-        ("Overlap=600", "'Overlap' is no setting of [vicisync]. Did you mean overlap?"),
+        ("Overlapp=600", "'overlapp' is no setting of [vicisync]. Did you mean overlap?"),
+        ("[vicisnyc]", "[vicisnyc] is none of our sections. Did you mean [vicisync]?"),
+        ("[Disposition]", "[disposition] is none of our sections. Did you mean [dispositions]?"),
         ("zzz=5", "this is no setting of [vicisync]. Its settings are listed in conf.example."),
         ("\udcff=5", "this is no setting of [vicisync]. Its settings"),
         ("s3cret=s3cret==", "this is no setting of [vicisync]. Its settings"),
@@ -250,7 +308,8 @@ def test_what_is_no_setting_of_ours_is_a_mistake(load: Load, etc: Path, line: st
 
 
 def test_what_is_no_setting_elsewhere_is_ignored(load: Load) -> None:
-    assert load(general="api_key=k\nfallback_did=5551234567\nbatch_size=none\nnonsense\n[cache]\nx=1").batch_size == 500
+    general = "api_key=k\nfallback_did=5551234567\nbatch_size=none\nnonsense\n[cache]\nx=1\n[vicidial]"
+    assert load(general=general).batch_size == 500
 
 
 RESULTS = "answered, dnc, no_answer, busy, dropped, completed"

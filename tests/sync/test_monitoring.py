@@ -218,6 +218,24 @@ def test_a_service_that_does_not_come_to_an_end_is_left(sent: bytes, monkeypatch
         assert time.monotonic() - began < 4
 
 
+def test_a_service_without_start_is_told_of_success_alone_and_that_is_said_once(
+    site: Site, api: DidOptimizer, pings: Pings
+) -> None:
+    """Such as Uptime Kuma, where the beat counts, and its absence is the alarm."""
+    pings.knows_start = False
+    site.configure(ping_url=pings.url, max_retries="0")
+    said = [site.vicisync("run").stdout.count("⚠ The service behind ping_url answered 404 to /start") for _ in range(3)]
+    assert ([1, 0, 0], ["/s3cret-id/start", "/s3cret-id"] * 3) == (said, pings.paths)
+    finish_calls(site, 1, 120)
+    api.down()
+    assert "⚠" not in site.vicisync("run").stdout
+    assert ["/s3cret-id/start", "/s3cret-id/4"] == pings.paths[6:]
+    pings.knows_start = True
+    site.vicisync("run")
+    pings.knows_start = False
+    assert "⚠ The service behind ping_url answered 404 to /start" in site.vicisync("run").stdout
+
+
 def test_a_run_that_a_signal_ends_pings_that(site: Site, api: DidOptimizer, pings: Pings) -> None:
     site.configure(ping_url=pings.url, concurrency="1")
     finish_calls(site, 200, 120, per_hour=30_000)

@@ -95,8 +95,9 @@ def sentence_of(settings: Settings) -> str:
     assert 3 == error.exit_code
     shown = "".join(traceback.format_exception(type(error), error, error.__traceback__))
     assert settings.db_password not in shown
-    assert "\n" not in str(error)
-    return str(error)
+    wrong, *cures = str(error).split("\n")
+    assert not [cure for cure in cures if not cure.startswith("→ ")]
+    return " ".join([wrong, *cures])
 
 
 def _nobody_listens(bench: Bench) -> None:
@@ -115,6 +116,11 @@ def sql(text: str, **texts: str) -> Break:
         bench.texts.update(texts)
 
     return break_it
+
+
+def _as_root(change: str) -> Break:
+    """The account is changed; each test makes it anew."""
+    return lambda bench: bench.root(f"ALTER USER cron@'%' {change}")
 
 
 _locked = sql("LOCK TABLES vicidial_log WRITE", db_timeout="1")
@@ -146,11 +152,16 @@ def _killed(bench: Bench) -> None:
     bench.stack.callback(killer.join)
 
 
-def _file(suffix: str, damage: Callable[[bytes], bytes]) -> Break:
+def _file(suffix: str, damage: Callable[[bytes], bytes] | None) -> Break:
+    """Damage a file of the table, or take it away."""
+
     def break_it(bench: Bench) -> None:
         bench.root("FLUSH TABLES vicidial_log")
         file = bench.mariadb.folder / "data" / bench.database / f"vicidial_log.{suffix}"
-        file.write_bytes(damage(file.read_bytes()))
+        if damage:
+            file.write_bytes(damage(file.read_bytes()))
+        else:
+            file.unlink()
 
     return break_it
 
@@ -176,31 +187,51 @@ REVOKE ALL, GRANT OPTION FROM cron@localhost; GRANT SELECT ON other TO cron@loca
 """
 SLOW = "vicidial_log was not readable within 1 s, held up by OPTIMIZE or archiving? The next run goes on"
 LIMIT = "max_statement_time exceeded"  # so it was the server that ended the statement, and not only our patience
-DAMAGED = "The table is damaged; as the database's root: REPAIR TABLE"
-NO_MARIADB = "is no MariaDB; check VARDB_server and VARDB_port"
-NO_INDEX = "vicidial_log lacks an index of VICIdial's, and would be locked for seconds; put it back"
-NO_TLS = ["No TLS with the database at 127.0.0.1:", "check db_ssl_ca and its certificate"]
-NO_TABLE = "such as VICIdial makes; check VARDB_database"
-GRANT = ["As the database's root: GRANT SELECT ON", ".vicidial_log TO 'cron'@'…'; or correct VARDB_database"]
+AS_ROOT = " → as the database's root: "
+ALTER = f"{AS_ROOT}ALTER USER 'cron'@'…' "
+NO_NAME = "The name of the database's server, no-such.invalid, cannot be resolved"
+DAMAGED = f"{AS_ROOT}REPAIR TABLE"
+NO_MARIADB = ["is no MariaDB (", ") → correct VARDB_server and VARDB_port (option --db-host)"]
+NO_GREETING = "accepted and did not greet: overloaded, or a balancer without a server ("
+NO_INDEX = "vicidial_log lacks an index of VICIdial's, and would be locked for seconds ("
+NO_TLS = "No TLS with the database at 127.0.0.1:"
+NO_TABLE = ["such as VICIdial makes (", ") → correct VARDB_database (option --db-name)"]
+GRANT = [
+    "Account cron may not read ", ".vicidial_log, or there is none (", " → correct VARDB_database (option --db-name)",
+    " → or as the database's root: GRANT SELECT ON", ".vicidial_log TO 'cron'@'…';",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
         pytest.param(_nobody_listens, ["Cannot reach the database at 127.0.0.1:", "systemctl"], id="server down"),
+        pytest.param(setting(db_host="no-such.invalid"), [NO_NAME, " → correct VARDB_server (op"], id="unknown host"),
         pytest.param(
-            setting(db_host="no-such.invalid"), ["Cannot reach the database at no-such.invalid:"], id="unknown host"
+            setting(db_password="wr0ng-s3cr3t"), ["refuses user cron (", " → correct VARDB_pass (option"],
+            id="wrong password",
         ),
-        pytest.param(setting(db_password="wr0ng-s3cr3t"), ["refuses user cron; check VARDB_pass"], id="wrong password"),
+        pytest.param(_as_root("ACCOUNT LOCK"), ["Account cron is locked (", f"{ALTER}ACCOUNT UNLOCK;"], id="locked"),
+        pytest.param(
+            _as_root("PASSWORD EXPIRE"), ["The password of account cron has expired (", f"{AS_ROOT}SET PASSWORD"],
+            id="password expired",
+        ),
+        pytest.param(
+            _as_root("WITH MAX_QUERIES_PER_HOUR 1"), ["has used up what it may (", f"{ALTER}WITH MAX_QUERIES_PER_HO"],
+            id="limit of queries",
+        ),
+        pytest.param(sql("DROP USER cron@'%'"), ["refuses user cron ("], id="no such account"),
+        pytest.param(_file("MYI", None), ["A file of ", "is gone", "USE_FRM;"], id="index file gone"),
+        pytest.param(_file("MYD", None), ["A file of ", "is gone", " → restore it from a ba"], id="rows' file gone"),
         pytest.param(sql(OTHER_TABLE_ONLY), [*GRANT, "SELECT command denied"], id="no grant on the table"),
         pytest.param(sql("REVOKE ALL, GRANT OPTION FROM cron@'%'"), GRANT, id="no grant at all"),
-        pytest.param(setting(db_name="asterix"), ["asterix", "correct VARDB_database"], id="no database, or no grant"),
+        pytest.param(setting(db_name="asterix"), ["asterix", *GRANT], id="no database, or no grant"),
         pytest.param(
-            sql("GRANT SELECT ON *.* TO cron@'%'", db_name="asterix"), ["no asterix.vicidial_log", NO_TABLE],
+            sql("GRANT SELECT ON *.* TO cron@'%'", db_name="asterix"), ["no asterix.vicidial_log", *NO_TABLE],
             id="no database",
         ),
-        pytest.param(sql("DROP TABLE vicidial_log"), [NO_TABLE], id="no table"),
-        pytest.param(sql("ALTER TABLE vicidial_log DROP alt_dial"), [NO_TABLE, "alt_dial"], id="no such column"),
+        pytest.param(sql("DROP TABLE vicidial_log"), NO_TABLE, id="no table"),
+        pytest.param(sql("ALTER TABLE vicidial_log DROP alt_dial"), [*NO_TABLE, "alt_dial"], id="no such column"),
         pytest.param(sql("DROP INDEX call_date ON vicidial_log"), [NO_INDEX, "call_date"], id="no index on call_date"),
         pytest.param(sql("DROP INDEX lead_id ON vicidial_log"), [NO_INDEX, "lead_id"], id="no index on lead_id"),
         pytest.param(sql("ALTER TABLE vicidial_log DROP PRIMARY KEY"), [NO_INDEX, "PRIMARY"], id="no primary key"),
@@ -214,16 +245,16 @@ GRANT = ["As the database's root: GRANT SELECT ON", ".vicidial_log TO 'cron'@'�
         pytest.param(_file("MYI", lambda data: data[: len(data) // 2]), [DAMAGED], id="half of the index"),
         pytest.param(_file("MYI", lambda data: data[:1500] + b"\xff" * 5000), [DAMAGED], id="index overwritten"),
         pytest.param(_file("MYI", lambda _: b""), [DAMAGED], id="index file empty"),
-        pytest.param(_listener(None), [NO_MARIADB, "timed out"], id="server that never says a word"),
-        pytest.param(_listener(b""), [NO_MARIADB], id="server that hangs up"),
-        pytest.param(_listener(b"SSH-2.0-OpenSSH_9.2\r\n"), [NO_MARIADB], id="SSH"),
-        pytest.param(_listener(b"HTTP/1.1 400 Bad Request\r\n\r\n"), [NO_MARIADB], id="HTTP"),
-        pytest.param(_listener(b"\x05\0\0\0hello"), [NO_MARIADB], id="a packet, but no greeting"),
-        pytest.param(_listener(b"\0\0\0\0"), [NO_MARIADB], id="an empty packet"),
-        pytest.param(_listener(b"\x06\0\0\0\x0a\xff\xfe\xfd\0\0"), [NO_MARIADB], id="a greeting that is no text"),
+        pytest.param(_listener(None), [NO_GREETING, "timed out"], id="server that never says a word"),
+        pytest.param(_listener(b""), [NO_GREETING, "the balancer's own status"], id="HAProxy without a live server"),
+        pytest.param(_listener(b"SSH-2.0-OpenSSH_9.2\r\n"), NO_MARIADB, id="SSH"),
+        pytest.param(_listener(b"HTTP/1.1 400 Bad Request\r\n\r\n"), NO_MARIADB, id="HTTP"),
+        pytest.param(_listener(b"\x05\0\0\0hello"), NO_MARIADB, id="a packet, but no greeting"),
+        pytest.param(_listener(b"\0\0\0\0"), NO_MARIADB, id="an empty packet"),
+        pytest.param(_listener(b"\x06\0\0\0\x0a\xff\xfe\xfd\0\0"), NO_MARIADB, id="a greeting that is no text"),
         pytest.param(
             _listener(b"\x16\x00\x00\x00\xff\x10\x04#08004Too many conn"),
-            ["The database at 127.0.0.1:", "failed; the next run goes on from here", "Too many conn"],
+            ["The database at 127.0.0.1:", "failed; the next run tries again", "Too many conn"],
             id="a failure without advice of its own",
         ),
     ],
@@ -273,18 +304,28 @@ def test_a_server_not_to_be_trusted_is_not_read(offer: Callable[[], Offered], sa
     use_all(secured.settings)
     show(offer(), secured)
     sentence = sentence_of(secured.settings)
-    assert [] == [part for part in NO_TLS if part not in sentence]
+    assert NO_TLS in sentence
     assert re.search(said, sentence), sentence
 
 
-NO_PACKAGE = "PyMySQL cannot log cron in as the account asks; use mysql_native_password"
+NO_PACKAGE = "PyMySQL cannot log cron in by the method that the account asks for ("
+
+
+def _pam(bench: Bench) -> None:
+    bench.root("INSTALL PLUGIN IF NOT EXISTS pam SONAME 'auth_pam'")
+    bench.root("CREATE OR REPLACE USER cron@'%' IDENTIFIED VIA pam")
 
 
 @pytest.mark.parametrize(
     ("break_it", "said"),
     [
-        pytest.param(_no_ca, ["db_ssl_ca where it wants TLS"], id="no CA set"),
-        pytest.param(_other_login, [NO_PACKAGE, "'pynacl' package is required"], id="login that needs another package"),
+        pytest.param(_no_ca, ["; where it wants TLS, write db_ssl_ca"], id="no CA set"),
+        pytest.param(
+            _other_login,
+            [f"{NO_PACKAGE}client_ed25519: ", "'pynacl' package is required", "mysql_native_password"],
+            id="login that needs another package",
+        ),
+        pytest.param(_pam, [f"{NO_PACKAGE}dialog: ", f"{AS_ROOT}ALTER USER 'cron'@'…' IDENTIFIED VIA"], id="pam"),
     ],
 )
 def test_a_login_that_fails_has_its_own_sentence(break_it: Break, said: list[str], secured: Bench) -> None:
@@ -305,7 +346,7 @@ def test_a_file_that_holds_no_ca_is_named_by_its_setting(text: str | None, secur
 def test_a_server_without_tls_is_not_trusted_where_a_ca_is_set(bench: Bench, secured: Bench) -> None:
     """With nothing in the middle to tell of it, the password would go to whoever listens."""
     bench.texts["db_ssl_ca"] = secured.texts["db_ssl_ca"]
-    assert NO_TLS[0] in sentence_of(bench.settings)
+    assert NO_TLS in sentence_of(bench.settings)
 
 
 def test_a_server_that_goes_amid_a_run_costs_only_time(tmp_path: Path, spare: MariaDB, api: DidOptimizer) -> None:
@@ -365,7 +406,7 @@ def test_a_server_without_a_time_limit_for_statements_serves(bench: Bench) -> No
 def test_a_limit_that_is_refused_for_another_reason_is_a_failure(bench: Bench) -> None:
     bench.monkeypatch.setattr(pymysql.connections.Connection, "get_server_info", lambda _: "5.6.51-log")
     bench.monkeypatch.setattr(ER, "UNKNOWN_SYSTEM_VARIABLE", 0)
-    assert "failed; the next run goes on" in sentence_of(bench.settings)
+    assert "failed; the next run tries again" in sentence_of(bench.settings)
 
 
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # PyMySQL's, where nobody listens
@@ -374,5 +415,5 @@ def test_a_socket_at_which_nobody_listens_is_a_server_that_is_down(tmp_path: Pat
     with socket.socket(socket.AF_UNIX) as gone:
         gone.bind(str(path))
     sentence = sentence_of(make_settings(tmp_path, db_host=str(path), db_password=PASSWORD))
-    assert f"Cannot reach the database at {path};" in sentence
+    assert f"Cannot reach the database at {path} (" in sentence
     gc.collect()

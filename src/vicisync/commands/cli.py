@@ -4,10 +4,7 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import closing, suppress
-from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
@@ -15,14 +12,14 @@ import click
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
-from vicisync.errors import BEHIND, SOME_REJECTED, ConfigError, VicisyncError
+from vicisync.commands.typed import Commands, Files, parsed
+from vicisync.commands.typed import conf_options as _conf_options
+from vicisync.errors import BEHIND, CURE, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
-from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, Settings, load_settings
+from vicisync.settings.parsers import duration, whole_number
+from vicisync.settings.settings import Settings, load_settings
 from vicisync.sync.run import run as run_once
-
-Files = tuple[Path | None, Path | None]
-"""astguiclient.conf and dids.conf, where an option or the environment names them."""
 
 
 def main() -> None:
@@ -38,11 +35,15 @@ def main() -> None:
     except VicisyncError as error:
         _report_error(str(error))
         code = error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        for line in error.format_message().split("\n"):
+            _tell(line, err=True)
+        code = error.exit_code
     except click.ClickException as error:
-        if isinstance(error, click.UsageError) and error.ctx:
-            for line in (*error.ctx.get_usage().split("\n"), f"Try '{error.ctx.command_path} --help' for help."):
-                _tell(line, err=True)
-        _report_error(error.format_message())
+        message = error.format_message()
+        if isinstance(error, click.UsageError) and error.ctx and CURE not in message:
+            message += f"{CURE}{error.ctx.command_path} --help"
+        _report_error(message)
         code = error.exit_code
     except click.Abort:
         _tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
@@ -69,23 +70,6 @@ def _tell(line: str, *, err: bool = False) -> None:
         send_to_nowhere(sys.stderr if err else sys.stdout)
 
 
-def _conf_options(command: Callable[..., int]) -> Callable[..., int]:
-    """Give a command the options that name the configuration files; it gets both as ``files``."""
-
-    @wraps(command)
-    def with_files(astguiclient_conf: Path | None, dids_conf: Path | None, **options: Any) -> int:
-        return command((astguiclient_conf, dids_conf), **options)
-
-    for option, variable, standard in (
-        ("--dids-conf", "VICISYNC_DIDS_CONF", DIDS_CONF),
-        ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
-    ):
-        what = f"Read this file, not {standard}; environment: {variable}."
-        path = click.Path(path_type=Path)
-        click.option(option, envvar=variable, type=path, metavar="PATH", help=what)(with_files)
-    return with_files
-
-
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
 
 
@@ -94,8 +78,12 @@ def _report(settings: Settings, *, quiet: bool, verbose: bool = False, **more: A
     return Report(sys.stdout, verbosity, settings.log_phone_numbers, rejected_file=settings.rejected_file, **more)
 
 
-@click.group(no_args_is_help=False, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, message="%(prog)s %(version)s")
+@click.group(
+    cls=Commands,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, "-V", "--version", message="%(prog)s %(version)s")
 def commands() -> None:
     """Deliver VICIdial's finished calls to DID Optimizer: none lost, none twice."""
 
@@ -103,9 +91,14 @@ def commands() -> None:
 @commands.command(short_help="Deliver the calls that have ended; made for cron.")
 @_conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Send at most N calls; the next run goes on.")
+@click.option(
+    "--limit",
+    callback=parsed(whole_number(1, 10**9 - 1)),
+    metavar="N",
+    help="Send at most N calls; the next run goes on.",
+)
 @click.option("--batch-size", metavar="N", help="Calls read from the database at once.")
-@click.option("--max-runtime", metavar="SECONDS", help="Begin no new call after this time; 0 goes on until done.")
+@click.option("--max-runtime", metavar="TIME", help="Begin no new call after this time; 0 goes on until done.")
 @_QUIET
 @click.option("-v", "--verbose", is_flag=True, help="Also which calls wait, and why.")
 def run(files: Files, dry_run: bool, limit: int | None, quiet: bool, verbose: bool, **options: str | None) -> int:
@@ -139,7 +132,12 @@ def check(files: Files) -> int:
 @commands.command(short_help="Show how things stand.")
 @_conf_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-@click.option("--max-lag", type=click.IntRange(min=0), metavar="SECONDS", help="Exit with 1 when calls are later.")
+@click.option(
+    "--max-lag",
+    callback=parsed(duration(0, 10**9)),
+    metavar="TIME",
+    help="Exit with 1 when calls are later: 300, 5m, 2h.",
+)
 def status(files: Files, as_json: bool, max_lag: int | None) -> int:
     """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.
 
@@ -148,7 +146,7 @@ def status(files: Files, as_json: bool, max_lag: int | None) -> int:
     from vicisync.commands.status import as_json as to_json
     from vicisync.commands.status import as_lines, status_of
 
-    now = status_of(load_settings(*files, os.environ))
+    now = status_of(load_settings(*files, os.environ, needs_key=False))
     for line in json.dumps(to_json(now, max_lag), indent=2).split("\n") if as_json else as_lines(now, max_lag):
         _tell(line)
     return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
@@ -172,15 +170,17 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
     if uninstall:
         settings = None
         with suppress(ConfigError):  # then the state is where nobody can say
-            settings = load_settings(*files, {})
+            settings = load_settings(*files, {}, needs_key=False)
         machine.uninstall(settings, _tell, dry_run=dry_run)
         return 0
     named = {"--astguiclient-conf": files[0], "--dids-conf": files[1]}
     absolute = {option: path.absolute() for option, path in named.items() if path}
-    state = load_settings(*files, {}).checkpoint_file  # cron has nothing of our environment, so that does not count
+    settings = load_settings(*files, {}, needs_key=False)  # cron has nothing of our environment: that does not count
     command = machine.command_of(sys.argv[0], sys.executable)
     options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
-    machine.install(state, command, absolute, _tell, **options)
+    machine.install(settings.checkpoint_file, command, absolute, _tell, **options)
+    if not settings.api_key:
+        _tell("⚠ There is no api_key that could be one; until there is, runs exit with 2: vicisync check")
     return 0
 
 
@@ -200,22 +200,24 @@ def retry_rejected(files: Files, quiet: bool) -> int:
     "--to",
     show_default="1h; the newest end delivered, where that is older",
     metavar="TIME",
-    help="Deliver what ended after this: '2024-10-24 12:00:00' (local), an epoch, or how long ago: 90m, 1h, 2d.",
+    help="Deliver what ended after this: '2024-10-24 12:00:00' (local, or with its zone), an epoch, 14:00, yesterday, "
+    "or how long ago: 90m, 1h30m, 2d.",
 )
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def reset_checkpoint(files: Files, to: str | None, yes: bool) -> int:
+@click.argument("words", nargs=-1, metavar="[TIME]")
+def reset_checkpoint(files: Files, to: str | None, words: tuple[str, ...], yes: bool) -> int:
     """Move the checkpoint: deliver again, or for the first time, what ended after a time."""
     from vicisync.commands.reset_checkpoint import reset
 
-    is_terminal = sys.stdin is not None and sys.stdin.isatty()
-    confirm = (lambda: True) if yes else _is_confirmed if is_terminal else None
-    settings = load_settings(*files, os.environ)
-    return 0 if reset(settings, to, _tell, confirm) else 130
+    when = None if to is None and not words else " ".join([to or "", *words]).strip()
+    ask = _is_confirmed if sys.stdin is not None and sys.stdin.isatty() else None
+    settings = load_settings(*files, os.environ, needs_key=False)
+    return 0 if reset(settings, when, _tell, ask, yes=yes) else 130
 
 
 def _is_confirmed() -> bool:
     with suppress(click.Abort):
-        if click.confirm("Reset?"):
+        if click.confirm("Reset?", err=True):
             return True
     _tell("Aborted; nothing was changed", err=True)
     return False

@@ -1,21 +1,32 @@
-"""The tables of this machine's cron: what in them runs vicisync, and what still runs the script that it replaces."""
+"""The tables of this machine's cron: what in them runs vicisync, and what still runs a script that it replaces."""
 
 import os
 import re
+import shlex
 import stat
 import subprocess
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from vicisync.errors import InstallError
+from vicisync.errors import CURE, InstallError
 from vicisync.state.files import replace_file
 
 # A line that cron runs begins with a digit, a star or the like; comments and settings do not.
 _JOB = r"""[ \t]*[^\s#A-Za-z_"'].*?"""
 
-OLD_SCRIPT = re.compile(_JOB + r"(?<![\w.-])process-call-results\.(?:pl|js)(?![\w.-])")
-"""A line with the script which vicisync replaces, even if it only watches that: better to ask than to send twice."""
+_OLD_NAMES = r"(?<![\w.-])(?:process-call-results\.(?:pl|js)|AST_DID_optimizer_sync\.pl)(?![\w.-])"
+OLD_SCRIPT = re.compile(rf"{_JOB}{_OLD_NAMES}(?:.*?>>?\s*(?P<log>[^\s&;]+))?")
+"""A line with a script that vicisync replaces, even if it only watches that: better to ask than to send twice."""
+
+AGI = re.compile(r"\s*[^;\s][^;]*agi-did-optimizer-report\.agi")
+"""A line of Asterisk's dialplan that reports each call at its hang-up."""
+
+NO_DOUBLE_REPORTS = "take it out (VICIdial writes it from Admin, Carriers), then: asterisk -rx 'dialplan reload'"
+START_CRON = "systemctl enable --now cron  # on AlmaLinux: crond"
 
 VICISYNC = re.compile(
     _JOB
@@ -90,6 +101,55 @@ def _table(path: Path, names: re.Pattern[str]) -> Table:
         return Table(path, text, ignored=f"mv {path} {path.with_name('vicisync')}")
     is_unsafe = status.st_uid or status.st_mode & 0o022
     return Table(path, text, ignored=f"chown root {path}; chmod go-w {path}" if is_unsafe else "")
+
+
+def daemon_lives(root: Path = Path("/")) -> bool:
+    """Return whether a cron daemon is at work, as far as this account can see others' processes."""
+    names = {name.strip() for _, name in _texts(root, "proc/[0-9]*/comm")}
+    return not (root / "proc/1/comm").exists() or bool(names & {"cron", "crond"})
+
+
+def double_reports(root: Path = Path("/")) -> list[str]:
+    """Return a sentence for each line of the dialplan by which an AGI of DID Optimizer's reports the same calls."""
+    why = "reports the same calls, under ids that DID Optimizer cannot join with ours: each would count twice"
+    plans = [(path, text.split("\n")) for path, text in _texts(root, "etc/asterisk/extensions*.conf")]
+    return [f"{path} line {n} {why}" for path, lines in plans for n, line in enumerate(lines, 1) if AGI.match(line)]
+
+
+def rotations(log: Path, root: Path = Path("/")) -> list[Path]:
+    """Return the files by which logrotate rotates a log; two of them are an error of logrotate's."""
+    line = re.compile(rf"^[^#\n]*{re.escape(str(log))}(?![\w.-])", re.MULTILINE)
+    return [path for path, text in _texts(root, "etc/logrotate.*", "etc/logrotate.d/*") if line.search(text)]
+
+
+def _texts(root: Path, *patterns: str) -> Iterator[tuple[Path, str]]:
+    for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
+        with suppress(OSError):  # a folder, a process that has ended, another's file
+            yield path, path.read_text("utf-8", "replace")
+
+
+def shipped(name: str) -> bytes:
+    """Return the file ``vicisync`` of a folder of ``deploy/``: from the package (in a zip, too) or the checkout."""
+    folder = files("vicisync") / "deploy"
+    if not folder.is_dir():  # a checkout, which an editable installation runs from
+        folder = Path(__file__).parents[3] / "deploy"
+    return (folder / name / "vicisync").read_bytes()
+
+
+def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) -> bytes:
+    """Return deploy/cron/vicisync with this command and these options; raise InstallError for a path it cannot hold."""
+    options = [word for option, path in configuration_files.items() for word in (option, str(path))]
+    words = " ".join([*command, *options])
+    if not words.isprintable() or set("%'") & set(words):
+        why = (
+            "it takes a percent sign for the end of the command, and no path may hold apostrophes or control characters"
+        )
+        raise InstallError(f"Cron cannot run {words!r}: {why}{CURE}Give it another name, or call it by a link")
+    text = shipped("cron").decode()
+    if not find_spec("vicisync.commands.reconcile"):  # the last paragraph's
+        text = text.rpartition("\n\n")[0] + "\n"
+    ours = re.compile("/usr/local/bin/vicisync (run|reconcile) ")
+    return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", text).encode()
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:

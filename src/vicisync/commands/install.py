@@ -6,17 +6,19 @@ import stat
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
-from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Lines, Table, lines_that_run, tables, write_file
-from vicisync.errors import InstallError
+from vicisync.commands import cron
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Lines, Table, lines_that_run, shipped
+from vicisync.errors import CURE, InstallError
 from vicisync.settings.settings import Settings
 from vicisync.state.files import NO_FOLLOW, open_regular
 
 CRON_JOB = Path("/etc/cron.d/vicisync")
 ROTATION = Path("/etc/logrotate.d/vicisync")
 LOG = Path("/var/log/did-optimizer-sync.log")
+
+_STATE = ("checkpoint_file", "rejected_file", "journal_file", "metrics_file")
 
 Tell = Callable[[str], None]
 Do = Callable[[str, object, Callable[[], object]], None]
@@ -38,8 +40,11 @@ def install(
     Files that are there stay, unless ``force`` writes them anew; ``replace_old`` makes comments of lines of cron that
     run the old script. Raises InstallError, also where cron does not run vicisync in the end.
     """
-    contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron_job(command, configuration_files)}
-    state, found, kept = checkpoint_file.parent, list(tables()), []
+    contents = {ROTATION: shipped("logrotate"), CRON_JOB: cron.cron_job(command, configuration_files)}
+    if rotated := [path for path in cron.rotations(LOG) if path != ROTATION]:  # a second one is an error of logrotate's
+        tell(f"✓ {rotated[0]} rotates the log")
+        del contents[ROTATION]
+    state, found = checkpoint_file.parent, list(cron.tables())
     old = lines_that_run(OLD_SCRIPT, found)
     _check_machine(found, tell, dry_run)
     _check_old_script(old, replace_old)
@@ -50,24 +55,26 @@ def install(
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
     for table, lines in old:
-        do("comment out", f"{_places([(table, lines)])}, which runs the old script", partial(table.comment_out, lines))
-    for path, content in contents.items():
-        if _holds(path, content):
-            tell(f"✓ {path} is as it should be")
-            continue
-        if force or not os.path.lexists(path):
-            do("write", path, partial(write_file, path, content))
-        else:
-            tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
-            kept.append(path)
-        for line in content.decode().splitlines() if dry_run else ():
-            tell(f"    {line}")
+        logs = " and ".join({f", with its log {log}" for log in lines.values() if log.startswith("/")})
+        do(
+            "comment out",
+            f"{_places([(table, lines)])}, which runs the old script{logs}",
+            partial(table.comment_out, lines),
+        )
+    kept = _write(contents, do, tell, dry_run=dry_run, force=force)
+    for sentence in cron.double_reports():
+        tell(f"⚠ {sentence}")
+        tell(f"   → {cron.NO_DOUBLE_REPORTS}")
     if others := [(table, lines) for table, lines in lines_that_run(VICISYNC, found) if table.path != CRON_JOB]:
         tell(f"⚠ {_places(others)} runs vicisync too: remove it, one is enough")
     if dry_run:
         tell("🔍 Dry run: nothing was changed")
-    elif CRON_JOB in kept and not lines_that_run(VICISYNC, tables()):
-        raise InstallError(f"No job of cron runs vicisync, since {CRON_JOB} was kept; --force writes it anew")
+    elif CRON_JOB in kept and not lines_that_run(VICISYNC, cron.tables()):
+        why = f"No job of cron runs vicisync, since {CRON_JOB} was kept"
+        raise InstallError(f"{why}{CURE}vicisync install --force")
+    elif not cron.daemon_lives():
+        tell("⚠ Cron is told to run vicisync, but no cron daemon is at work")
+        tell(f"   → {cron.START_CRON}")
     else:
         tell(f"✅ Cron runs vicisync; to watch it: tail -f {LOG}")
 
@@ -84,15 +91,15 @@ def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -
         tell(f"✅ Neither {CRON_JOB} nor {ROTATION} is there")
     if settings is None:
         tell("✓ Kept the state, which lies where dids.conf says, by default in /var/lib/vicisync")
-    elif state := [path for path in (settings.checkpoint_file, settings.rejected_file) if path.exists()]:
+    elif state := [file for file in (getattr(settings, name, None) for name in _STATE) if file and file.exists()]:
         names = " ".join(f"{name} {name}.*" for name in map(shlex.quote, map(str, state)))
         tell(f"✓ Kept the state, with the calls that wait or were rejected; to remove it: rm -f {names}")
     if os.path.lexists(LOG):
         tell(f"✓ Kept the log; to remove it: rm -f {LOG}*")
     if dry_run:
         tell("🔍 Dry run: nothing was changed")
-    elif left := lines_that_run(VICISYNC, tables()):
-        raise InstallError(f"Cron still runs vicisync: remove {_places(left)}")
+    elif left := lines_that_run(VICISYNC, cron.tables()):
+        raise InstallError(f"Cron still runs vicisync{CURE}remove {_places(left)}")
 
 
 def _do(tell: Tell, dry_run: bool, verb: str, what: object, act: Callable[[], object]) -> None:
@@ -104,7 +111,7 @@ def _do(tell: Tell, dry_run: bool, verb: str, what: object, act: Callable[[], ob
         act()
     except OSError as error:
         cure = "Do it as root, by sudo" if isinstance(error, PermissionError) else "Fix that, then try again"
-        raise InstallError(f"Cannot {verb} {what}: {error.strerror or error}. {cure}") from error
+        raise InstallError(f"Cannot {verb} {what}: {error.strerror or error}{CURE}{cure}") from error
     past = {"comment out": "commented out", "make": "made", "remove": "removed", "set": "set", "write": "wrote"}
     tell(f"✓ {past[verb]} {what}")
 
@@ -113,21 +120,38 @@ def _check_machine(found: Iterable[Table], tell: Tell, dry_run: bool) -> None:
     """Raise InstallError where a program is missing, or a table cannot be read that may hold the old script."""
     for path, package in ((CRON_JOB, "cron"), (ROTATION, "logrotate")):
         if not path.parent.is_dir():
-            raise InstallError(f"{path.parent} is missing: install {package} (apt-get install {package}) first")
+            raise InstallError(f"{path.parent} is missing, so nothing was installed{CURE}apt-get install {package}")
     for line in [f"Cannot read {table.name}: {table.unread}" for table in found if table.unread]:
         if not dry_run:
-            cure = "Try as root: sudo vicisync install" if os.geteuid() else "Fix that, then try again"
-            raise InstallError(f"{line}; nothing was installed. {cure}")
+            cure = "sudo vicisync install" if os.geteuid() else "Fix that, then try again"
+            raise InstallError(f"{line}; nothing was installed{CURE}{cure}")
         tell(f"⚠ {line}")
 
 
 def _check_old_script(old: Sequence[Lines], replace_old: bool) -> None:
-    cure = "" if replace_old else "To comment that out and go on: vicisync install --replace-old"
+    cure = "" if replace_old else "vicisync install --replace-old"
     if links := [table.name for table, _ in old if table.path and table.path.is_symlink()]:
-        cure = f"{links[0]} is a symbolic link, which install does not follow: remove that line by hand"
+        cure = f"remove that line by hand: {links[0]} is a symbolic link, which install does not follow"
     if old and cure:
-        why = "Both would send every call twice, so nothing was installed"
-        raise InstallError(f"The old script still runs: {_places(old)}. {why}. {cure}")
+        why = "both would send every call twice, so nothing was installed"
+        raise InstallError(f"The old script still runs: {_places(old)}; {why}{CURE}{cure}")
+
+
+def _write(contents: Mapping[Path, bytes], do: Do, tell: Tell, *, dry_run: bool, force: bool) -> list[Path]:
+    """Write the files; return those that differ and were kept."""
+    kept = []
+    for path, content in contents.items():
+        if _holds(path, content):
+            tell(f"✓ {path} is as it should be")
+            continue
+        if force or not os.path.lexists(path):
+            do("write", path, partial(cron.write_file, path, content))
+        else:
+            tell(f"⚠ {path} differs from what vicisync would write, and is kept; --force writes it anew")
+            kept.append(path)
+        for line in content.decode().splitlines() if dry_run else ():
+            tell(f"    {line}")
+    return kept
 
 
 def _places(found: Iterable[Lines]) -> str:
@@ -166,25 +190,6 @@ def _holds(path: Path, content: bytes) -> bool:
         return False
     with file:  # cron and logrotate ignore one that others can write to
         return file.read() == content and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-
-
-def shipped(name: str) -> bytes:
-    """Return the file ``vicisync`` of a folder of ``deploy/``: from the package (in a zip, too) or the checkout."""
-    folder = files("vicisync") / "deploy"
-    if not folder.is_dir():  # a checkout, which an editable installation runs from
-        folder = Path(__file__).parents[3] / "deploy"
-    return (folder / name / "vicisync").read_bytes()
-
-
-def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) -> bytes:
-    """Return deploy/cron/vicisync with this command and these options; raise InstallError for a path it cannot hold."""
-    words = [*command, "run", *(word for option, path in configuration_files.items() for word in (option, str(path)))]
-    if not "".join(words).isprintable() or set("%'") & set("".join(words)):
-        raise InstallError(
-            f"Cron cannot run {' '.join(words)!r}: it takes a percent sign for the end of the command, and no path may"
-            " hold an apostrophe or control characters. Give the folder or file another name, or call it by a link"
-        )
-    return shipped("cron").replace(b"/usr/local/bin/vicisync run ", f"{shlex.join(words)} ".encode())
 
 
 def command_of(called: str, python: str) -> list[str]:

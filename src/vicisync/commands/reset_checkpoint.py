@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
-from vicisync.calls.times import local, parse_when
-from vicisync.errors import CheckpointError, ConfigError
+from vicisync.calls.times import parse_when, zoned
+from vicisync.errors import CURE, AlreadyRunning, CheckpointError, ConfigError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, Damaged, starting_at
@@ -13,11 +14,14 @@ from vicisync.state.lock import locked
 from vicisync.state.store import Store
 
 
-def reset(settings: Settings, to: str | None, say: Callable[[str], None], confirm: Callable[[], bool] | None) -> bool:
+def reset(
+    settings: Settings, to: str | None, say: Callable[[str], None], ask: Callable[[], bool] | None, *, yes: bool
+) -> bool:
     """Save a checkpoint from which on the next run delivers what ended after ``to``; return whether that was done.
 
-    ``to`` is for `parse_when`; None: an hour ago, or the newest end delivered where that is older. ``confirm`` decides
-    after ``say`` has told what changes; None: nobody can be asked, and no call may be left out. Raises ConfigError.
+    ``to`` is for `parse_when`; None: an hour ago, or the newest end delivered where that is older. Unless ``yes`` was
+    said beforehand, ``ask`` decides after ``say`` has told what changes, while runs go on; None: nobody can be asked.
+    Raises ConfigError, also then, AlreadyRunning where the checkpoint has changed meanwhile, and CheckpointError.
     """
     now = time.time()
     try:
@@ -25,23 +29,33 @@ def reset(settings: Settings, to: str | None, say: Callable[[str], None], confir
     except ValueError as error:
         raise ConfigError([f"--to: {error}"]) from error
     if epoch > now:
-        raise ConfigError([f"--to: {local(epoch)} lies ahead, and calls that end before then would never be sent"])
-    with locked(settings.checkpoint_file):
+        raise ConfigError([f"--to: {zoned(epoch)} lies ahead, and calls that end before then would never be sent"])
+    with ExitStack() as stack:
+        if yes:
+            stack.enter_context(locked(settings.checkpoint_file))
         old, was = _old(settings)
         if old and to is None:
             epoch = min(epoch, old.end_epoch)
         say(f"Old checkpoint: {was}")
-        say(f"New checkpoint: {local(epoch)}; what ended after that will be sent, or sent again")
+        say(f"New checkpoint: {zoned(epoch)}; what ended after that will be sent, or sent again")
         if old and (warning := _left_out(old, epoch)):
-            if not confirm:
-                raise ConfigError([f"{warning}; or, to leave them out, add --yes"])
             say(f"⚠ {warning}")
-        if confirm and not confirm():
-            return False
+        if not yes:
+            if not ask:
+                why = (
+                    "No terminal, so nobody can be asked, and nothing was changed; if that is what you want, add --yes"
+                )
+                raise ConfigError([f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}' --yes"])
+            if not ask():
+                return False
+            stack.enter_context(locked(settings.checkpoint_file))
+            if _old(settings) != (old, was):
+                why = "A run has moved the checkpoint since you were asked, and nothing was changed"
+                raise AlreadyRunning(f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}'")
         new = starting_at(epoch, settings.give_up_after)
         with Store(new, settings.checkpoint_file, settings.rejected_file) as store:
             store.save()
-    say(f"💾 Saved checkpoint: {local(epoch)}")
+    say(f"💾 Saved checkpoint: {zoned(epoch)}")
     return True
 
 
@@ -53,7 +67,7 @@ def _old(settings: Settings) -> tuple[Checkpoint | None, str]:
         if not isinstance(error.__cause__, Damaged):
             raise  # no checkpoint stands in the file's place, and none could be put there
         return None, f"damaged: {error.__cause__}"
-    return old, f"{local(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
+    return old, f"{zoned(old.end_epoch)}, {counted(len(old.watching), 'call')} watched" if old else "none yet"
 
 
 def _left_out(old: Checkpoint, epoch: int) -> str | None:
@@ -62,5 +76,5 @@ def _left_out(old: Checkpoint, epoch: int) -> str | None:
     if first is None and epoch <= old.end_epoch:
         return None
     keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
-    text = f"Calls that ended before {local(epoch)} and were not delivered would never be sent"
-    return f"{text}; to send them: vicisync reset-checkpoint --to '{local(keeps)}'"
+    text = f"Calls that ended before {zoned(epoch)} and were not delivered would never be sent"
+    return f"{text}; to send them: vicisync reset-checkpoint --to '{zoned(keeps)}'"

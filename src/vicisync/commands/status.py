@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from vicisync.calls.readiness import FAILED, TO_SEND, UNANSWERED
-from vicisync.calls.times import ago, local
+from vicisync.calls.times import ago, zoned
 from vicisync.errors import DatabaseError
-from vicisync.report import MANY, REASONS, counted
+from vicisync.report import MANY, REASONS, counted, signed
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
@@ -17,6 +17,8 @@ from vicisync.state.lock import UNKNOWN_HOLDER, lock_holder
 from vicisync.state.rejected import read_rejected
 from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
+
+LATE = 300  # seconds of lag, or since the last run, that are not as they should be
 
 
 @dataclass(frozen=True)
@@ -93,18 +95,23 @@ def as_json(status: Status, max_lag: int | None) -> dict[str, object]:
 def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
     """Tell it to a person, a fact a line, the sign in front as in a run's log."""
     if status.database_error:
-        yield f"⚠ {status.database_error}; what follows is from files alone"
+        wrong, *cures = status.database_error.split("\n")
+        yield f"⚠ {wrong}; what follows is from files alone"
+        yield from (f"   {cure}" for cure in cures)
     if status.checkpoint is None:
         yield f"⚠ No checkpoint yet in {status.settings.checkpoint_file}: the first run makes it"
     else:
-        newest, looked_until = local(status.checkpoint.end_epoch), local(status.checkpoint.looked_until)
-        yield f"📅 Checkpoint: {newest}, the newest end delivered; looked until {looked_until}"
+        yield f"📅 Checkpoint: {_place(status.checkpoint)}"
         at_most = "" if status.backlog else " at most"
         allowed = f", {max_lag} s allowed" if max_lag is not None else ""
-        yield f"{'❌' if status.is_behind(max_lag) else '✅'} Lag: {status.lag} s{at_most}{allowed}"
+        lag = status.lag or 0
+        sign = "❌" if status.is_behind(max_lag) else "⚠" if lag > LATE and max_lag is None else "✅"
+        hours = f"{ago(lag)} ({lag} s)" if lag >= 7200 else f"{lag} s"
+        yield f"{sign} Lag: {hours}{at_most}{allowed}"
         rows = status.backlog.rows_behind if status.backlog else 0
         more = f", and {f'more than {MANY}' if rows > MANY else f'about {rows}'} rows more to look at" if rows else ""
-        yield f"📞 Backlog: {counted(status.could_go, 'call')}{more}"
+        unknown = "" if status.backlog else "unknown; of those watched, "
+        yield f"📞 Backlog: {unknown}{counted(status.could_go, 'call')}{more}"
         waiting = [f"{status.waiting[reason]} {words}" for reason, words in REASONS.items() if status.waiting[reason]]
         yield f"⏳ Waiting: {', '.join(waiting) or 'none'}"
     if status.rejected:
@@ -118,17 +125,27 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
     yield from _of_last_run(status.last_run, status.now)
 
 
+def _place(checkpoint: Checkpoint) -> str:
+    """Return how far it has come; after a reset, or a first run that could send nothing, nothing has been delivered."""
+    looked_until = f"looked until {zoned(checkpoint.looked_until)}"
+    if checkpoint.end_epoch > checkpoint.ended_after:
+        return f"{zoned(checkpoint.end_epoch)}, the newest end delivered; {looked_until}"
+    begin = f"nothing delivered yet of what ended after {zoned(checkpoint.ended_after)}"
+    return f"{begin}; {looked_until}" if checkpoint.looked_until >= checkpoint.ended_after else begin
+
+
 def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
     if last is None:
         yield "⚠ Last run: none is known"
         return
-    sign, when = "❌" if last.exit_code else "✅", f"{local(last.ended)}, {ago(now - last.ended)} ago"
+    sign = "❌" if last.exit_code else "⚠" if now - last.ended > LATE else "✅"
+    when = f"{zoned(last.ended)}, {ago(now - last.ended)} ago"
     numbers = f"{last.delivered} processed, {last.failed} failed in {last.seconds:.2f}s"
     if last.perhaps_twice:
         numbers += f", {last.perhaps_twice} may have been stored twice (their answers were lost)"
     yield f"{sign} Last run: {when}: exit code {last.exit_code}, {numbers}"
-    yield from (f"❌ {line}" for line in (last.error or "").splitlines())
+    yield from signed(last.error or "")
     if last.last_success is None:
         yield "❌ Last success: none yet"
     elif last.last_success != last.ended:
-        yield f"⚠ Last success: {local(last.last_success)}, {ago(now - last.last_success)} ago"
+        yield f"⚠ Last success: {zoned(last.last_success)}, {ago(now - last.last_success)} ago"

@@ -11,6 +11,7 @@ from requests.exceptions import InvalidProxyURL, InvalidSchema
 from urllib3.exceptions import DecodeError, HTTPError, LocationParseError, ProxyError, ReadTimeoutError
 
 from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
+from vicisync.settings.tls import tls_failure
 
 CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What comes of a connection that the other side has closed."""
@@ -23,7 +24,11 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ),
     ((ReadTimeoutError,), "no answer within {timeout:g} s", True),
     ((TimeoutError,), "no connection within {timeout:g} s", False),
-    ((socket.gaierror,), "the name in api_base_url cannot be resolved", False),
+    (
+        (socket.gaierror,),
+        "the name in api_base_url cannot be resolved; correct it, or this machine's DNS",
+        False,
+    ),
     ((ConnectionRefusedError,), "connection refused", False),
     ((DecodeError,), "the answer cannot be decompressed", True),
     (CUT, "the connection was cut without an answer", True),
@@ -36,13 +41,6 @@ _OF_PROXY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     ((InvalidSchema,), "speaks SOCKS, which vicisync does not; name an HTTP proxy, or unset the variable"),
 )
 
-_CURES = {  # by OpenSSL's numbers
-    9: "set this machine's clock",  # it is not valid yet
-    10: "have it renewed, or set this machine's clock",  # it has expired
-    **dict.fromkeys((62, 64), "write the name it is for in api_base_url"),  # it is another's
-}
-_OWN_CA = "where the API has a CA of its own, name that CA's file in verify_ssl"
-
 
 def answer_of_failure(error: Exception, timeout: float) -> Answer:
     """Return what a failure means, at that ``timeout`` in seconds; wrong TLS needs a person, all else may pass."""
@@ -54,12 +52,9 @@ def answer_of_failure(error: Exception, timeout: float) -> Answer:
         return Answer(Meaning.REFUSED, f"SSLKEYLOGFILE of the environment, {keys}, cannot be written; unset it")
     if not isinstance(error, (requests.RequestException, HTTPError)):
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            cure = _CURES.get(cause.verify_code, _OWN_CA)
-            return Answer(Meaning.REFUSED, f"its certificate is not to be trusted ({cause.verify_message}); {cure}")
-    if is_due_to(error, ssl.SSLError) and not is_due_to(error, *CUT):
-        return Answer(Meaning.REFUSED, "the server does not speak TLS as we do; check https:// in api_base_url")
+    tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
+    if tls and not is_due_to(error, *CUT):
+        return Answer(Meaning.REFUSED, "; ".join(tls_failure(tls, "verify_ssl", "api_base_url")))
     for kinds, words, perhaps_stored in _WORDS:
         if is_due_to(error, *kinds):
             return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=perhaps_stored)

@@ -4,6 +4,7 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ class DidsFile(NamedTuple):
     general: dict[str, Found]  # every line outside our two sections, whatever header stands above it
     vicisync: dict[str, Found]
     dispositions: dict[str, Found]
-    mistakes: list[str]  # a sentence for each line of our two sections that is no ``key=value``
+    mistakes: list[str]  # a sentence for each line of our two sections that is no ``key=value``, or misspells one
 
 
 # What every VICIdial script does to a line: s/ |>|\n|\r|\t|\#.*|;.*//gi
@@ -58,7 +59,8 @@ def read_dids(path: Path) -> DidsFile:
 
     The file belongs to DID Optimizer's AGI script, which reads every such line and ignores the headers. So all that
     stands outside ``[vicisync]`` and ``[dispositions]`` is general, and what is no setting there is not ours to judge.
-    Only a whole line is a comment: ``#``, ``;`` and ``%`` may be part of a key or password.
+    Keys may be upper-case, as its web page writes them. Only a whole line is a comment here: ``#``, ``;`` and ``%`` may
+    be part of a key or password.
     Raises FileNotFoundError, and ConfigError for a file that cannot be read.
     """
     file = DidsFile({}, {}, {}, [])
@@ -70,10 +72,13 @@ def read_dids(path: Path) -> DidsFile:
             continue
         if header := _HEADER.fullmatch(line):
             section = header[1].strip(_WHITE_SPACE).lower()
+            if section not in ours and (meant := get_close_matches(section, ours, 1, 0.75)):
+                file.mistakes.append(f"{where}: [{section}] is none of our sections. Did you mean [{meant[0]}]?")
             continue
         key, equals, value = line.partition("=")
         key = key.rstrip(_WHITE_SPACE)
         if key and equals:
+            key = key if section == "dispositions" else key.lower()
             ours.get(section, file.general)[key] = Found(value.removeprefix(">").strip(_WHITE_SPACE), where)
         elif section in ours:
             # The line itself is not shown: it may be half of a key or password.

@@ -3,17 +3,35 @@
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from vicisync.calls.times import parse_duration
 
-def whole_number(lowest: int, highest: int, unit: str = "") -> Callable[[str], int]:
-    """Make a parser of whole numbers; a mistake names the ``unit``."""
+COMMENT = re.compile(r"(?<!\s)\s+[;#].*")
+"""A comment behind a value, as DID Optimizer's own template has it behind numbers."""
+
+
+def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
+    """Make a parser of whole numbers."""
 
     def parse(text: str) -> int:
         if not re.fullmatch("[0-9]{1,9}", text) or not lowest <= int(text) <= highest:
-            raise ValueError(f"must be a whole number{unit and f' of {unit}'} from {lowest} to {highest}, digits only")
+            raise ValueError(f"must be a whole number from {lowest} to {highest}, digits only")
         return int(text)
+
+    return parse
+
+
+def duration(lowest: int, highest: int) -> Callable[[str], int]:
+    """Make a parser of times in seconds, which may be written with their units."""
+
+    def parse(text: str) -> int:
+        with suppress(ValueError):
+            if lowest <= (seconds := parse_duration(text)) <= highest:
+                return seconds
+        raise ValueError(f"must be a time from {lowest} to {highest} seconds, such as 90, 90s, 5m, 2h or 1d")
 
     return parse
 
@@ -30,8 +48,15 @@ def matching(pattern: str, what: str) -> Callable[[str], str]:
 
 
 word = matching("[!-~]+", "printable ASCII without white space")  # a host, a database or a user
-api_key = matching("[!-~]+", "printable ASCII without white space: copy it again from DID Optimizer")
 status = matching(r"\S{1,6}", "a VICIdial status, 1 to 6 characters without white space")
+_key = matching("[!-~]+", "printable ASCII without white space: copy it again from DID Optimizer")
+
+
+def api_key(text: str) -> str:
+    """Parse the API's key; the documents' own example is none."""
+    if re.fullmatch("your_(api_)?key(_here)?", text, re.IGNORECASE):
+        raise ValueError("must be your own, and is still the example's: copy it from DID Optimizer")
+    return _key(text)
 
 
 def statuses(text: str) -> frozenset[str]:
@@ -44,9 +69,11 @@ def statuses(text: str) -> frozenset[str]:
 
 def seconds(text: str) -> float:
     """Parse a time-out: more than 0 and at most 300 seconds, fractions allowed."""
-    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,6})?", text) or not 0 < float(text) <= 300:
-        raise ValueError("must be a number of seconds above 0 and up to 300, such as 10 or 2.5")
-    return float(text)
+    with suppress(ValueError):
+        found = float(text) if re.fullmatch(r"[0-9]{1,3}\.[0-9]{1,6}", text) else parse_duration(text)
+        if 0 < found <= 300:
+            return float(found)
+    raise ValueError("must be a number of seconds above 0 and up to 300, such as 10 or 2.5")
 
 
 def yes_no(text: str) -> bool:
@@ -63,7 +90,7 @@ def password(text: str) -> str:
 
 def path(text: str) -> Path:
     """Parse the absolute path of a file, there or not: cron's working directory is no place to rely on."""
-    if not text.startswith("/") or not text.isprintable():
+    if not text.startswith("/") or not text.isprintable() or COMMENT.search(text):
         raise ValueError("must be an absolute path in printable UTF-8, such as /var/lib/vicisync/checkpoint")
     return Path(text)
 

@@ -16,7 +16,7 @@ from vicisync.calls.readiness import Rules
 from vicisync.errors import ConfigError
 from vicisync.settings import parsers
 from vicisync.settings.files import DidsFile, Found, read_astguiclient, read_dids
-from vicisync.settings.parsers import base_url, path, whole_number, word
+from vicisync.settings.parsers import base_url, duration, path, whole_number, word
 
 ASTGUICLIENT_CONF = Path("/etc/astguiclient.conf")
 DIDS_CONF = Path("/etc/asterisk/dids.conf")
@@ -62,18 +62,18 @@ class Settings:
     verify_ssl: bool | Path = setting("1", parsers.verification, "general")  # a path: of the CA file to verify with
     batch_size: int = setting("500", whole_number(1, 10000))  # calls read from the database at once
     concurrency: int = setting("8", whole_number(1, 64))  # calls in flight to the API at once
-    overlap: int = setting("600", whole_number(420, 86400, "seconds"))  # VICIdial's audit adds rows up to 420 s late
+    overlap: int = setting("600", duration(420, 86400))  # VICIdial's audit adds rows up to 420 s late
     """How long before the last poll a poll begins, for rows that appear late."""
-    wait_for_disposition: int = setting("900", whole_number(0, 86400, "seconds"))  # after a call's end
+    wait_for_disposition: int = setting("900", duration(0, 86400))  # after a call's end
     waiting_statuses: frozenset[str] = setting("INCALL QUEUE DISPO ALTNUM DONEM XFER", parsers.statuses)
     """Statuses that are not final; '' and NULL never are, and are not in here."""
-    give_up_after: int = setting("28800", whole_number(3600, 604800, "seconds"))  # after its start, without an end
-    max_runtime: int = setting("50", whole_number(0, 86400, "seconds"))  # then no new call is begun; 0 is no limit
+    give_up_after: int = setting("28800", duration(3600, 604800))  # after its start, without an end
+    max_runtime: int = setting("50", duration(0, 86400))  # then no new call is begun; 0 is no limit
     checkpoint_file: Path = setting("/var/lib/vicisync/checkpoint", path)
     rejected_file: Path = setting("/var/lib/vicisync/rejected.jsonl", path)
     old_checkpoint_file: Path = setting("/tmp/did-optimizer-last-check.txt", path)  # noqa: S108 -- only ever read
     """The Perl script's checkpoint, which the first run takes over."""
-    db_timeout: int = setting("10", whole_number(1, 300, "seconds"))  # for connecting and for a statement
+    db_timeout: int = setting("10", duration(1, 300))  # for connecting and for a statement
     db_ssl_ca: Path | None = setting("", parsers.ca_file)
     log_phone_numbers: bool = setting("yes", parsers.yes_no)
     metrics_file: Path | None = setting("", path)
@@ -116,12 +116,18 @@ _Texts = Mapping[str, str]
 
 
 def load_settings(
-    astguiclient_conf: Path | None, dids_conf: Path | None, environ: Mapping[str, str], options: Mapping[str, str] = {}
+    astguiclient_conf: Path | None,
+    dids_conf: Path | None,
+    environ: Mapping[str, str],
+    options: Mapping[str, str] = {},
+    *,
+    needs_key: bool = True,
 ) -> Settings:
     """Find, check and return every setting; raise ConfigError with every mistake at once, none showing a secret.
 
     A path of None means the standard path; only there may the file be absent. ``options`` holds the raw text of
-    command-line options by setting name. An empty text is no setting, wherever it stands.
+    command-line options by setting name. An empty text is no setting, wherever it stands. What does not send calls
+    ``needs_key`` not: without a key, or with one that cannot be right, it is ''.
     """
     mistakes: list[str] = []
     vicidial = _read(read_astguiclient, astguiclient_conf, ASTGUICLIENT_CONF, mistakes)
@@ -134,11 +140,17 @@ def load_settings(
     found = {each.name: _find(each, options, environ, vicidial, dids) for each in SETTINGS}
     for each in SETTINGS:
         text, where = found[each.name]
+        if each.shown and each.default.isdigit():  # behind a number, DID Optimizer's own template has comments
+            text = parsers.COMMENT.sub("", text)
         try:
             values[each.name] = each.parse(text) if text or each.default else None
         except ValueError as error:
-            mistakes.append(f"{where}: {each.key} {error}{f', not {_quoted(text)}' if each.shown else ''}.")
-    if not found["api_key"].value:
+            wrong = f"{error}{f', not {_quoted(text)}' if each.shown else ''}"
+            if parsers.COMMENT.search(text):
+                wrong = "has a comment behind its value: write that on a line of its own"
+            mistakes += [f"{where}: {each.key} {wrong}."] if needs_key or each.name != "api_key" else []
+    values["api_key"] = values.get("api_key") or ""
+    if needs_key and not found["api_key"].value:
         mistakes.append(f"api_key is missing: write api_key=YOUR_KEY under [general] of {dids_conf or DIDS_CONF}.")
     for one, other in combinations(("checkpoint_file", "rejected_file", "old_checkpoint_file"), 2):
         if os.path.normpath(found[one].value) == os.path.normpath(found[other].value):

@@ -30,6 +30,7 @@ class LastRun:
     rejected_total: int
     perhaps_twice: int = 0  # sent again after a POST whose answer was lost: the API may have stored them twice
     perhaps_twice_total: int = 0
+    start_refused: bool = False  # whether the service behind ping_url takes no /start; its beat counts all the same
 
 
 def last_run_file(checkpoint_file: Path) -> Path:
@@ -52,7 +53,9 @@ def _is_sound(name: str, value: object) -> bool:
     """Return whether a value can be shown and added to; 1e12 is far beyond every date and count."""
     if value is None or name == "error":
         return name in ("error", "last_success") and isinstance(value, (str, type(None)))
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e12
+    return (
+        isinstance(value, (int, float)) and isinstance(value, bool) is (name == "start_refused") and abs(value) < 1e12
+    )
 
 
 def write_last_run(path: Path, last_run: LastRun) -> None:

@@ -1,16 +1,11 @@
 """The checkpoint as the run before left it: read whole and trusted only where it is sound."""
 
 import errno
-import time
-from contextlib import suppress
 from pathlib import Path
 
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Damaged, parse
 from vicisync.state.files import check_folder, open_regular, version_of
-
-OLD_CHECKPOINT_MAX_AGE = 2 * 86400
-"""Seconds since its last change after which the Perl script's checkpoint is nobody's any more."""
 
 _LARGEST = 256 * 1024 * 1024
 
@@ -39,16 +34,3 @@ def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
     kept = "Nothing was sent and the file was left as it is"
     cure = "To go on from a time of your choice: vicisync reset-checkpoint --to '1h'"
     raise CheckpointError(f"The checkpoint {path} is damaged: {damage}. {kept}. {cure}") from damage
-
-
-def read_old_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
-    """Return the Perl script's checkpoint; None where it is missing, stale, or anyone could have planted it."""
-    try:
-        file, status = open_regular(path)
-    except OSError:
-        return None
-    with file, suppress(ValueError):
-        checkpoint = parse(file.read(100).decode("ascii"), give_up_after)
-        if time.time() - status.st_mtime <= OLD_CHECKPOINT_MAX_AGE and checkpoint.end_epoch <= time.time():
-            return checkpoint
-    return None

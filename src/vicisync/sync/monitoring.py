@@ -26,6 +26,8 @@ class Monitoring:
         self._began = time.monotonic()
 
     def __enter__(self) -> None:
+        self._before = read_last_run(last_run_file(self._settings.checkpoint_file))
+        self._start_refused = False
         self._ping("start")
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
@@ -34,8 +36,7 @@ class Monitoring:
         if error:
             exit_code = error.exit_code if isinstance(error, VicisyncError) else 1
         now = int(time.time())
-        path = last_run_file(self._settings.checkpoint_file)
-        before = read_last_run(path)
+        path, before = last_run_file(self._settings.checkpoint_file), self._before
         counts = {
             name: getattr(tally, name) for name in ("delivered", "duplicates", "failed", "rejected", "perhaps_twice")
         }
@@ -48,6 +49,7 @@ class Monitoring:
             lag=tally.lag,
             watched=tally.waiting,
             last_success=now if exit_code == 0 else getattr(before, "last_success", None),
+            start_refused=self._start_refused,
             **counts,
             **{f"{name}_total": count + getattr(before, f"{name}_total", 0) for name, count in counts.items()},
         )
@@ -63,7 +65,13 @@ class Monitoring:
             self._report.warning(f"Cannot write {what} {path}: {failure.strerror}")
 
     def _ping(self, suffix: str) -> None:
-        if self._settings.ping_url and (failure := ping(self._settings.ping_url, suffix)):
+        if not self._settings.ping_url or not (failure := ping(self._settings.ping_url, suffix)):
+            return
+        if suffix == "start" and failure.startswith("answered 4"):  # Uptime Kuma and others know the beat alone
+            self._start_refused = True
+            if not getattr(self._before, "start_refused", False):
+                self._report.warning(f"The service behind ping_url {failure} to /start; it is told of success alone")
+        elif not (suffix and self._start_refused):
             self._report.warning(f"The service behind ping_url {failure}; it was not told of this run")
 
 

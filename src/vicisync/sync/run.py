@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from vicisync.calls.call import Call, payload
 from vicisync.calls.clocks import FIRST_RUN_TOLERANCE
 from vicisync.calls.readiness import lag
-from vicisync.calls.times import local
+from vicisync.calls.times import zoned
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.workers import Session
@@ -15,8 +15,9 @@ from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
-from vicisync.state.load import read_checkpoint, read_old_checkpoint
+from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
+from vicisync.state.old_checkpoint import read_old_checkpoint
 from vicisync.state.store import Store
 from vicisync.sync.monitoring import Monitoring
 from vicisync.sync.poll import Poll
@@ -125,16 +126,18 @@ def reject_gone(settings: Settings, poll: Poll, store: Store, report: Report) ->
 
 
 def _first_checkpoint(settings: Settings, now: int, machine: int, report: Report) -> Checkpoint:
-    """Return where the very first run begins: where the old Perl script stopped, or an hour ago."""
+    """Return where the very first run begins: where the old script stopped, or an hour ago; tell why."""
     if abs(now - machine) > FIRST_RUN_TOLERANCE:
-        text = f"The database's clock says {local(now)}, this machine's {local(machine)}: where to begin is not clear"
+        text = f"The database's clock says {zoned(now)}, this machine's {zoned(machine)}: where to begin is not clear"
         raise DatabaseError(f"{text}. Set the clocks, or name a time: vicisync reset-checkpoint --to TIME")
-    old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
+    path = settings.old_checkpoint_file
+    old, words = read_old_checkpoint(path, settings.give_up_after)
     if old:
-        says = f"{local(old.ended_after)} says {settings.old_checkpoint_file}"
+        says = f"{zoned(old.ended_after)} says {path} ({words})"
         twice = "where its cron line is still there, calls will be sent twice"
         report.note(f"📅 First run: going on where the old script stopped, {says}; {twice}")
         return old
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
-    report.note(f"📅 First run: delivering what ended after {local(first.ended_after)}, an hour ago")
+    why = f"; {path} {words}" if words else ""
+    report.note(f"📅 First run: delivering what ended after {zoned(first.ended_after)}, an hour ago{why}")
     return first

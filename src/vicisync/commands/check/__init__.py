@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from vicisync.commands.check import api, configuration, database, schedule, state
-from vicisync.commands.check.finding import Finding, broken, warning
+from vicisync.commands.check.finding import Finding, finding_of, warning
 from vicisync.errors import ConfigError
 from vicisync.report import counted
 from vicisync.settings.settings import load_settings
@@ -23,7 +23,8 @@ def check(
         tell(f"{heading}:")
         for finding in findings:
             found.append(finding)
-            tell(str(finding))
+            for line in str(finding).split("\n"):
+                tell(line)
         tell("")
     codes = [finding.exit_code for finding in found if finding.exit_code]
     warnings = sum(finding.sign == "⚠" for finding in found)
@@ -39,7 +40,7 @@ def _subjects(
     try:
         settings = load_settings(astguiclient_conf, dids_conf, environ)
     except ConfigError as error:
-        yield "Settings", [broken(mistake.rstrip("."), "", error.exit_code) for mistake in error.mistakes]
+        yield "Settings", [finding_of(ConfigError([mistake.rstrip(".")])) for mistake in error.mistakes]
         left_out = "Checkpoint, database and API were not checked; they need these settings"
         yield "The rest", [warning(left_out, "fix the settings, then vicisync check")]
     else:

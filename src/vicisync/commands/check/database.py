@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from vicisync.calls.call import Call
-from vicisync.commands.check.finding import Finding, broken, fine, warning
+from vicisync.commands.check.finding import Finding, broken, finding_of, fine, warning
 from vicisync.errors import DatabaseError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
@@ -30,6 +30,12 @@ SELECT TIMESTAMPDIFF(SECOND, FROM_UNIXTIME(NULLIF(start_epoch, 0)), call_date)
   FROM vicidial_log FORCE INDEX (PRIMARY)
  WHERE uniqueid >= '' ORDER BY uniqueid DESC LIMIT 100"""
 
+_STATUSES = """
+SELECT DISTINCT UPPER(TRIM(status)) AS code
+  FROM (SELECT status FROM vicidial_log FORCE INDEX (call_date)
+         WHERE call_date > '1970-01-01' ORDER BY call_date DESC LIMIT 1000) AS newest
+ WHERE status IN ('A', 'B') ORDER BY code"""
+
 
 def findings(settings: Settings) -> Iterator[Finding]:
     """Check the database, as far as the login gets."""
@@ -51,7 +57,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
             yield from _table(settings, call_log, account, zone)
     except DatabaseError as error:
         cure = f"to see it from the database's own client: {client} -u {settings.db_user} -p {settings.db_name}"
-        yield broken(str(error), cure, error.exit_code)
+        yield finding_of(error, cure)
 
 
 def _table(settings: Settings, call_log: CallLog, account: str, zone: str) -> Iterator[Finding]:
@@ -81,6 +87,12 @@ def _table(settings: Settings, call_log: CallLog, account: str, zone: str) -> It
         return
     yield fine(f"Its indexes are there: {', '.join(_INDEXES)}")
     yield from _zones([apart for (apart,) in call_log.read(_NEWEST)], zone, settings.overlap)
+    mapped = {status.strip().upper() for status in settings.dispositions}
+    stock = {"A": ("answered", "an answering machine", "dropped"), "B": ("dnc", "a busy line", "busy")}
+    for code in [code for (code,) in call_log.read(_STATUSES) if code not in mapped]:
+        result, meaning, better = stock[code]
+        text = f"Status {code} is in use and goes out as {result}, while in a stock VICIdial it is {meaning}"
+        yield warning(text, f"write under [dispositions] in dids.conf what it is here: {code}={better}")
 
 
 def _missing_indexes(table: str, call_log: CallLog) -> Iterator[Finding]:

@@ -3,18 +3,21 @@
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
-from vicisync.commands.check.finding import Finding, broken, fine, warning
-from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, lines_that_run, tables
+from vicisync.commands import cron
+from vicisync.commands.check.finding import Finding, fine, warning
+from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, lines_that_run
 from vicisync.commands.install import LOG
 from vicisync.errors import ConfigError
 
 
 def findings(root: Path = Path("/")) -> Iterator[Finding]:
     """Read what cron and logrotate are told; their files lie below ``root``, the crontab is asked of ``crontab``."""
-    found = list(tables(root))
+    found = list(cron.tables(root))
     unread = [_unreadable(table.name, table.unread) for table in found if table.unread]
     ours = lines_that_run(VICISYNC, found)
     ignored = [table for table in found if table.ignored and table.find(VICISYNC)]
@@ -23,6 +26,8 @@ def findings(root: Path = Path("/")) -> Iterator[Finding]:
     yield from jobs_of_ours
     if sum(not job.exit_code for job in jobs_of_ours) > 1:
         yield warning("More than one job runs vicisync; each minute, one finds the other at work", "leave one of them")
+    if ours and not cron.daemon_lives(root):
+        yield warning("No cron daemon is at work, so nothing starts vicisync", cron.START_CRON)
     if not ours:
         yield from (warning(f"Cron ignores {table.name}", table.ignored) for table in ignored)
     if not (ours or ignored or unread):  # where not all could be read, it may stand in what could not
@@ -31,6 +36,7 @@ def findings(root: Path = Path("/")) -> Iterator[Finding]:
         for number in jobs:
             text = f"{table.name} line {number} still runs the old script: each call would be sent twice"
             yield warning(text, "vicisync install --replace-old")
+    yield from (warning(sentence, cron.NO_DOUBLE_REPORTS) for sentence in cron.double_reports(root))
     yield _logrotate(root)
 
 
@@ -38,22 +44,42 @@ def _unreadable(name: object, why: str) -> Finding:
     return warning(f"{name} cannot be read: {why}", "sudo vicisync check" if os.geteuid() else "")
 
 
+def _logrotate(root: Path) -> Finding:
+    if len(rotated := cron.rotations(LOG, root)) > 1:  # the old README has its readers write one
+        other = next(path for path in rotated if path.name != "vicisync")
+        return warning(f"{rotated[0]} and {rotated[1]} both rotate the log, an error for logrotate", f"rm {other}")
+    if rotated:
+        return fine(f"{rotated[0]} rotates the log")
+    for path in (root / "etc/logrotate.d").glob("*"):
+        if not os.access(path, os.R_OK, effective_ids=True):
+            return _unreadable(path, "Permission denied")
+    return warning(f"No logrotate entry for {LOG.name}", "vicisync install")
+
+
 def _job(table: Table, number: int, program: str) -> Finding:
     text = f"{table.name} line {number} runs {program}"
+    broken = partial(Finding, "❌", exit_code=ConfigError.exit_code)
     paths = re.findall(r"^\s*PATH\s*=\s*(.*?)\s*$", table.text, re.MULTILINE)
     path = str(paths[-1]).strip("\"'") if paths else "/usr/bin:/bin"  # cron's own
-    is_zip = program.endswith(".pyz") and Path(program).is_file()  # which Python runs, executable or not
-    if is_zip or shutil.which(program, path=path):
-        return fine(text)
-    return broken(f"{text}, which is not there or cannot be executed", "vicisync install", ConfigError.exit_code)
+    if not (program.endswith(".pyz") and Path(program).is_file()):  # which Python runs, executable or not
+        if not (found := shutil.which(program, path=path)):
+            return broken(f"{text}, which is not there or cannot be executed", "vicisync install")
+        if why := _does_not_start(found):
+            return broken(f"{text}, which does not start: {why}", "vicisync install --force")
+    if log := re.search(r">>\s*(/\S+)", table.text.split("\n")[number - 1]):
+        folder = Path(log[1]).parent
+        if not folder.is_dir():  # then the shell runs nothing
+            return broken(f"{text}, but its log cannot be opened: {folder} is missing", f"mkdir -p {folder}")
+        if not os.statvfs(folder).f_bavail:
+            return broken(f"{text}, but the disk of its log is full", f"make room: df -h {folder}")
+    return fine(text)
 
 
-def _logrotate(root: Path) -> Finding:
-    for path in [root / "etc/logrotate.conf", *sorted((root / "etc/logrotate.d").glob("*"))]:
-        try:
-            text = path.read_text("utf-8", "replace") if path.is_file() else ""
-        except OSError as error:
-            return _unreadable(path, str(error.strerror))
-        if re.search(rf"^[^#\n]*{re.escape(LOG.name)}", text, re.MULTILINE):
-            return fine(f"{path} rotates the log")
-    return warning(f"No logrotate entry for {LOG.name}", "vicisync install")
+def _does_not_start(program: str) -> str:
+    """Return why a program does not start, such as one whose virtual environment was moved; '' where it does."""
+    try:
+        done = subprocess.run([program, "--version"], capture_output=True, timeout=30, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"{getattr(error, 'strerror', None) or error}, of it or of the interpreter in its first line"
+    said = done.stderr.decode("utf-8", "replace").strip().split("\n")[-1]
+    return said or f"exit code {done.returncode}" if done.returncode else ""

@@ -1,20 +1,24 @@
 """What runs write: the folders, the checkpoint, its lock and the rejected calls. Nothing is made or locked here."""
 
 import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from shlex import quote
 
-from vicisync.calls.times import local
+from vicisync.calls.times import ago, zoned
 from vicisync.commands.check.finding import Finding, broken, fine, warning
+from vicisync.commands.status import LATE
 from vicisync.errors import CheckpointError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
 from vicisync.state.files import check_folder
-from vicisync.state.load import read_checkpoint, read_old_checkpoint
+from vicisync.state.last_run import last_run_file, read_last_run
+from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
+from vicisync.state.old_checkpoint import read_old_checkpoint
 from vicisync.state.rejected import read_rejected
 from vicisync.state.store import RESERVE
 
@@ -28,6 +32,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     if not folders[settings.checkpoint_file.parent].exit_code:
         yield _checkpoint(settings)
         yield _lock(settings.checkpoint_file)
+        yield from _last_run(settings.checkpoint_file)
     if not folders[settings.rejected_file.parent].exit_code:
         yield from _rejected(settings.rejected_file)
 
@@ -72,10 +77,12 @@ def _checkpoint(settings: Settings) -> Finding:
         return _told(str(error), path)
     if checkpoint:
         watched = counted(len(checkpoint.watching), "call")
-        return fine(f"Delivered up to {local(checkpoint.end_epoch)}, {watched} watched")
-    old = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
-    begin = f"goes on where the old script stopped, {local(old.ended_after)}" if old else ""
-    return fine(f"No checkpoint yet: the first run {begin or 'delivers what ended in the hour before it'}")
+        return fine(f"Delivered up to {zoned(checkpoint.end_epoch)}, {watched} watched")
+    old, words = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
+    begin = f"delivers what ended in the hour before it{words and f'; {settings.old_checkpoint_file} {words}'}"
+    if old:
+        begin = f"goes on where the old script stopped, {zoned(old.ended_after)}"
+    return fine(f"No checkpoint yet: the first run {begin}")
 
 
 def _lock(checkpoint_file: Path) -> Finding:
@@ -86,6 +93,15 @@ def _lock(checkpoint_file: Path) -> Finding:
     if os.path.lexists(lock) and not (is_file and os.access(lock, os.R_OK | os.W_OK, effective_ids=True)):
         return _unusable(f"{lock} is no file that a run can lock", f"rm -r {quote(str(lock))}")
     return fine("No run is at work, the lock is free")
+
+
+def _last_run(checkpoint_file: Path) -> Iterator[Finding]:
+    """Tell how long ago the last run ended: whatever cron is told, that shows whether runs are started."""
+    if last := read_last_run(last_run_file(checkpoint_file)):
+        age = int(time.time()) - last.ended
+        text = f"The last run ended {ago(age)} ago, with exit code {last.exit_code}"
+        is_late = age > LATE and not lock_holder(checkpoint_file)
+        yield warning(f"{text}; cron starts one every minute", "systemctl status cron") if is_late else fine(text)
 
 
 def _rejected(path: Path) -> Iterator[Finding]:

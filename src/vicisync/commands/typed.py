@@ -1,0 +1,76 @@
+"""What people type: the options that commands share, and the command that was meant where there is none such."""
+
+import shlex
+from collections.abc import Callable
+from difflib import get_close_matches
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vicisync.errors import CURE
+from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
+
+Files = tuple[Path | None, Path | None]
+"""astguiclient.conf and dids.conf, where an option or the environment names them."""
+
+
+def conf_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options that name the configuration files; it gets both as ``files``."""
+
+    @wraps(command)
+    def with_files(astguiclient_conf: Path | None, dids_conf: Path | None, **options: Any) -> int:
+        return command((astguiclient_conf, dids_conf), **options)
+
+    for option, variable, standard in (
+        ("--dids-conf", "VICISYNC_DIDS_CONF", DIDS_CONF),
+        ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
+    ):
+        what = f"Read this file, not {standard}; environment: {variable}."
+        path = click.Path(path_type=Path)
+        click.option(option, envvar=variable, type=path, metavar="PATH", help=what)(with_files)
+    return with_files
+
+
+class Commands(click.Group):
+    """The commands; what is none is answered with the one that was meant, and with where an option goes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take ``help`` and ``version`` for the options that they mean; options of a command stand behind it."""
+        if args[:1] in (["help"], ["version"]):
+            args = [*args[1:], f"--{args[0]}"]
+        given = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            option = error.option_name
+            knows = [name for name, command in self.commands.items() if any(option in p.opts for p in command.params)]
+            name = next((arg for arg in given if arg in self.commands), *knows[:1] or [""])
+            if name not in knows:
+                raise
+            meant = shlex.join([name, *(arg for arg in given if arg != name)])
+            raise click.UsageError(f"{option} belongs behind the command{CURE}vicisync {meant}", ctx) from error
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Return the command that is called; raise UsageError with the nearest one."""
+        if name in self.commands or name.startswith("-") or ctx.resilient_parsing:
+            return super().get_command(ctx, name)
+        meant = {**{each: each for each in self.commands}, "uninstall": "install --uninstall", "sync": "run"}
+        begin_so = [each for each in self.commands if each.startswith(name.lower())]
+        near = begin_so or get_close_matches(name.lower(), meant, 1)
+        raise click.UsageError(
+            f"There is no command {name!r}{CURE}vicisync {meant[near[0]] if near else '--help'}", ctx
+        )
+
+
+def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:
+    """Return the callback of an option whose text a parser takes, or refuses with ValueError("must be ...")."""
+
+    def callback(_: object, __: object, text: str | None) -> int | None:
+        try:
+            return None if text is None else parse(text)
+        except ValueError as error:
+            raise click.BadParameter(f"{error}, not {text!r}") from error
+
+    return callback
