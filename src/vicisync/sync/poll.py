@@ -10,9 +10,9 @@ from typing import NamedTuple
 from vicisync.calls.call import Call, CallRow, call_of, payload, row_of
 from vicisync.calls.clocks import Verdict, has_walked, verdict
 from vicisync.calls.readiness import TRIED, UNANSWERED, Watched, lag
-from vicisync.calls.times import local
+from vicisync.calls.times import zoned
 from vicisync.did_optimizer.attempt import Attempt
-from vicisync.errors import CheckpointError, DatabaseError
+from vicisync.errors import CURE, CheckpointError, DatabaseError
 from vicisync.report import MANY, Report
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, Refusal
@@ -100,21 +100,20 @@ class Poll:
         """Return the epoch since which calls may have started that are not known, if the clocks can be believed."""
         checkpoint, overlap = self.store.checkpoint, self.settings.overlap
         seen = max(checkpoint.looked_until, checkpoint.ended_after)
-        clocks = f"the database's clock says {local(self.now)}, this machine's {local(self.machine)}"
+        clocks = f"the database's clock says {zoned(self.now)}, this machine's {zoned(self.machine)}"
         found = verdict(seen, self.now, self.machine)
         if found is Verdict.TIME_IS_AHEAD:
-            text = f"The checkpoint {self.settings.checkpoint_file} lies ahead, at {local(seen)}: {clocks}"
-            cure = "To deliver again what ended in the last hour: vicisync reset-checkpoint --to 1h"
-            raise CheckpointError(f"{text}. Nothing was sent. {cure}")
+            text = f"The checkpoint {self.settings.checkpoint_file} lies ahead, at {zoned(seen)}: {clocks}"
+            raise CheckpointError(f"{text}; nothing was sent{CURE}vicisync reset-checkpoint --to 1h")
         walks = checkpoint.refusal and has_walked(checkpoint.refusal, self.now, self.machine)
         if found is Verdict.DATABASE_IS_BEHIND:
             if not walks:
                 self.store.refused(Refusal(self.now, self.machine))
-            text = f"The database's clock is wrong, or was: calls were seen until {local(seen)}, and {clocks}"
-            raise DatabaseError(f"{text}; nothing sent, nothing forgotten. On both machines: timedatectl set-ntp true")
+            text = f"The database's clock is wrong, or was: calls were seen until {zoned(seen)}, and {clocks}"
+            raise DatabaseError(f"{text}; nothing sent, nothing forgotten{CURE}on both: timedatectl set-ntp true")
         if checkpoint.refusal and walks:
             again = checkpoint.refusal.database
-            text = f"The database's clock went back; calls since {local(again - overlap)} are looked at again"
+            text = f"The database's clock went back; calls since {zoned(again - overlap)} are looked at again"
             self.report.warning(f"{text}, and some may be sent twice")
             self.store.looked(min(checkpoint.looked_until, again), overlap)
         return min(checkpoint.looked_until, self.now) - overlap

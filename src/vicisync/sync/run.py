@@ -11,7 +11,7 @@ from vicisync.calls.times import zoned
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.workers import Session
-from vicisync.errors import CheckpointError, DatabaseError
+from vicisync.errors import CURE, CheckpointError, DatabaseError
 from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
@@ -129,7 +129,7 @@ def _first_checkpoint(settings: Settings, now: int, machine: int, report: Report
     """Return where the very first run begins: where the old script stopped, or an hour ago; tell why."""
     if abs(now - machine) > FIRST_RUN_TOLERANCE:
         text = f"The database's clock says {zoned(now)}, this machine's {zoned(machine)}: where to begin is not clear"
-        raise DatabaseError(f"{text}. Set the clocks, or name a time: vicisync reset-checkpoint --to TIME")
+        raise DatabaseError(f"{text}{CURE}set the clocks, or name a time: vicisync reset-checkpoint --to 1h")
     path = settings.old_checkpoint_file
     old, words = read_old_checkpoint(path, settings.give_up_after)
     if old:

@@ -165,6 +165,15 @@ class CallLog:
         finally:
             self.seconds += time.monotonic() - began
 
+    def named(self, sql: str) -> list[dict[str, Any]]:
+        """Return the rows of a statement whose columns differ between versions, by their names."""
+        try:
+            with self._connection.cursor(pymysql.cursors.DictCursor) as cursor:
+                cursor.execute(sql)
+                return list(cursor.fetchall())
+        except Exception as error:
+            raise explained(error, self._settings, connected=self._connected) from error
+
     def _set_up(self) -> None:
         """Have the server refuse to write, and end long statements; before MariaDB 10.1 and MySQL 5.7 it cannot."""
         is_mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from vicisync.calls.call import Call
+from vicisync.commands.check import evidence
 from vicisync.commands.check.finding import Finding, broken, finding_of, fine, warning
 from vicisync.errors import DatabaseError
 from vicisync.report import counted
@@ -87,6 +88,7 @@ def _table(settings: Settings, call_log: CallLog, account: str, zone: str) -> It
         return
     yield fine(f"Its indexes are there: {', '.join(_INDEXES)}")
     yield from _zones([apart for (apart,) in call_log.read(_NEWEST)], zone, settings.overlap)
+    yield from evidence.findings(call_log, database, account, settings.overlap)
     mapped = {status.strip().upper() for status in settings.dispositions}
     stock = {"A": ("answered", "an answering machine", "dropped"), "B": ("dnc", "a busy line", "busy")}
     for code in [code for (code,) in call_log.read(_STATUSES) if code not in mapped]:

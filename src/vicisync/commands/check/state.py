@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from shlex import quote
 
+from vicisync.calls.clocks import Verdict, verdict
 from vicisync.calls.times import ago, zoned
 from vicisync.commands.check.finding import Finding, broken, fine, warning
 from vicisync.commands.status import LATE
@@ -76,6 +77,9 @@ def _checkpoint(settings: Settings) -> Finding:
             return _unusable(text, "to go on from an hour ago: vicisync reset-checkpoint --to 1h")
         return _told(str(error), path)
     if checkpoint:
+        seen, now = max(checkpoint.looked_until, checkpoint.ended_after), int(time.time())
+        if verdict(seen, now, now) is Verdict.TIME_IS_AHEAD:
+            return _unusable(f"The checkpoint {path} lies ahead, at {zoned(seen)}", "vicisync reset-checkpoint --to 1h")
         watched = counted(len(checkpoint.watching), "call")
         return fine(f"Delivered up to {zoned(checkpoint.end_epoch)}, {watched} watched")
     old, words = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
