@@ -110,8 +110,8 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
     return Readiness.READY if ours else Readiness.NOT_OURS
 
 
-def may_be_held(row: CallRow, rules: Rules) -> bool:
-    """Return whether the live tables have a say about a row: it has ended, or looks so."""
+def has_ended(row: CallRow, rules: Rules) -> bool:
+    """Return whether a row's call has ended, or looks so: then the live tables have a say."""
     return bool(row.end_epoch) or _has_final_status(row, rules)
 
 

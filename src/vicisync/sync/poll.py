@@ -151,7 +151,7 @@ class Poll:
 
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Sort rows as they were found; keep of those that have ended and wait what the API is to be told."""
-        can_go = self.sorting.polled(list(rows))
+        can_go = self.sorting.polled(list(rows), self.gone)
         for call in self.call_log.whole(self.sorting.to_keep):
             self.store.keep(call.uniqueid, payload(call, self.settings.dispositions))
         self.sorting.to_keep.clear()

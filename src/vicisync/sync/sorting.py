@@ -11,7 +11,7 @@ from vicisync.calls.readiness import (
     Line,
     Readiness,
     Watched,
-    may_be_held,
+    has_ended,
     readiness,
 )
 from vicisync.report import Report
@@ -51,13 +51,16 @@ class Sorting:
                 key, start = _call_of(row), (row.start_epoch, row.uniqueid)
                 self._first_of_call[key] = min(start, self._first_of_call.get(key, start))
 
-    def polled(self, rows: Collection[CallRow]) -> list[CallRow]:
-        """Sort rows that a poll has found, asking who is live; return what can go."""
+    def polled(self, rows: Collection[CallRow], gone: Collection[str] = ()) -> list[CallRow]:
+        """Sort rows that a poll has found, asking who is live; return what can go.
+
+        Of those that are ``gone``, as they were last seen, the live tables tell nothing.
+        """
         self.seen(rows)
         rows = [row for row in rows if not self._is_twin(row)]
         for row in rows:
             self._lines[row.uniqueid] = _line_of(self._watched(row))
-        asked = [row for row in rows if may_be_held(row, self._rules) and self._may_go(row)]
+        asked = [row for row in rows if row.uniqueid not in gone and self._may_go(row)]
         live = self._live_leads({row.lead_id for row in asked}) if asked else None
         if live is not None:
             newest = self._newest_of_leads(rows)
@@ -76,7 +79,8 @@ class Sorting:
 
     def _may_go(self, row: CallRow) -> bool:
         settled = (Readiness.RELEASED, Readiness.NOT_OURS, Readiness.NEVER_ENDED)
-        return self._readiness(row, self._lines[row.uniqueid]) not in settled
+        may_be_held = has_ended(row, self._rules)
+        return may_be_held and self._readiness(row, self._lines[row.uniqueid]) not in settled
 
     def _newest_of_leads(self, rows: Iterable[CallRow]) -> dict[int, int]:
         """Return the start of the newest call that is known of each lead."""
