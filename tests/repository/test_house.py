@@ -33,7 +33,7 @@ PURE = re.compile(r"vicisync\.(calls\..+|state\.checkpoint|state\.identity|did_o
 HARMLESS = {
     "__future__", "bisect.bisect_left", "calendar.timegm", "collections", "collections.abc",
     "contextlib.suppress", "dataclasses", "enum", "functools",
-    "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "re", "shlex", "time", "typing", "urllib.parse",
+    "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "operator.attrgetter", "re", "shlex", "time", "typing", "urllib.parse",
     "vicisync.errors", "vicisync.settings.settings.Settings",  # values; what reads files for them stays outside
 }  # fmt: skip
 
