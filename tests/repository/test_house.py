@@ -31,9 +31,9 @@ OWNERS = {  # who may import what is not Python's own
 # The modules whose functions take values and return values, and what they may import beside other such.
 PURE = re.compile(r"vicisync\.(calls\..+|state\.checkpoint|state\.identity|did_optimizer\.answer)")
 HARMLESS = {
-    "__future__", "bisect.bisect_left", "calendar.timegm", "collections", "collections.abc",
-    "contextlib.suppress", "dataclasses", "enum", "functools",
-    "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "operator.attrgetter", "re", "shlex", "time", "typing", "urllib.parse",
+    "__future__", "bisect.bisect_left", "calendar.timegm", "collections", "collections.abc", "contextlib.suppress",
+    "dataclasses", "enum", "functools", "http.HTTPStatus", "ipaddress", "itertools", "json", "math",
+    "operator.attrgetter", "re", "shlex", "time", "typing", "urllib.parse",
     "vicisync.errors", "vicisync.settings.settings.Settings",  # values; what reads files for them stays outside
 }  # fmt: skip
 
