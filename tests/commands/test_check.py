@@ -521,6 +521,15 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
     assert re.match(r"❌ The disk of .* is full: \d+ bytes are left → make room: df -h ", joined(found))
 
 
+def test_a_full_disk_below_the_log_is_told(dialer: CheckedDialer, tmp_path: Path) -> None:
+    with small_disk(tmp_path) as disk:
+        fill(disk, leaving=0)
+        dialer.rewrite(dialer.cron, "/var/log/", f"{disk}/")
+        code, worse = dialer.worse()
+    line = f"❌ {dialer.cron} line 1 runs {COMMAND}, but the disk of its log is full → make room: df -h {disk}"
+    assert (2, [line]) == (code, worse)
+
+
 def test_a_folder_that_is_missing_or_another_s_is_told_where_the_run_could_not_help_itself(tmp_path: Path) -> None:
     lead_everyone_to(tmp_path)
     settings = make_settings(tmp_path, metrics_file=str(tmp_path / "vicisync.prom"))

@@ -161,6 +161,7 @@ def test_without_the_database_it_tells_what_the_files_say(site: Site) -> None:
     assert "📞 Backlog: unknown; of those watched, 0 calls" == told[4]
     found = as_json(site)
     assert found["lag_is_estimated"] is True
+    assert {"calls": None, "rows_behind": None} == found["backlog"]
     assert found["database_error"].startswith(error)
 
 

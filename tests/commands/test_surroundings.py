@@ -42,7 +42,7 @@ def test_a_proxy_is_named_without_its_password_and_with_what_fixes_it(proxy: str
     site.configure(max_retries="0")
     done = site.vicisync("run", http_proxy=proxy)
     assert 4 == done.returncode
-    assert f"the proxy that the environment names {said}" in done.stderr
+    assert f"the proxy that the environment names {said}" in done.stdout
     checked = site.vicisync("check", http_proxy=proxy)
     assert (
         "⚠ The way to the API is the proxy proxy.invalid:3128, which this shell's environment names" in checked.stdout

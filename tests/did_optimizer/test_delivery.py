@@ -537,7 +537,7 @@ def test_a_short_wait_makes_everyone_pause_and_go_on(deliver: Deliver, clock: Cl
 def test_a_refusal_stops_the_run_at_once_and_rejects_nothing(deliver: Deliver) -> None:
     api = Api(always(REFUSED))
     done = deliver(api, 30)
-    assert done.api_error.startswith(f"{ADDRESSED} cannot be used: 401 Unauthorized; check api_key. Nothing is lost")
+    assert done.api_error.startswith(f"{ADDRESSED} cannot be used: 401 Unauthorized. Nothing is lost")
     assert api.posts == [0]
     assert (done.tally.rejected, done.rejected) == (0, [])
     assert set(done.watching) == set(range(30))

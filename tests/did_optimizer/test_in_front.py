@@ -93,7 +93,7 @@ def test_what_nginx_says_is_refused_and_rejects_no_call(
     site.configure(verify_ssl=str(tmp_path / "ca.pem"))
     done = vicisync(site, "run", code=4)
     assert f"❌ DID Optimizer at {site.api_url} cannot be used: " in done.stderr
-    assert re.search(said, done.stderr)
+    assert re.search(said, done.stdout)
     assert "check api_key" not in done.stderr
     assert not site.rejected_file.exists()
     checked = site.vicisync("check").stdout
@@ -109,7 +109,7 @@ def test_a_wrong_key_is_told_as_such_also_behind_nginx(site: Site, nginx: Nginx)
     finish(site, 3)
     site.api_url, site.api_key = nginx(f"location / {{ {PROXY} }}"), "wrong"
     site.configure()
-    assert "401 Unauthorized: Invalid API key; check api_key" in vicisync(site, "run", code=4).stderr
+    assert "failed: 401 Unauthorized: Invalid API key; check api_key" in vicisync(site, "run", code=4).stdout
 
 
 def test_an_api_that_is_gone_behind_nginx_is_down_and_keeps_every_call(

@@ -52,7 +52,7 @@ def test_a_key_log_that_cannot_be_written_is_named_and_nothing_is_lost(site: Sit
     api = serve(valid())
     done = site.vicisync("run", SSLKEYLOGFILE="/nowhere/keys")
     assert (4, {}) == (done.returncode, api.records)
-    assert "SSLKEYLOGFILE of the environment, /nowhere/keys, cannot be written; unset it" in done.stderr
+    assert "SSLKEYLOGFILE of the environment, /nowhere/keys, cannot be written; unset it" in done.stdout
     assert 0 == site.vicisync("run").returncode
     assert CALLS == len(api.records)
 

@@ -31,10 +31,10 @@ OWNERS = {  # who may import what is not Python's own
 # The modules whose functions take values and return values, and what they may import beside other such.
 PURE = re.compile(r"vicisync\.(calls\..+|state\.checkpoint|state\.identity|did_optimizer\.answer)")
 HARMLESS = {
-    "__future__", "bisect.bisect_left", "calendar.timegm", "collections", "collections.abc",
-    "contextlib.suppress", "dataclasses", "enum", "functools",
-    "http.HTTPStatus", "ipaddress", "itertools", "json", "math", "re", "shlex", "time", "typing", "urllib.parse",
-    "zlib", "vicisync.errors", "vicisync.settings.settings.Settings",  # values; what reads files for them stays outside
+    "__future__", "bisect.bisect_left", "calendar.timegm", "collections", "collections.abc", "contextlib.suppress",
+    "dataclasses", "enum", "functools", "http.HTTPStatus", "ipaddress", "itertools", "json", "math",
+    "operator.attrgetter", "re", "shlex", "time", "typing", "urllib.parse", "zlib",
+    "vicisync.errors", "vicisync.settings.settings.Settings",  # values; what reads files for them stays outside
 }  # fmt: skip
 
 TESTED_ELSEWHERE = {  # modules without a test module at their own place, and why
@@ -117,8 +117,8 @@ def test_a_pure_module_imports_nothing_of_the_world_and_reads_no_clock_and_no_fi
     assert [] == clock, "time.localtime(epoch) may be"
 
 
-def test_a_function_has_50_lines_at_most_a_module_240_and_all_of_it_5400() -> None:
-    assert 5400 >= sum(LINES.values())
+def test_a_function_has_50_lines_at_most_a_module_240_and_all_of_it_6100() -> None:
+    assert 6100 >= sum(LINES.values())
     assert {} == {module: lines for module, lines in LINES.items() if lines > 240}
     nodes = [node for module in MODULES for node in ast.walk(TREES[module])]
     functions = [node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]

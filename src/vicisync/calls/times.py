@@ -6,6 +6,8 @@ from bisect import bisect_left
 from calendar import timegm
 from contextlib import suppress
 
+from vicisync.errors import CURE
+
 LOCAL = "%Y-%m-%d %H:%M:%S"
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
@@ -103,7 +105,7 @@ def parse_when(text: str, now: float) -> int:
         if epoch >= 0:
             return epoch
     forms = "2024-10-24 12:00:00 (local), 2024-10-24T12:00:00+02:00, an epoch such as 1729771200, 14:00, yesterday"
-    raise ValueError(f"cannot read {text!r} as a time: write {forms}, or how long ago, such as 90m, 1h30m or 2d")
+    raise ValueError(f"cannot read {text!r} as a time{CURE}write {forms}, or how long ago, such as 90m, 1h30m or 2d")
 
 
 def _on_day(now: float, days_back: int, clock: str | None) -> int:

@@ -106,7 +106,7 @@ def _table(path: Path, names: re.Pattern[str]) -> Table:
 def daemon_lives(root: Path = Path("/")) -> bool:
     """Return whether a cron daemon is at work, as far as this account can see others' processes."""
     names = {name.strip() for _, name in _texts(root, "proc/[0-9]*/comm")}
-    return not (root / "proc/1/comm").exists() or bool(names & {"cron", "crond"})
+    return not os.access(root / "proc/1/comm", os.R_OK) or bool(names & {"cron", "crond"})
 
 
 def double_reports(root: Path = Path("/")) -> list[str]:
@@ -123,8 +123,8 @@ def rotations(log: Path, root: Path = Path("/")) -> list[Path]:
 
 
 def _texts(root: Path, *patterns: str) -> Iterator[tuple[Path, str]]:
-    for path in sorted(path for pattern in patterns for path in root.glob(pattern)):
-        with suppress(OSError):  # a folder, a process that has ended, another's file
+    for path in sorted(path for pattern in patterns for path in root.glob(pattern) if path.is_file()):
+        with suppress(OSError):  # a process that has ended, another's file
             yield path, path.read_text("utf-8", "replace")
 
 

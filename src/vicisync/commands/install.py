@@ -55,12 +55,9 @@ def install(
         do("make", f"{state}, mode 0700", partial(_make_folder, state))
     _prepare_log(do, tell)
     for table, lines in old:
-        logs = " and ".join({f", with its log {log}" for log in lines.values() if log.startswith("/")})
-        do(
-            "comment out",
-            f"{_places([(table, lines)])}, which runs the old script{logs}",
-            partial(table.comment_out, lines),
-        )
+        logs = "".join(sorted({f", with its log {log}" for log in lines.values() if log.startswith("/")}))
+        what = f"{_places([(table, lines)])}, which runs the old script{logs}"
+        do("comment out", what, partial(table.comment_out, lines))
     kept = _write(contents, do, tell, dry_run=dry_run, force=force)
     for sentence in cron.double_reports():
         tell(f"⚠ {sentence}")

@@ -83,7 +83,10 @@ def as_json(status: Status, max_lag: int | None) -> dict[str, object]:
         "lag_seconds": status.lag,
         "lag_is_estimated": status.backlog is None,
         "checkpoint": status.checkpoint and {name: getattr(status.checkpoint, name) for name in epochs},
-        "backlog": {"calls": status.could_go, "rows_behind": status.backlog and status.backlog.rows_behind},
+        "backlog": {
+            "calls": None if status.database_error else status.could_go,
+            "rows_behind": status.backlog and status.backlog.rows_behind,
+        },
         "waiting": {reason: status.waiting[reason] for reason in REASONS},
         "rejected": status.rejected,
         "running": status.running,

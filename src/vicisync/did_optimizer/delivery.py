@@ -15,7 +15,7 @@ from vicisync.calls.call import Call
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.attempt import LONGEST_BACKOFF, Attempt, backoff
 from vicisync.did_optimizer.workers import Session, Workers
-from vicisync.errors import ApiError, Stopped
+from vicisync.errors import CURE, ApiError, Stopped
 from vicisync.settings.settings import Settings
 
 FAILURES_BEFORE_OUTAGE = 5  # calls in a row that cannot get through before the API counts as down
@@ -185,7 +185,8 @@ class Delivery:
             self._verdicts.append((attempt, result))
             self._count_given_up(attempt, result)
         elif result.meaning is Meaning.REFUSED:
-            self.stop(ApiError(f"{self._api} cannot be used: {result.words}. {_KEPT}"))
+            why, _, cure = result.words.partition("; ")
+            self.stop(ApiError(f"{self._api} cannot be used: {why}. {_KEPT}{CURE if cure else ''}{cure}"))
             yield self._give_up(attempt, result)
         elif not self._will_retry(attempt._replace(tries=attempt.tries + 1), result):
             yield self._give_up(attempt, result)
