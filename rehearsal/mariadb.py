@@ -194,6 +194,7 @@ class MariaDB:
             *SERVER_OPTIONS,
             *_as_root(),
             f"--datadir={self._data}",
+            f"--tmpdir={self.folder}",  # not /tmp, which anybody may clean
             f"--socket={self.socket}",
             f"--port={self.port}",
             f"--pid-file={self.folder / 'mariadb.pid'}",

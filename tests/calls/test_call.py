@@ -117,7 +117,8 @@ def test_any_json_object_is_a_call_or_no_payload(changed: dict[str, object], mis
     edited = {field: value for field, value in payload(WHOLE, {}).items() if field not in missing}
     with suppress(KeyError, TypeError, ValueError):
         call = call_of({**edited, **changed, "more": more})
-        assert call == call_of(payload(call, {}))
+        sent = call._replace(length_in_sec=call.length_in_sec and max(0, call.length_in_sec))
+        assert sent == call_of(payload(call, {}))
 
 
 @pytest.mark.parametrize(

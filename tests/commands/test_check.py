@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -594,3 +595,60 @@ def test_the_installed_command_exits_with_the_code_of_the_first_thing_that_a_run
     with open("/dev/full", "w") as full:  # noqa: PTH123 -- a device
         code = subprocess.call([COMMAND, "check"], env=dialer.site.environment(), stdout=full, stderr=full)
     assert 3 == code, "a full disk behind its output changes no exit code"
+
+
+# What a run goes by beside the table
+
+SERVER_UPDATER = (
+    "CREATE TABLE server_updater (server_ip VARCHAR(15), last_update TIMESTAMP NULL, db_time TIMESTAMP NULL)"
+)
+
+
+def of_dialer(behind: int) -> Callable[[CheckedDialer], None]:
+    """A dialer that wrote its own time so many seconds behind the database's."""
+
+    def breakage(dialer: CheckedDialer) -> None:
+        dialer.sql(SERVER_UPDATER)
+        dialer.sql(f"INSERT INTO server_updater VALUES ('10.0.0.7', NOW() - INTERVAL {behind} SECOND, NOW())")
+        dialer.sql("GRANT SELECT ON server_updater TO cron@'%'")
+
+    return breakage
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        pytest.param(lambda _: None, "✓ Who is still on the line can be read: vicidial_live_agents, ", id="granted"),
+        pytest.param(grants("SELECT ON %s.vicidial_log"), r"⚠ The row alone says .* GRANT SELECT ON \S+vicidial_live_"
+            r"agents TO \S+; GRANT SELECT ON \S+vicidial_auto_calls TO \S+;", id="not granted"),
+        pytest.param(sql("INSERT INTO vicidial_live_agents (user, server_ip, last_update_time) VALUES ('a', '', '2020-01-01')"),
+            "⚠ The row alone says .* no agent in vicidial_live_agents has a heartbeat", id="no heartbeat"),
+        pytest.param(grants("SELECT ON %s.vicidial_log"),
+            r"⚠ Rows that VICIdial archives .* GRANT SELECT ON \S+vicidial_log_archive", id="archive not granted"),
+        pytest.param(of_dialer(2), "✓ The clocks of 1 dialer agree with the database's", id="a dialer in step"),
+        pytest.param(of_dialer(300), "⚠ The clock of dialer 10.0.0.7 is 300 s behind the database's → on it: ", id="behind"),
+        pytest.param(of_dialer(900), "⚠ .* 900 s behind the database's by more than the overlap: runs do not find its",
+            id="behind by more than the overlap"),
+        pytest.param(of_dialer(-900), "⚠ .* 900 s ahead of the database's → on it", id="ahead"),
+    ],
+)  # fmt: skip
+def test_what_a_run_goes_by_beside_the_table_has_a_line(
+    change: Callable[[CheckedDialer], object], line: str, dialer: CheckedDialer
+) -> None:
+    change(dialer)
+    _, told = dialer.check()
+    assert any(re.match(line, " → ".join(part.strip() for part in each.split("\n   → "))) for each in told) or any(
+        re.match(line, f"{each} {after.strip()}") for each, after in pairwise(told)
+    ), told
+
+
+def test_a_checkpoint_ahead_of_this_machine_s_clock_ends_run_status_and_check_with_5(dialer: CheckedDialer) -> None:
+    """Written by hand in another zone."""
+    dialer.site.checkpoint_file.parent.mkdir(exist_ok=True)
+    dialer.site.checkpoint_file.write_text(f"{int(time.time()) + 7 * 3600}\n")
+    for command in ("run", "status", "check"):
+        done = dialer.site.vicisync(command)
+        assert 5 == done.returncode
+        assert "lies ahead, at " in done.stdout + done.stderr
+    assert 0 == dialer.site.vicisync("reset-checkpoint", "--to", "1h", "--yes").returncode
+    assert 0 == dialer.site.vicisync("run").returncode

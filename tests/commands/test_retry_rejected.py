@@ -315,7 +315,7 @@ def test_while_it_is_at_work_no_other_is(site: Site, api: DidOptimizer) -> None:
 def test_a_call_that_a_run_rejected_gets_through_and_no_later_run_sends_it_again(site: Site, api: DidOptimizer) -> None:
     assert 0 == site.vicisync("run").returncode
     now = int(time.time())
-    insert(site.mariadb, site.database, row(f"{now}.1", now, phone_number=""), row(f"{now}.2", now))
+    insert(site.mariadb, site.database, row(f"{now}.1", now, phone_number=""), row(f"{now}.2", now, lead_id=2))
     assert 6 == site.vicisync("run").returncode
     text = site.rejected_file.read_text("ascii")
     site.rejected_file.write_text(text.replace('"phoneNumber": ""', '"phoneNumber": "2125550199"'))

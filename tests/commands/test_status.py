@@ -200,7 +200,10 @@ def test_json_has_the_documented_shape(site: Site) -> None:
     assert {"end_epoch", "ended_after", "looked_until"} == found.pop("checkpoint").keys()
     assert {
         "behind": None, "lag_seconds": 0, "lag_is_estimated": False, "backlog": {"calls": 0, "rows_behind": 0},
-        "waiting": {"not_ended": 0, "no_disposition": 0, "message_playing": 0, "to_send": 0, "failed": 0},
+        "waiting": {
+            "not_ended": 0, "no_disposition": 0, "message_playing": 0, "held": 0, "released": 0, "to_send": 0,
+            "failed": 0,
+        },
         "rejected": 0, "running": None, "database_error": None,
     } == found  # fmt: skip
     assert (0, 3, 3) == (last_run["exit_code"], last_run["delivered"], last_run["delivered_total"])

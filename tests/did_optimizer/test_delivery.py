@@ -198,7 +198,7 @@ def deliver(tmp_path: Path) -> Deliver:
                     report_answer(report, one, answer)
             reject_poison(settings, delivery, store, report)
             report.tally.perhaps_twice = delivery.perhaps_twice
-            watching = {watched.lead_id: watched for watched in checkpoint.watching.values()}
+            watching = {call.lead_id: call._replace(payload="") for call in checkpoint.watching.values()}
             # What was delivered or rejected is on the disk already, should the process be killed now.
             saved = read_checkpoint(path, 0)
             assert saved is not None

@@ -44,6 +44,8 @@ TESTED_ELSEWHERE = {  # modules without a test module at their own place, and wh
     "vicisync.commands.typed": "test_cli types all of it, mistakes included",
     "vicisync.did_optimizer.failure": "test_session has every failure that a session can meet",
     "vicisync.did_optimizer.attempt": "test_delivery has it at work, as nobody else uses it",
+    "vicisync.sync.sorting": "test_lives, test_promises and test_run have it at work on every life of a call",
+    "vicisync.vicidial.pages": "test_call_log reads all of its pages from real tables",
     "vicisync.settings.parsers": "test_settings has each setting's texts, good and bad",
 }
 

@@ -64,9 +64,9 @@ def test_damage_ends_run_status_and_check_with_5_until_a_reset_which_works(
     for command in ("run", "status", "check"):
         done = command_here(site, command)
         assert 5 == done.returncode
-        assert re.search(f"is damaged: .*{why}.*vicisync reset-checkpoint --to ", done.stdout + done.stderr)
+        assert re.search(f"(?s)is damaged: .*{why}.*vicisync reset-checkpoint --to ", done.stdout + done.stderr)
         assert before == site.checkpoint_file.read_bytes()
-    done = command_here(site, "reset-checkpoint", "--to", "1h")
+    done = command_here(site, "reset-checkpoint", "--to", "1h", "--yes")
     assert (0, True) == (done.returncode, why in done.stdout)
     assert run_here(site).error is None
     assert 3 == api.repeats

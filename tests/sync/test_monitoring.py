@@ -16,7 +16,9 @@ from rehearsal.ports import Listener
 from rehearsal.site import Site
 from tests.conftest import Pings, finish_calls
 from tests.state.test_last_run import LAST_RUN
+from vicisync.state.checkpoint import render
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
+from vicisync.state.load import read_checkpoint
 from vicisync.sync import monitoring
 from vicisync.sync.monitoring import ping, write_metrics
 
@@ -112,9 +114,10 @@ def test_calls_that_could_not_go_are_late_from_their_start(site: Site, api: DidO
 
 def test_while_the_database_is_away_the_lag_counts_from_the_last_poll(site: Site) -> None:
     site.vicisync("run")
-    text = site.checkpoint_file.read_text()
-    polled = int(text.split("polled\t")[1].split()[0])
-    site.checkpoint_file.write_text(text.replace(str(polled), str(polled - 1000)))
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint
+    checkpoint.polled -= 1000
+    site.checkpoint_file.write_text(render(checkpoint))
     no_database(site)
     assert 3 == site.vicisync("run").returncode
     assert 1000 <= result_of(site).lag < 1100

@@ -130,11 +130,12 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
 
 def _place(checkpoint: Checkpoint) -> str:
     """Return how far it has come; after a reset, or a first run that could send nothing, nothing has been delivered."""
-    looked_until = f"looked until {zoned(checkpoint.looked_until)}"
+    until = max(checkpoint.looked_until, checkpoint.polled)
+    looked_until = f"looked until {zoned(until)}"
     if checkpoint.end_epoch > checkpoint.ended_after:
         return f"{zoned(checkpoint.end_epoch)}, the newest end delivered; {looked_until}"
     begin = f"nothing delivered yet of what ended after {zoned(checkpoint.ended_after)}"
-    return f"{begin}; {looked_until}" if checkpoint.looked_until >= checkpoint.ended_after else begin
+    return f"{begin}; {looked_until}" if until >= checkpoint.ended_after else begin
 
 
 def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:

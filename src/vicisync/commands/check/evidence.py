@@ -7,7 +7,9 @@ from vicisync.commands.check.finding import Finding, fine, warning
 from vicisync.errors import DatabaseError
 from vicisync.report import counted
 from vicisync.vicidial.call_log import CallLog
+from vicisync.vicidial.errors import lacks_grant
 from vicisync.vicidial.live_calls import why_not_believed
+from vicisync.vicidial.statements import OLDEST, of_archive
 
 _REPLICA = "SHOW SLAVE STATUS"
 
@@ -27,10 +29,13 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
         yield warning(f"{text}; leftovers of a closed browser wait 15 minutes", grant(*live) if "read" in why else "")
     else:
         yield fine(f"Who is still on the line can be read: {', '.join(live)}")
-    if call_log.has_archive():
+    try:
+        call_log.read(of_archive(OLDEST))
         yield fine("Rows that VICIdial has archived can be read: vicidial_log_archive")
-    else:
-        yield warning("Rows that VICIdial archives before a run has seen them are lost", grant("vicidial_log_archive"))
+    except DatabaseError as error:
+        if lacks_grant(error):
+            text = "Rows that VICIdial archives before a run has seen them are not found"
+            yield warning(text, grant("vicidial_log_archive"))
     yield from _replica(call_log)
     yield from _dialers(call_log, overlap)
 

@@ -1,0 +1,203 @@
+"""No call is lost or falsified where a clock, a lock or a table's row was taken for the evidence; on a real server."""
+
+import threading
+import time
+
+import pytest
+
+from rehearsal.dialer import Dialer, agent_call, new_call, no_answer
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.site import Site
+from tests.call_rows import NOON, insert, row
+from tests.conftest import Done, run_here
+from tests.sync.conftest import at
+from vicisync.errors import CheckpointError, DatabaseError
+from vicisync.state.load import read_checkpoint
+
+
+def clocks(site: Site, database: int, machine: int) -> Done:
+    """Run while the database's clock and this machine's stand there."""
+    site.mariadb.set_clock(database)
+    return run_here(site, machine=machine)
+
+
+@pytest.mark.parametrize("minutes", [25, 120])
+def test_rows_that_a_lock_held_back_arrive_however_late(
+    minutes: int, site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    """As of an ALTER … COPY or a replica that stands: nothing appears, then all at once."""
+    dialer.begin(no_answer(new_call(NOON)))
+    for minute in range(1, minutes + 1):
+        at(site, dialer, NOON + 60 * minute)
+    late = [row(f"{NOON + 60 * minute}.9", NOON + 60 * minute, lead_id=minute) for minute in range(1, minutes)]
+    insert(site.mariadb, site.database, *late)
+    at(site, dialer, NOON + 60 * minutes + 60)
+    assert 1 + len(late) == len(api.records)
+    assert 0 == api.repeats
+
+
+def test_a_backup_s_read_lock_holds_up_inserts_and_loses_none(site: Site, api: DidOptimizer) -> None:
+    now = int(time.time())
+    insert(site.mariadb, site.database, row(f"{now}.1", now - 1800))
+    with site.mariadb.connect(site.database) as backup:
+        backup.cursor().execute("LOCK TABLES vicidial_log READ")
+        late = [row(f"{now}.{number}", now - 60 * number, lead_id=number) for number in range(2, 28)]
+        writer = threading.Thread(target=insert, args=(site.mariadb, site.database, *late))
+        writer.start()
+        for _ in range(3):
+            assert run_here(site).error is None
+        assert 1 == len(api.records)
+        backup.cursor().execute("UNLOCK TABLES")
+        writer.join()
+    assert run_here(site).error is None
+    assert 27 == len(api.records)
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["in progress", "kept through an outage"])
+def test_calls_are_found_again_when_a_swapped_table_comes_back(
+    fails: bool, site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    """Renamed away by archiving, repair or failover, for some runs."""
+    lives = [dialer.begin(agent_call(new_call(NOON + second), talk=300)) for second in range(20)]
+    at(site, dialer, NOON + 60)
+    name = f"`{site.database}`"
+    site.mariadb.execute(f"CREATE TABLE {name}.other LIKE {name}.vicidial_log")
+    swap = "RENAME TABLE {0}.vicidial_log TO {0}.away, {0}.other TO {0}.vicidial_log"
+    if fails:
+        dialer.play(NOON + 600)
+        api.down()
+        site.mariadb.set_clock(NOON + 600)
+        assert run_here(site).error is not None
+    site.mariadb.execute(swap.format(name))
+    site.mariadb.set_clock(NOON + 660)
+    run_here(site)
+    if fails:
+        api.up()
+    back = "RENAME TABLE {0}.vicidial_log TO {0}.other, {0}.away TO {0}.vicidial_log"
+    site.mariadb.execute(back.format(name))
+    for minute in range(12, 18):
+        at(site, dialer, NOON + 60 * minute)
+    assert {life.final.uniqueid for life in lives if life.final} == set(api.records)
+    assert 0 == api.repeats
+
+
+def test_what_failed_in_an_outage_and_was_archived_is_sent_as_it_was_kept(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    dialer.begin(no_answer(new_call(NOON)))
+    dialer.play(NOON + 60)
+    site.mariadb.set_clock(NOON + 60)
+    api.down()
+    assert run_here(site).error is not None
+    site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+    api.up()
+    at(site, dialer, NOON + 120)
+    assert [("NA", 0)] == [(sent["disposition"], sent["duration"]) for sent in api.records.values()]
+
+
+def test_rows_that_were_archived_before_a_run_saw_them_are_read_from_the_archive(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    insert(site.mariadb, site.database, *(row(f"{NOON}.{n}", NOON + n, lead_id=n) for n in range(30)))
+    name = f"`{site.database}`"
+    site.mariadb.execute(f"INSERT INTO {name}.vicidial_log_archive SELECT * FROM {name}.vicidial_log")
+    site.mariadb.execute(f"TRUNCATE {name}.vicidial_log")
+    at(site, dialer, NOON + 60)
+    assert 30 == len(api.records)
+
+
+@pytest.mark.parametrize("wrong", [-NOON, -86400, -7200], ids=["1970", "a day back", "two hours back"])
+def test_a_database_s_clock_that_jumps_back_sends_and_forgets_nothing(
+    wrong: int, site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    for second in range(40):
+        dialer.begin(no_answer(new_call(NOON + 15 * second)))
+    at(site, dialer, NOON + 900)
+    before = read_checkpoint(site.checkpoint_file, 28800)
+    done = clocks(site, max(1, NOON + 960 + wrong), NOON + 960)
+    assert isinstance(done.error, DatabaseError)
+    assert "the database's clock says " in str(done.error)
+    after = read_checkpoint(site.checkpoint_file, 28800)
+    assert before
+    assert after
+    assert (before.handled, before.looked_until) == (after.handled, after.looked_until)
+    dialer.begin(no_answer(new_call(NOON + 960)))
+    at(site, dialer, NOON + 1020)
+    assert (41, 0) == (len(api.records), api.repeats)
+
+
+def test_a_database_s_clock_that_walks_back_to_what_was_seen_is_believed(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    """The cluster was two hours ahead for a while, and was set right: rows come with the time that is true."""
+    dialer.begin(no_answer(new_call(NOON + 7200)))
+    at(site, dialer, NOON + 7260)
+    machine = NOON + 7320
+    refused = 0
+    for minute in range(0, 130, 10):
+        insert(site.mariadb, site.database, row(f"{NOON + 60 * minute}.7", NOON + 60 * minute, lead_id=900 + minute))
+        done = clocks(site, NOON + 60 * minute + 20, machine + 60 * minute)
+        refused += isinstance(done.error, DatabaseError)
+    assert 11 < refused < 13
+    assert 14 == len(api.records)
+
+
+@pytest.mark.parametrize("ahead", [7200, 9 * 3600])
+def test_a_database_s_clock_ahead_for_a_run_sends_nothing_early_or_twice_and_gives_nothing_up(
+    ahead: int, site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    life = dialer.begin(agent_call(new_call(NOON), talk=120, wrap_up=300))
+    for second in range(20):
+        dialer.begin(no_answer(new_call(NOON + second)))
+    dialer.play(NOON + 240)
+    clocks(site, NOON + 240, NOON + 240)
+    clocks(site, NOON + 300 + ahead, NOON + 300)
+    for minute in range(6, 16):
+        at(site, dialer, NOON + 60 * minute)
+    assert (21, 0) == (len(api.records), api.repeats)
+    assert life.final is not None
+    assert life.final.status == api.records[life.final.uniqueid]["disposition"]
+
+
+def test_a_first_run_between_clocks_that_disagree_does_not_guess_where_to_begin(site: Site, api: DidOptimizer) -> None:
+    done = clocks(site, NOON + 8 * 3600, NOON)
+    assert isinstance(done.error, DatabaseError)
+    assert "where to begin is not clear" in str(done.error)
+    assert not site.checkpoint_file.exists()
+    assert [] == api.posts
+
+
+def test_a_checkpoint_ahead_of_both_clocks_is_not_believed(site: Site) -> None:
+    site.checkpoint_file.parent.mkdir()
+    site.checkpoint_file.write_text(f"{NOON + 7 * 3600}\n")
+    assert isinstance(clocks(site, NOON, NOON).error, CheckpointError)
+
+
+def test_an_agent_s_final_status_without_an_end_is_delivered(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    """The browser's hang-up found no row with the number as it wrote it."""
+    sale = row(f"{NOON}.1", NOON, status="SALE", user="agent1", end_epoch=None, lead_id=77)
+    insert(site.mariadb, site.database, sale)
+    for minute in range(1, 5):
+        at(site, dialer, NOON + 60 * minute)
+    assert [("SALE", None, NOON)] == [
+        (sent["disposition"], sent["endEpoch"], sent["timestamp"]) for sent in api.records.values()
+    ]
+
+
+def test_20000_calls_gone_at_once_are_looked_for_by_a_bounded_number_of_statements(
+    site: Site, api: DidOptimizer
+) -> None:
+    now = int(time.time())
+    site.checkpoint_file.parent.mkdir()
+    lines = [f"end_epoch\t{now - 60}\t-", f"ended_after\t{now - 9000}", f"looked_until\t{now - 60}"]
+    lines += [f"watching\t{now - 3600}.{number}\t{number}\t{now - 3600}\tnot_ended" for number in range(20_000)]
+    site.checkpoint_file.write_text("\n".join([*lines, ""]))
+    insert(site.mariadb, site.database, *(row(f"{now - 3600}.x{n}", now - 3600, lead_id=n) for n in range(2000)))
+    before = site.mariadb.execute("SHOW GLOBAL STATUS LIKE 'Com_select'")
+    assert run_here(site).error is None
+    after = site.mariadb.execute("SHOW GLOBAL STATUS LIKE 'Com_select'")
+    assert int(after[0][1]) - int(before[0][1]) < 100
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint
+    assert 18_000 <= len(checkpoint.watching) < 20_001
+    assert len(api.records) >= 500, "their rows have come back under other ids"
