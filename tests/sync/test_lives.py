@@ -3,8 +3,8 @@
 Played on a real table, with a run each minute until well after. What is expected is read from the table in the end.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,6 +16,7 @@ from rehearsal.mariadb import LIVE_TABLES
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON
 from tests.sync.conftest import at
+from vicisync.vicidial.call_log import CallLog
 
 MINUTE = 60
 SOON = 2 * MINUTE  # two runs: the first finds the lead free, the second may believe it
@@ -123,9 +124,10 @@ class Stage:
     def __init__(self, site: Site, dialer: Dialer, api: DidOptimizer) -> None:
         self.site, self.dialer, self.api = site, dialer, api
         self.sent: list[tuple[int, Sent]] = []
+        self.now = 0
 
     def run(self, epoch: int) -> None:
-        before = len(self.api.posts)
+        before, self.now = len(self.api.posts), epoch
         at(self.site, self.dialer, epoch)
         names = ("uniqueid", "disposition", "agentId", "duration", "endEpoch")
         new = self.api.posts[before:]
@@ -172,10 +174,10 @@ def acted_by(name: str, gap: float = 0) -> list[Life]:
     return [stretched(life, gap) for life in ([acted] if isinstance(acted, Life) else acted)]
 
 
-def each_minute(acted: Sequence[Life], second: int = 0) -> set[int]:
-    """The times of runs from the first row on until all must have gone."""
-    last = max(int(max(life.over_at, life.steps[-1].at)) for life in acted)
-    return set(range(NOON + second, last + WAITED + MINUTE, MINUTE))
+def each_minute(acted: Sequence[Life], within: int = SOON, second: int = 0) -> set[int]:
+    """The times of runs from the first row on until all must have gone, and when all that waits has waited."""
+    over = max(int(max(life.over_at, life.steps[-1].at)) for life in acted)
+    return {*range(NOON + second, over + within + 2 * MINUTE, MINUTE), over + 1000, over + 2000}
 
 
 def on_changes(acted: Sequence[Life]) -> set[int]:
@@ -187,7 +189,7 @@ def on_changes(acted: Sequence[Life]) -> set[int]:
 @pytest.mark.parametrize("second", [0, 17, 41])
 def test_each_life_is_sent_once_as_its_row_ends_and_soon(name: str, second: int, stage: Stage) -> None:
     acted = acted_by(name)
-    stage.play(acted, each_minute(acted, second))
+    stage.play(acted, each_minute(acted, LIVES[name].within, second))
     assert stage.expected(acted) == stage.arrived()
     when = {sent.uniqueid: epoch for epoch, sent in stage.sent}
     waited = {life.name: when[life.final.uniqueid] - life.over_at for life in acted if life.final}
@@ -207,6 +209,25 @@ def test_each_life_is_right_where_a_run_falls_between_release_and_row(name: str,
     acted = acted_by(name, gap=8)
     in_the_gap = {int(step.at) - 4 for life in acted for step in life.steps if step.after_release}
     stage.play(acted, each_minute(acted) | in_the_gap)
+    assert stage.expected(acted) == stage.arrived()
+
+
+@cases
+def test_each_life_is_right_where_it_goes_on_while_a_run_is_at_work(
+    name: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By 3 s with each statement of a run; what VICIdial writes after a release comes a statement later."""
+    acted = acted_by(name, gap=3)
+    read = CallLog.read
+
+    def read_slowly(call_log: CallLog, sql: str, parameters: Mapping[str, object] = {}) -> Any:
+        rows = read(call_log, sql, parameters)
+        stage.dialer.play(stage.now)
+        stage.now += 3
+        return rows
+
+    monkeypatch.setattr(CallLog, "read", read_slowly)
+    stage.play(acted, each_minute(acted))
     assert stage.expected(acted) == stage.arrived()
 
 
