@@ -21,6 +21,7 @@ from vicisync.vicidial.call_log import CallLog
 MINUTE = 60
 SOON = 2 * MINUTE  # two runs: the first finds the lead free, the second may believe it
 MESSAGE = SOON + MINUTE  # a machine's status is final only when no message can be playing any more
+NEXT = SOON + MINUTE  # the run that first sees the next number has judged the one before already
 WAITED = 900 + SOON  # a status that waits and whose lead was held may still get another one for a quarter of an hour
 GIVEN_UP = 9 * 3600
 
@@ -82,8 +83,8 @@ LIVES: dict[str, Case] = {
     "leftover XFER": Case(lambda call: lives.leftover(call, stuck="XFER")),
     "leftover DISPO, minutes later": Case(lambda call: lives.leftover(call, logs_out=130), WAITED),
     "ALTNUM, then a disposition": Case(lambda call: lives.agent_call(call, status="NI", wrap_up_status="ALTNUM")),
-    "ALTNUM for ever": Case(lives.alternate_numbers),
-    "ALTNUM for ever, next number talks for long": Case(lambda call: lives.alternate_numbers(call, wrap_up=700)),
+    "ALTNUM for ever": Case(lives.alternate_numbers, NEXT),
+    "ALTNUM for ever, next number talks for long": Case(lambda call: lives.alternate_numbers(call, wrap_up=700), NEXT),
     "final status without an end": Case(lives.no_end_written),
     "never ends, LRERR": Case(lives.never_ends),
     "never ends, INCALL": Case(lambda call: lives.never_ends(call, status="INCALL")),
