@@ -394,6 +394,7 @@ def leftover(
     gone = script.start + connect + talk
     script.down(gone)
     script.change(gone, "" if stuck == "INCALL" else stuck, end=gone, term_reason="AGENT")
+    script.agent(gone, "PAUSED")  # the last that is heard of his screen
     if logs_out is None:
         life = script.life("browser closed")
         return replace(life, closed=(call.user, gone), over_at=gone + HEARTBEAT_COUNTS)
