@@ -39,6 +39,9 @@ class Case(NamedTuple):
 LIVES: dict[str, Case] = {
     "agent call": Case(lives.agent_call),
     "agent call, id rewritten": Case(lambda call: lives.agent_call(call, rewritten=True)),
+    "agent call, id rewritten long after its end": Case(
+        lambda call: lives.agent_call(call, hangs_up=100, rewritten=True)
+    ),
     "agent call, long, id rewritten": Case(lambda call: lives.agent_call(call, talk=1500, rewritten=True)),
     "agent call, agent hangs up first": Case(lambda call: lives.agent_call(call, hangs_up=0)),
     "wrap-up of 10 minutes": Case(lambda call: lives.agent_call(call, wrap_up=600)),
@@ -126,10 +129,10 @@ class Stage:
     def __init__(self, site: Site, dialer: Dialer, api: DidOptimizer) -> None:
         self.site, self.dialer, self.api = site, dialer, api
         self.sent: list[tuple[int, Sent]] = []
-        self.now = 0
+        self.now = self.statement = 0  # the time of the run, and how many statements it has sent
 
     def run(self, epoch: int) -> None:
-        before, self.now = len(self.api.posts), epoch
+        before, self.now, self.statement = len(self.api.posts), epoch, 0
         at(self.site, self.dialer, epoch)
         names = ("uniqueid", "disposition", "agentId", "duration", "endEpoch")
         new = self.api.posts[before:]
@@ -214,22 +217,22 @@ def test_each_life_is_right_where_a_run_falls_between_release_and_row(name: str,
     assert stage.expected(acted) == stage.arrived()
 
 
-@cases
-def test_each_life_is_right_where_it_goes_on_while_a_run_is_at_work(
-    name: str, stage: Stage, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("statement", range(4, 16))
+def test_lives_are_right_where_all_their_changes_fall_between_two_statements_of_a_run(
+    statement: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By 3 s with each statement of a run; what VICIdial writes after a release comes a statement later."""
-    acted = acted_by(name, gap=3)
+    """What VICIdial writes in a minute, it writes just before such a statement of the run at its beginning."""
+    acted = [life for name in LIVES for life in acted_by(name) if life.over_at < NOON + 1500]
     read = CallLog.read
 
-    def read_slowly(call_log: CallLog, sql: str, parameters: Mapping[str, object] = {}) -> Any:
-        rows = read(call_log, sql, parameters)
-        stage.dialer.play(stage.now)
-        stage.now += 3
-        return rows
+    def read_later(call_log: CallLog, sql: str, parameters: Mapping[str, object] = {}) -> Any:
+        stage.statement += 1
+        if stage.statement == statement:
+            stage.dialer.play(stage.now + MINUTE - 1)
+        return read(call_log, sql, parameters)
 
-    monkeypatch.setattr(CallLog, "read", read_slowly)
-    stage.play(acted, each_minute(acted))
+    monkeypatch.setattr(CallLog, "read", read_later)
+    stage.play(acted, each_minute(acted, WAITED))
     assert stage.expected(acted) == stage.arrived()
 
 
