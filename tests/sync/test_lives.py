@@ -217,6 +217,13 @@ def test_each_life_is_right_where_a_run_falls_between_release_and_row(name: str,
     assert stage.expected(acted) == stage.arrived()
 
 
+def test_a_disposition_that_comes_minutes_after_the_release_is_waited_for(stage: Stage) -> None:
+    """A quarter of an hour from the release, that is, as the call's end is long past then."""
+    acted = [stretched(lives.agent_call(new_call(NOON), wrap_up=1200), 150)]
+    stage.play(acted, each_minute(acted))
+    assert stage.expected(acted) == stage.arrived()
+
+
 @pytest.mark.parametrize("statement", range(4, 16))
 def test_lives_are_right_where_all_their_changes_fall_between_two_statements_of_a_run(
     statement: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
