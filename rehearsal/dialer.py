@@ -12,9 +12,9 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pymysql
 
@@ -77,92 +77,55 @@ def random_call(rng: random.Random, at: float) -> Call:
     )
 
 
+class _Kind(NamedTuple):
+    """A kind of life, its share of all calls, and what its durations (as a call centre knows them) and texts may be."""
+
+    share: float
+    play: Callable[..., Life]
+    durations: Mapping[str, tuple[float, float]]
+    others: Mapping[str, tuple[object, ...]] = {}
+
+
+_ANSWERED = {"ring": (3.0, 20.0), "connect": (1.0, 1.0), "talk": (5.0, 120.0)}
+_MACHINE = {"ring": (5.0, 20.0), "ahead": (3.0, 3.0)}
+_AGENT_STATUSES = ("SALE", "NI", "NI", "CALLBK", "DNC", "N", "A", "B", "DEC")
+_CAMPAIGN_STATUSES = ("HUC017", "SIPACT", "ADCCAR", "DNCCAR", "RAXFER", "K", "Q7", "MORTG1")
+_KINDS = (
+    _Kind(38, no_answer, {"ring": (15, 30)}),
+    _Kind(8, no_answer, {"ring": (1, 9)}, {"status": ("B", "ADC", "DROP")}),
+    _Kind(8, busy_before_answer, {"late": (1, 240)}, {"status": ("AB", "ADC", "PDROP")}),
+    _Kind(2, audit_of_missed, {"late": (240, 420)}),
+    _Kind(6, answering_machine, {**_MACHINE, "detected": (0.5, 3), "message": (15, 40)}),
+    _Kind(8, answering_machine, _MACHINE, {"message": (None,)}),
+    _Kind(
+        13, agent_call, {**_ANSWERED, "talk": (0, 240), "hangs_up": (0, 10), "wrap_up": (1, 300)},
+        {"status": _AGENT_STATUSES, "rewritten": (True, False, False)},
+    ),
+    _Kind(
+        2, agent_call, {**_ANSWERED, "hangs_up": (2, 2), "wrap_up": (5, 5)},
+        {"status": _CAMPAIGN_STATUSES, "wrap_up_status": ("DISPO", "ALTNUM")},
+    ),
+    _Kind(3, hot_key, {**_ANSWERED, "hangs_up": (1, 1)}),
+    _Kind(2, hot_key_after_hangup, {**_ANSWERED, "decides": (1, 20), "hangs_up": (1, 1)}),
+    _Kind(2, browser_closed, _ANSWERED, {"stuck": ("DISPO", "INCALL", "DONEM")}),
+    _Kind(2, transfer, {**_ANSWERED, "wrap_up": (5, 90)}),
+    _Kind(2, remote_agent, _ANSWERED),
+    _Kind(2, never_ends, {"ring": (5, 5), "connect": (1, 1), "talk": (30, 30)}, {"status": ("LRERR", "INCALL")}),
+    _Kind(2, manual_failure, {"ring": (3, 3), "ends": (8, 8), "wrap_up": (2, 17)}),
+    _Kind(2, twins, {"ring": (20, 20), "talk": (180, 240), "wrap_up": (1, 20), "deleted": (600, 9000)}),
+)  # fmt: skip
+_SHARES = [kind.share for kind in _KINDS]
+
+
 def random_life(rng: random.Random, at: float, speed: float = 1.0) -> Life:
     """Return a life such as a dialer begins: mostly nobody answers, and every other kind comes up within some hundred.
 
     ``speed`` divides all durations. Only kinds whose rows alone say when they are final.
     """
-    kind = rng.choices(_KINDS, _WEIGHTS)[0]
-    return kind(rng, random_call(rng, at), 1 / speed)
-
-
-_AGENT_STATUSES = ("SALE", "NI", "NI", "CALLBK", "DNC", "N", "A", "B", "DEC")
-_CAMPAIGN_STATUSES = ("HUC017", "SIPACT", "ADCCAR", "DNCCAR", "RAXFER", "K", "Q7", "MORTG1")
-_Kind = Callable[[random.Random, Call, float], Life]
-# Share of all calls, and the life with its durations as a call centre knows them; ``s`` shrinks them.
-_MIX: tuple[tuple[float, _Kind], ...] = (
-    (38, lambda r, call, s: no_answer(call, ring=r.uniform(15, 30) * s)),
-    (8, lambda r, call, s: no_answer(call, ring=r.uniform(1, 9) * s, status=r.choice(("B", "ADC", "DROP")))),
-    (
-        8,
-        lambda r, call, s: busy_before_answer(
-            call, late=r.uniform(1, 240) * s, status=r.choice(("AB", "ADC", "PDROP"))
-        ),
-    ),
-    (2, lambda r, call, s: audit_of_missed(call, late=r.uniform(240, 420) * s)),
-    (
-        6,
-        lambda r, call, s: answering_machine(
-            call, ring=r.uniform(5, 20) * s, ahead=3 * s, detected=r.uniform(0.5, 3) * s, message=r.uniform(15, 40) * s
-        ),
-    ),
-    (8, lambda r, call, s: answering_machine(call, ring=r.uniform(5, 20) * s, ahead=3 * s, message=None)),
-    (
-        13,
-        lambda r, call, s: agent_call(
-            call,
-            status=r.choice(_AGENT_STATUSES),
-            ring=r.uniform(3, 20) * s,
-            connect=s,
-            talk=r.expovariate(1 / 90) * s,
-            hangs_up=r.uniform(0, 10) * s,
-            wrap_up=r.uniform(1, 300) * s,
-            rewritten=r.random() < 0.3,
-        ),
-    ),
-    (
-        2,
-        lambda r, call, s: agent_call(
-            call,
-            status=r.choice(_CAMPAIGN_STATUSES),
-            ring=8 * s,
-            connect=s,
-            talk=r.uniform(5, 60) * s,
-            hangs_up=2 * s,
-            wrap_up=5 * s,
-            wrap_up_status=r.choice(("DISPO", "ALTNUM")),
-        ),
-    ),
-    (3, lambda r, call, s: hot_key(call, ring=8 * s, connect=s, talk=r.uniform(5, 60) * s, hangs_up=s)),
-    (
-        2,
-        lambda r, call, s: hot_key_after_hangup(
-            call, ring=8 * s, connect=s, talk=r.uniform(5, 60) * s, decides=r.uniform(1, 20) * s, hangs_up=s
-        ),
-    ),
-    (
-        2,
-        lambda r, call, s: browser_closed(
-            call,
-            stuck=r.choice(("DISPO", "INCALL", "DONEM")),
-            ring=8 * s,
-            connect=s,
-            talk=r.uniform(5, 120) * s,
-        ),
-    ),
-    (2, lambda r, call, s: transfer(call, ring=8 * s, connect=s, talk=60 * s, wrap_up=r.uniform(5, 90) * s)),
-    (2, lambda r, call, s: remote_agent(call, ring=8 * s, connect=s, talk=r.uniform(5, 120) * s)),
-    (2, lambda r, call, s: never_ends(call, status=r.choice(("LRERR", "INCALL")), ring=5 * s, connect=s)),
-    (2, lambda r, call, s: manual_failure(call, ring=3 * s, ends=8 * s, wrap_up=r.uniform(2, 17) * s)),
-    (
-        2,
-        lambda r, call, s: twins(
-            call, ring=20 * s, talk=90 * s, apart=2, wrap_up=9 * s, deleted=r.uniform(600, 9000) * s
-        ),
-    ),
-)
-_WEIGHTS = tuple(weight for weight, _ in _MIX)
-_KINDS = tuple(kind for _, kind in _MIX)
+    kind = rng.choices(_KINDS, _SHARES)[0]
+    durations = {name: rng.uniform(*span) / speed for name, span in kind.durations.items()}
+    others = {name: rng.choice(values) for name, values in kind.others.items()}
+    return kind.play(random_call(rng, at), **durations, **others)
 
 
 @dataclass

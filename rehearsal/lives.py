@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 HEARTBEAT_COUNTS = 300  # seconds that an agent without a heartbeat, whose browser is closed, still has his lead
 
@@ -129,26 +129,15 @@ class _Script:
     def row(self, at: float, status: str, *, end: float | None = None, **other: object) -> None:
         """Insert the call's row, or one beside it; ``other`` holds what differs from an unanswered call's columns."""
         call, start = self.call, self.start
+        length = None if end is None else int(end) - int(start)
+        count = {} if call.called_count is None else {"called_count": call.called_count}
         columns: dict[str, object] = {
-            "uniqueid": call.uniqueid,
-            "lead_id": call.lead_id,
-            "list_id": call.list_id,
-            "campaign_id": call.campaign_id,
-            "start_epoch": int(start),
-            "end_epoch": None if end is None else int(end),
-            "length_in_sec": None if end is None else int(end) - int(start),
-            "status": status,
-            "phone_code": call.phone_code,
-            "phone_number": call.phone_number,
-            "user": "VDAD",
-            "comments": "AUTO",
-            "processed": "N",
-            "user_group": None,
-            "term_reason": "NONE",
-            "alt_dial": call.alt_dial,
-            **({} if call.called_count is None else {"called_count": call.called_count}),
-            **other,
-        }
+            "uniqueid": call.uniqueid, "lead_id": call.lead_id, "list_id": call.list_id,
+            "campaign_id": call.campaign_id, "start_epoch": int(start), "end_epoch": None if end is None else int(end),
+            "length_in_sec": length, "status": status, "phone_code": call.phone_code,
+            "phone_number": call.phone_number, "user": "VDAD", "comments": "AUTO", "processed": "N",
+            "user_group": None, "term_reason": "NONE", "alt_dial": call.alt_dial, **count, **other,
+        }  # fmt: skip
         self.status = self.status or status
         # call_date is the local time of the start, as the database's machine sees it.
         places = ", ".join(["%s"] * len(columns))
@@ -254,18 +243,13 @@ def agent_call(
     """A call that reaches an agent.
 
     The customer hangs up after ``talk`` (the row ends, still INCALL), the agent ``hangs_up`` later (it ends anew,
-    DISPO, perhaps with another uniqueid) and picks a disposition after ``wrap_up`` more; the end stays.
+    DISPO, or ALTNUM where he may dial another number of the lead, perhaps with another uniqueid) and picks a
+    disposition after ``wrap_up`` more; the end stays.
     """
     script = _answered(call, ring, connect)
     gone = _hung_up(script, script.start + connect + talk, hangs_up, wrap_up_status, rewritten)
     _decided(script, gone + wrap_up, status)
     return script.life("agent call")
-
-
-def alternate_number(call: Call, *, status: str = "NI", talk: float = 30, wrap_up: float = 20) -> Life:
-    """An agent's call in alternate-number mode: ALTNUM instead of DISPO while the agent may dial the next number."""
-    life = agent_call(call, status=status, talk=talk, wrap_up=wrap_up, wrap_up_status="ALTNUM")
-    return replace(life, name="alternate number")
 
 
 def alternate_numbers(call: Call, *, talk: float = 30, dials: float = 4, wrap_up: float = 20) -> tuple[Life, Life]:
@@ -275,11 +259,6 @@ def alternate_numbers(call: Call, *, talk: float = 30, dials: float = 4, wrap_up
     other = replace(new_call(gone + dials, call.lead_id), user=call.user, alt_dial="ALT")
     last = agent_call(other, status="NI", wrap_up=wrap_up)
     return replace(script.life("alternate number left"), over_at=other.at + 8), last
-
-
-def campaign_status(call: Call, *, status: str = "HUC017", talk: float = 15, wrap_up: float = 5) -> Life:
-    """An agent's call whose disposition is a code of its campaign only, or of VICIdial's that no table lists."""
-    return replace(agent_call(call, status=status, talk=talk, wrap_up=wrap_up), name="campaign status")
 
 
 def hot_key(
@@ -415,6 +394,7 @@ def leftover(
     gone = script.start + connect + talk
     script.down(gone)
     script.change(gone, "" if stuck == "INCALL" else stuck, end=gone, term_reason="AGENT")
+    script.agent(gone, "PAUSED")  # the last that is heard of his screen
     if logs_out is None:
         life = script.life("browser closed")
         return replace(life, closed=(call.user, gone), over_at=gone + HEARTBEAT_COUNTS)
@@ -422,9 +402,9 @@ def leftover(
     return script.life("leftover")
 
 
-def browser_closed(call: Call, *, stuck: str = "DISPO", ring: float = 8, connect: float = 1, talk: float = 60) -> Life:
-    """The agent's browser is gone before a disposition was picked."""
-    return leftover(call, stuck=stuck, ring=ring, connect=connect, talk=talk, logs_out=None)
+def browser_closed(call: Call, **more: Any) -> Life:
+    """The agent's browser is gone before a disposition was picked; ``more`` as of a `leftover`."""
+    return leftover(call, **more, logs_out=None)
 
 
 def no_answer(call: Call, *, ring: float = 26, status: str = "NA") -> Life:
@@ -528,12 +508,13 @@ def remote_agent(call: Call, *, ring: float = 8, connect: float = 1, talk: float
     return script.life("remote agent")
 
 
-def never_ends(call: Call, *, status: str = "LRERR", ring: float = 8, connect: float = 1) -> Life:
+def never_ends(call: Call, *, status: str = "LRERR", ring: float = 8, connect: float = 1, talk: float = 30) -> Life:
     """A local channel that failed (LRERR), or a hang-up that was lost (INCALL): the end stays NULL for ever."""
     if status == "INCALL":
         script = _answered(call, ring, connect)
-        script.down(script.start + connect + 30)
-        script.free(script.start + connect + 40)
+        gone = script.start + connect + talk
+        script.down(gone)
+        script.free(gone)
     else:
         script = _Script(call, call.at + ring)
         script.row(script.start, status)

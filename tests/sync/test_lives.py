@@ -3,8 +3,8 @@
 Played on a real table, with a run each minute until well after. What is expected is read from the table in the end.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -16,10 +16,13 @@ from rehearsal.mariadb import LIVE_TABLES
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON
 from tests.sync.conftest import at
+from vicisync.vicidial.call_log import CallLog
 
 MINUTE = 60
+AT_ONCE = MINUTE  # final, and no run can have seen its lead held
 SOON = 2 * MINUTE  # two runs: the first finds the lead free, the second may believe it
 MESSAGE = SOON + MINUTE  # a machine's status is final only when no message can be playing any more
+NEXT = SOON + MINUTE  # the run that first sees the next number has judged the one before already
 WAITED = 900 + SOON  # a status that waits and whose lead was held may still get another one for a quarter of an hour
 GIVEN_UP = 9 * 3600
 
@@ -36,11 +39,14 @@ class Case(NamedTuple):
 LIVES: dict[str, Case] = {
     "agent call": Case(lives.agent_call),
     "agent call, id rewritten": Case(lambda call: lives.agent_call(call, rewritten=True)),
+    "agent call, id rewritten long after its end": Case(
+        lambda call: lives.agent_call(call, hangs_up=100, rewritten=True)
+    ),
     "agent call, long, id rewritten": Case(lambda call: lives.agent_call(call, talk=1500, rewritten=True)),
-    "agent call, customer never hangs up first": Case(lambda call: lives.agent_call(call, hangs_up=0)),
+    "agent call, agent hangs up first": Case(lambda call: lives.agent_call(call, hangs_up=0)),
     "wrap-up of 10 minutes": Case(lambda call: lives.agent_call(call, wrap_up=600)),
     "wrap-up of an hour": Case(lambda call: lives.agent_call(call, wrap_up=3600, rewritten=True)),
-    "status of a campaign": Case(lives.campaign_status),
+    "status of a campaign": Case(lambda call: lives.agent_call(call, status="HUC017", talk=15, wrap_up=5)),
     "hot key": Case(lives.hot_key),
     "hot key after hang-up": Case(lives.hot_key_after_hangup),
     "manual dial, busy": Case(lives.manual_failure),
@@ -57,12 +63,12 @@ LIVES: dict[str, Case] = {
     "menu after a machine": Case(lambda call: lives.call_menu(call, status="AMDXFR", becomes="SALEC", menu=90)),
     "three-way call": Case(lives.three_way),
     "drop at assignment": Case(lives.dropped_at_assignment),
-    "no answer": Case(lives.no_answer),
-    "disconnected": Case(lambda call: lives.no_answer(call, status="ADC", ring=5)),
-    "dropped": Case(lambda call: lives.no_answer(call, status="DROP")),
-    "busy before answer": Case(lambda call: lives.busy_before_answer(call, late=240)),
-    "dropped before routing": Case(lambda call: lives.busy_before_answer(call, late=1, status="PDROP")),
-    "audit of missed calls": Case(lambda call: lives.audit_of_missed(call, late=420)),
+    "no answer": Case(lives.no_answer, AT_ONCE),
+    "disconnected": Case(lambda call: lives.no_answer(call, status="ADC", ring=5), AT_ONCE),
+    "dropped": Case(lambda call: lives.no_answer(call, status="DROP"), AT_ONCE),
+    "busy before answer": Case(lambda call: lives.busy_before_answer(call, late=240), AT_ONCE),
+    "dropped before routing": Case(lambda call: lives.busy_before_answer(call, late=1, status="PDROP"), AT_ONCE),
+    "audit of missed calls": Case(lambda call: lives.audit_of_missed(call, late=420), AT_ONCE),
     "answering machine": Case(lambda call: lives.answering_machine(call, message=None), MESSAGE),
     "answering machine, message": Case(lives.answering_machine),
     "answering machine, message of 4 minutes": Case(lambda call: lives.answering_machine(call, message=240)),
@@ -72,7 +78,7 @@ LIVES: dict[str, Case] = {
     "transfer": Case(lives.transfer),
     "transfer, closer talks on": Case(lambda call: lives.transfer(call, closer=400)),
     "transfer, hung up on the way": Case(lives.hangs_up_on_the_way, WAITED),
-    "transfer of a remote agent": Case(lives.remote_agent),
+    "transfer of a remote agent": Case(lives.remote_agent, AT_ONCE),
     "browser closed, DISPO": Case(lives.browser_closed, WAITED),
     "browser closed, INCALL": Case(lambda call: lives.browser_closed(call, stuck="INCALL"), WAITED),
     "browser closed, DONEM": Case(lambda call: lives.browser_closed(call, stuck="DONEM"), WAITED),
@@ -80,9 +86,9 @@ LIVES: dict[str, Case] = {
     "leftover INCALL": Case(lambda call: lives.leftover(call, stuck="INCALL")),
     "leftover XFER": Case(lambda call: lives.leftover(call, stuck="XFER")),
     "leftover DISPO, minutes later": Case(lambda call: lives.leftover(call, logs_out=130), WAITED),
-    "ALTNUM, then a disposition": Case(lives.alternate_number),
-    "ALTNUM for ever": Case(lives.alternate_numbers),
-    "ALTNUM for ever, next number talks for long": Case(lambda call: lives.alternate_numbers(call, wrap_up=700)),
+    "ALTNUM, then a disposition": Case(lambda call: lives.agent_call(call, status="NI", wrap_up_status="ALTNUM")),
+    "ALTNUM for ever": Case(lives.alternate_numbers, NEXT),
+    "ALTNUM for ever, next number talks for long": Case(lambda call: lives.alternate_numbers(call, wrap_up=700), NEXT),
     "final status without an end": Case(lives.no_end_written),
     "never ends, LRERR": Case(lives.never_ends),
     "never ends, INCALL": Case(lambda call: lives.never_ends(call, status="INCALL")),
@@ -123,9 +129,10 @@ class Stage:
     def __init__(self, site: Site, dialer: Dialer, api: DidOptimizer) -> None:
         self.site, self.dialer, self.api = site, dialer, api
         self.sent: list[tuple[int, Sent]] = []
+        self.now = self.statement = 0  # the time of the run, and how many statements it has sent
 
     def run(self, epoch: int) -> None:
-        before = len(self.api.posts)
+        before, self.now, self.statement = len(self.api.posts), epoch, 0
         at(self.site, self.dialer, epoch)
         names = ("uniqueid", "disposition", "agentId", "duration", "endEpoch")
         new = self.api.posts[before:]
@@ -172,10 +179,10 @@ def acted_by(name: str, gap: float = 0) -> list[Life]:
     return [stretched(life, gap) for life in ([acted] if isinstance(acted, Life) else acted)]
 
 
-def each_minute(acted: Sequence[Life], second: int = 0) -> set[int]:
-    """The times of runs from the first row on until all must have gone."""
-    last = max(int(max(life.over_at, life.steps[-1].at)) for life in acted)
-    return set(range(NOON + second, last + WAITED + MINUTE, MINUTE))
+def each_minute(acted: Sequence[Life], within: int = SOON, second: int = 0) -> set[int]:
+    """The times of runs from the first row on until all must have gone, and when all that waits has waited."""
+    over = max(int(max(life.over_at, life.steps[-1].at)) for life in acted)
+    return {*range(NOON + second, over + within + 2 * MINUTE, MINUTE), over + 1000, over + 2000}
 
 
 def on_changes(acted: Sequence[Life]) -> set[int]:
@@ -184,10 +191,10 @@ def on_changes(acted: Sequence[Life]) -> set[int]:
 
 
 @cases
-@pytest.mark.parametrize("second", [0, 17, 41])
+@pytest.mark.parametrize("second", [17, 41])
 def test_each_life_is_sent_once_as_its_row_ends_and_soon(name: str, second: int, stage: Stage) -> None:
     acted = acted_by(name)
-    stage.play(acted, each_minute(acted, second))
+    stage.play(acted, each_minute(acted, LIVES[name].within, second))
     assert stage.expected(acted) == stage.arrived()
     when = {sent.uniqueid: epoch for epoch, sent in stage.sent}
     waited = {life.name: when[life.final.uniqueid] - life.over_at for life in acted if life.final}
@@ -207,6 +214,32 @@ def test_each_life_is_right_where_a_run_falls_between_release_and_row(name: str,
     acted = acted_by(name, gap=8)
     in_the_gap = {int(step.at) - 4 for life in acted for step in life.steps if step.after_release}
     stage.play(acted, each_minute(acted) | in_the_gap)
+    assert stage.expected(acted) == stage.arrived()
+
+
+def test_a_disposition_that_comes_minutes_after_the_release_is_waited_for(stage: Stage) -> None:
+    """A quarter of an hour from the release, that is, as the call's end is long past then."""
+    acted = [stretched(lives.agent_call(new_call(NOON), wrap_up=1200), 150)]
+    stage.play(acted, each_minute(acted))
+    assert stage.expected(acted) == stage.arrived()
+
+
+@pytest.mark.parametrize("statement", range(4, 16))
+def test_lives_are_right_where_all_their_changes_fall_between_two_statements_of_a_run(
+    statement: int, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What VICIdial writes in a minute, it writes just before such a statement of the run at its beginning."""
+    acted = [life for name in LIVES for life in acted_by(name) if life.over_at < NOON + 1500]
+    read = CallLog.read
+
+    def read_later(call_log: CallLog, sql: str, parameters: Mapping[str, object] = {}) -> Any:
+        stage.statement += 1
+        if stage.statement == statement:
+            stage.dialer.play(stage.now + MINUTE - 1)
+        return read(call_log, sql, parameters)
+
+    monkeypatch.setattr(CallLog, "read", read_later)
+    stage.play(acted, each_minute(acted, WAITED))
     assert stage.expected(acted) == stage.arrived()
 
 
