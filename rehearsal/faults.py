@@ -83,8 +83,9 @@ class Stage:
     def __init__(self, folder: Path, mariadb: MariaDB, api: DidOptimizer, preload: Path, number: int) -> None:
         self.database = f"faults_{number}"
         mariadb.create_table(self.database)
-        # Backoff would make the retries of a run wait; the next run has its own.
-        settings = {"concurrency": str(CONCURRENCY), "api_timeout": "5", "max_retries": "1"}
+        # Backoff would make the retries of a run wait; the next run has its own. What is not remembered is lost: the
+        # overlap does not bring it back.
+        settings = {"concurrency": str(CONCURRENCY), "api_timeout": "5", "max_retries": "1", "overlap": "420"}
         self._site = Site.of(folder / self.database, mariadb, self.database, api, **settings)
         self._api, self._preload = api, preload
         self._log = folder / f"{self.database}.log"
@@ -101,7 +102,7 @@ class Stage:
         self._site.checkpoint_file.write_text(f"{now - 900}\n")
         self._site.checkpoint_file.chmod(0o600)
         with self._site.mariadb.connect(self.database) as connection:
-            fill(connection, CALLS, now - 300, 3600, self._first_lead)
+            fill(connection, CALLS, now - 600, 3600, self._first_lead)
         rows = self._site.mariadb.execute(f"SELECT uniqueid FROM {table} ORDER BY uniqueid")
         ids = [uniqueid for (uniqueid,) in rows]
         for uniqueid, campaign in zip(ids[2:], (REFUSED, SLOW), strict=False):
