@@ -31,6 +31,8 @@ class CheckedDialer:
 
     def __init__(self, folder: Path, mariadb: MariaDB, database: str, api: DidOptimizer) -> None:
         self.site = Site.of(folder / "server", mariadb, database, api)
+        tables = ("vicidial_log", "vicidial_log_archive", "vicidial_live_agents", "vicidial_auto_calls")
+        mariadb.create_reader("cron", PASSWORD, database, tables)
         self.site.checkpoint_file.parent.mkdir(mode=0o700)
         self.api = api
         self.database = database

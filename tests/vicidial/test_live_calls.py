@@ -39,7 +39,8 @@ def test_a_lead_is_live_with_an_agent_who_has_a_heartbeat_or_a_call_of_the_last_
     call(mariadb, database, 3, "239 MINUTE")
     call(mariadb, database, 4, "241 MINUTE")  # of a dialer that is dead
     call(mariadb, database, 5, "1 MINUTE")
-    assert {1: "agent1", 3: ""} == live_leads(log, {1, 2, 3, 4, 6})
+    agent(mariadb, database, "agent3", 0, "1 MINUTE")  # he has none
+    assert {1: "agent1", 3: ""} == live_leads(log, {0, 1, 2, 3, 4, 6})
 
 
 @pytest.mark.parametrize(

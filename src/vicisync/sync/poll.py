@@ -87,6 +87,7 @@ class Poll:
             unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
             for former, row in rewritten.items():
                 self.store.rewritten(former, row.uniqueid)
+            ready = [row for row in ready if row.uniqueid not in rewritten]
             self.sorting.seen(page.rows)
             ready += self._sorted(unknown)
             yield Turn(ready, "" if page.is_last else page.last_second)

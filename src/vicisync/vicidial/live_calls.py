@@ -21,7 +21,7 @@ def live_leads(call_log: CallLog, leads: Collection[int]) -> dict[int, str] | No
         return None
     found: dict[int, str] = {}
     for sql in (statements.LEADS_ON_THE_LINE, statements.LEADS_BEFORE_AGENTS):
-        found.update(call_log.read_in_parts(sql, sorted(leads)))
+        found.update(call_log.read_in_parts(sql, sorted({*leads} - {0})))  # an agent without a lead has 0
     return found
 
 
