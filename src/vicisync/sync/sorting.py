@@ -78,9 +78,10 @@ class Sorting:
         return is_twin
 
     def _may_go(self, row: CallRow) -> bool:
-        settled = (Readiness.RELEASED, Readiness.NOT_OURS, Readiness.NEVER_ENDED)
-        may_be_held = has_ended(row, self._rules)
-        return may_be_held and self._readiness(row, self._lines[row.uniqueid]) not in settled
+        decided = self._readiness(row, self._lines[row.uniqueid])
+        # Of one in wrap-up, it has to be seen that its lead is held before it is seen released.
+        may_go = decided in (Readiness.READY, Readiness.NO_DISPOSITION)
+        return may_go or (decided is Readiness.NOT_ENDED and not row.end_epoch and has_ended(row, self._rules))
 
     def _newest_of_leads(self, rows: Iterable[CallRow]) -> dict[int, int]:
         """Return the start of the newest call that is known of each lead."""
