@@ -17,13 +17,16 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import drain, idle, memory, poll
+from bench import drain, idle, memory, poll, statement
 from bench.figure import Outcome, table
 from bench.ground import HUGE, TINY, Ground, Scale
 from bench.process import Failed
 from rehearsal.mariadb import MariaDB, MariaDBMissing
 
-SUBJECTS = {"poll": poll.measure, "drain": drain.measure, "idle": idle.measure, "memory": memory.measure}
+SUBJECTS = {
+    "poll": poll.measure, "statement": statement.measure, "drain": drain.measure, "idle": idle.measure,
+    "memory": memory.measure,
+}  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

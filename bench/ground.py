@@ -29,6 +29,8 @@ class Scale:
 
     sizes: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     """Calls in the table."""
+    rates: tuple[int, ...] = (3_000, 30_000, 300_000)
+    """Calls an hour."""
     polls: int = 7
     """Idle polls of each table."""
     busy: int = 10_000
@@ -49,7 +51,16 @@ HUGE = 10_000_000
 """Calls of the table that ``--huge`` adds."""
 
 TINY = Scale(
-    sizes=(100, 200), polls=1, busy=100, idle_runs=1, drains=1, latencies=(0, 20), backlog=16, little=8, much=16
+    sizes=(100, 200),
+    rates=(100, 200),
+    polls=1,
+    busy=100,
+    idle_runs=1,
+    drains=1,
+    latencies=(0, 20),
+    backlog=16,
+    little=8,
+    much=16,
 )
 """Enough to see that everything works."""
 
@@ -66,12 +77,21 @@ class Ground:
     say: Callable[[str], None]
     """Tells people what is being done."""
 
-    def site(self, name: str, calls: int, until: int, api_url: str = NOWHERE, **settings: str) -> Site:
+    def site(
+        self,
+        name: str,
+        calls: int,
+        until: int,
+        api_url: str = NOWHERE,
+        *,
+        per_hour: int = CALLS_AN_HOUR,
+        **settings: str,
+    ) -> Site:
         """Set up a call centre with ``calls`` calls in its table, the last of which ended by the epoch ``until``."""
         self.say(f"{name}: a table of {calls:,} calls")
         self.mariadb.create_table(name)
         with self.mariadb.connect(name) as connection:
-            fill(connection, calls, until, CALLS_AN_HOUR)
+            fill(connection, calls, until, per_hour)
         self.mariadb.create_reader("cron", PASSWORD, name)
         # That makes the account anew, for this table; the others are still to be polled.
         self.mariadb.execute("GRANT SELECT ON *.* TO cron@'%%'")
