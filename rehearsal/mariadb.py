@@ -83,6 +83,9 @@ CREATE TABLE vicidial_log (
 """
 CALLED_COUNT = "called_count SMALLINT(5) UNSIGNED DEFAULT 0,"
 
+READ = ("vicidial_log", "vicidial_log_archive", "vicidial_live_agents", "vicidial_auto_calls")
+"""The tables that vicisync reads where it may."""
+
 ARCHIVE = "CREATE TABLE vicidial_log_archive LIKE vicidial_log"
 
 # Who is still on the line: of VICIdial's columns those that a reader may want, with all of their indexes.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rehearsal.dialer import fill
 from rehearsal.did_optimizer import DidOptimizer
-from rehearsal.mariadb import MariaDB
+from rehearsal.mariadb import READ, MariaDB
 from rehearsal.site import COMMAND, PASSWORD, Site
 from vicisync.commands.check import check
 
@@ -31,8 +31,7 @@ class CheckedDialer:
 
     def __init__(self, folder: Path, mariadb: MariaDB, database: str, api: DidOptimizer) -> None:
         self.site = Site.of(folder / "server", mariadb, database, api)
-        tables = ("vicidial_log", "vicidial_log_archive", "vicidial_live_agents", "vicidial_auto_calls")
-        mariadb.create_reader("cron", PASSWORD, database, tables)
+        mariadb.create_reader("cron", PASSWORD, database, READ)
         self.site.checkpoint_file.parent.mkdir(mode=0o700)
         self.api = api
         self.database = database

@@ -16,8 +16,8 @@ import pytest
 import requests
 
 from rehearsal.did_optimizer import DidOptimizer
-from rehearsal.mariadb import MariaDB
-from rehearsal.site import COMMAND, Site
+from rehearsal.mariadb import READ, MariaDB
+from rehearsal.site import COMMAND, PASSWORD, Site
 from tests.call_rows import insert, row
 from tests.commands.command import finish, local, rows
 from tests.machine import CRON_D, Machine, machine, needs_root
@@ -123,6 +123,7 @@ def test_each_script_is_moved_over_from_and_back_to_with_every_call_counted_once
 ) -> None:
     old, administrator = SCRIPTS[name], Administrator(server)
     site = Site.of(tmp_path / "site", mariadb, database, api)
+    mariadb.create_reader("cron", PASSWORD, database, READ)
     server.path("etc/astguiclient.conf").write_text(site.astguiclient_conf.read_text())
     server.path("etc/asterisk").mkdir()
     server.path("etc/asterisk/dids.conf").write_text(DIDS_CONF.format(url=api.url, key=api.api_key))

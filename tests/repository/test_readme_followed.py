@@ -83,9 +83,10 @@ def test_every_command_of_the_readme_does_what_it_says(
             assert (line, 0) == (line, done.returncode), done.stdout + done.stderr
             return done.stdout
 
-        (grant,) = re.findall(r"^```sql\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+        (grants,) = re.findall(r"^```sql\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
         mariadb.execute("REVOKE ALL, GRANT OPTION FROM cron@localhost")
-        mariadb.execute(grant.replace("asterisk", f"`{database}`").strip())
+        for grant in grants.strip().splitlines():
+            mariadb.execute(grant.replace("asterisk", f"`{database}`"))
         said = {}
         for line in commands():
             if line == "make demo":

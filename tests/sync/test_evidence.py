@@ -8,6 +8,7 @@ import pytest
 from rehearsal.dialer import Dialer
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.lives import agent_call, new_call, no_answer
+from rehearsal.mariadb import READ
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
 from tests.conftest import Done, run_here
@@ -19,8 +20,7 @@ from vicisync.state.load import read_checkpoint
 @pytest.fixture(autouse=True)
 def granted(site: Site) -> None:
     """The account may read all that helps a run, as VICIdial's own may."""
-    tables = ("vicidial_log", "vicidial_log_archive", "vicidial_live_agents", "vicidial_auto_calls")
-    site.mariadb.create_reader("cron", PASSWORD, site.database, tables)
+    site.mariadb.create_reader("cron", PASSWORD, site.database, READ)
 
 
 def clocks(site: Site, database: int, machine: int) -> Done:
