@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import traceback
 from contextlib import closing, suppress
 from typing import Any
@@ -192,6 +193,36 @@ def retry_rejected(files: Files, quiet: bool) -> int:
     settings = load_settings(*files, os.environ)
     with closing(_report(settings, quiet=quiet, after_failure="stays rejected")) as report:
         return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
+
+
+@commands.command(short_help="Prove that all calls of a time have arrived; send what is missing.")
+@_conf_options
+@click.option("--from", "from_", metavar="TIME", help="Calls that ended since then.  [default: yesterday]")
+@click.option("--to", metavar="TIME", help="And before then.  [default: today 00:00; now, where --from is given]")
+@click.option("--send", is_flag=True, help="Send what is missing.")
+@click.option("--corrections", is_flag=True, help="With --send: also what has changed since it was sent.")
+@click.option("--all", "everything", is_flag=True, help="With --send: all of them, as where the API has lost its data.")
+@click.option("--limit", callback=parsed(whole_number(1, 10**9 - 1)), metavar="N", help="Send at most N calls.")
+@click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
+@click.option("--by", type=click.Choice(["campaign", "disposition"]), help="Also a table by one of these.")
+@_QUIET
+@click.option("-v", "--verbose", is_flag=True, help="List every call that is missing or has changed.")
+def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wanted: Any) -> int:
+    """Hold every call that ended yesterday, or from a time to another, against the journal.
+
+    Exits with 6 while calls are missing. What is sent is noted in the journal; the checkpoint stays.
+    """
+    from vicisync.commands import reconcile as reconciling
+
+    if (wanted["corrections"] or wanted["everything"]) and not wanted["send"]:
+        raise click.UsageError("--corrections and --all need --send")
+    settings = load_settings(*files, os.environ, needs_key=wanted["send"])
+    meant = reconciling.Wanted(*reconciling.stretch(from_, to, time.time()), **wanted)
+    report = _report(settings, quiet=quiet, dry_run=meant.dry_run, after_failure="stays missing")
+    open_session = Unsent if meant.dry_run else session_of(settings)
+    with closing(report):
+        missing = reconciling.reconcile(settings, meant, report, stop_on_signals(), open_session)
+    return SOME_REJECTED if missing or report.tally.rejected else 0
 
 
 @commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")

@@ -202,7 +202,8 @@ class Records:
     ``checkpoint`` tells of a reset since it was written.
     """
 
-    def __init__(self, path: Path, days: int, checkpoint: Checkpoint | None) -> None:
+    def __init__(self, path: Path, days: int, checkpoint: Checkpoint | None, *, room: bool = False) -> None:
+        self._room = ROOM_LEFT if room else 0  # where it is about to be written, too
         self._path, self._is_there = path, path.exists()
         self._connection: Connection | None = None
         self.complete_after: int | None = None  # of what ended after this, all is in it but what lies in `left_out`
@@ -252,7 +253,7 @@ class Records:
         import sqlite3
 
         try:
-            self._connection = self._connection or _open(self._path)
+            self._connection = self._connection or _open(self._path, self._room)
             return self._connection.execute(sql, tuple(values)).fetchall()
         except (OSError, sqlite3.Error, ValueError) as error:
             raise CheckpointError(_problem(self._path, error)) from error

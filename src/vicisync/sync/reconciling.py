@@ -1,0 +1,110 @@
+"""Reconciling: what became of the calls that ended in a stretch of time, by the table and by what was written down."""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from vicisync.calls.call import Call, CallRow, stem
+from vicisync.calls.dispositions import folded
+from vicisync.calls.readiness import WAITING, Readiness, readiness
+from vicisync.settings.settings import Settings
+from vicisync.state.checkpoint import Checkpoint
+from vicisync.state.journal import Entry, Records
+from vicisync.state.rejected import read_rejected
+from vicisync.vicidial.call_log import CallLog
+
+
+class Standing(Enum):
+    """What became of a call that has ended."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    WAITING = "waiting"  # a run sees to it
+    MISSING = "missing"
+    CHANGED = "changed since"  # delivered, with another disposition or duration than it has now
+    NOT_IN_JOURNAL = "not in the journal"  # handled before it was begun, perhaps, or left out by a reset
+
+
+class Ended(NamedTuple):
+    """A call that has ended, with what was sent of it, as far as that is known."""
+
+    call: Call
+    standing: Standing
+    sent: Entry | None = None
+
+
+class Books:
+    """What is written down of calls, against which their rows are held; ``now`` is the database's epoch."""
+
+    def __init__(self, settings: Settings, checkpoint: Checkpoint | None, records: Records, now: int) -> None:
+        self._checkpoint, self._records, self._now = checkpoint, records, now
+        self._rejected = read_rejected(settings.rejected_file).calls
+        self._rules = settings.rules(0, now)
+        self._next_since = checkpoint.looked_until - settings.overlap if checkpoint else now
+
+    def hold_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
+        """Yield the calls that have ended, of ``rows`` that include theirs and all of the same seconds."""
+        entries = self._records.of_calls([call.uniqueid for call in calls])
+        missing: set[tuple[int, int, str]] = set()
+        for call in calls:
+            row = rows[call.uniqueid]
+            sent = entries.get(call.uniqueid)
+            standing = _by_journal(call, sent) if sent else self._by_files(row)
+            if standing in (None, Standing.WAITING) and (sent := self._former(row, rows)):
+                standing = Standing.DELIVERED if sent.end_epoch == row.end_epoch else _by_journal(call, sent)
+            standing = standing or self._by_row(row)
+            twins = row.lead_id, row.end_epoch, stem(row.uniqueid)
+            if standing and (standing is not Standing.MISSING or twins not in missing):
+                yield Ended(call, standing, sent)
+            if standing is Standing.MISSING:
+                missing.add(twins)
+
+    def _by_files(self, row: CallRow) -> Standing | None:
+        checkpoint, uniqueid = self._checkpoint, row.uniqueid
+        if uniqueid in self._rejected:
+            return Standing.REJECTED
+        if not checkpoint:
+            return None
+        if handled := checkpoint.handled.get(uniqueid):
+            return Standing.REJECTED if handled.outcome == "rejected" else Standing.DELIVERED
+        is_next = row.start_epoch >= self._next_since and (row.end_epoch or row.start_epoch) > checkpoint.ended_after
+        return Standing.WAITING if is_next or uniqueid in checkpoint.watching else None
+
+    def _former(self, row: CallRow, rows: Collection[str]) -> Entry | None:
+        """Return what was sent of a call under the id that it had before, or of its twin."""
+        for entry in self._records.same_stem(row.uniqueid, row.lead_id):
+            is_rewritten = entry.start_epoch == row.start_epoch and entry.uniqueid not in rows
+            if is_rewritten or (row.end_epoch and entry.end_epoch == row.end_epoch):
+                return entry
+        return None
+
+    def _by_row(self, row: CallRow) -> Standing | None:
+        decided = readiness(row, self._now, self._rules)
+        if decided is not Readiness.READY:
+            return Standing.WAITING if row.end_epoch and decided in WAITING else None
+        is_lacking = self._records.may_lack(row.end_epoch or row.start_epoch)
+        return Standing.NOT_IN_JOURNAL if is_lacking else Standing.MISSING
+
+
+def _by_journal(call: Call, sent: Entry) -> Standing:
+    if sent.is_rejected:
+        return Standing.REJECTED
+    if sent.duration is None:
+        return Standing.DELIVERED
+    now = folded(call.status or ""), max(0, call.length_in_sec or 0)
+    return Standing.DELIVERED if now == (folded(sent.disposition or ""), sent.duration) else Standing.CHANGED
+
+
+def ended_between(
+    call_log: CallLog, books: Books, begin: int, until: int, longest: int, is_over: Callable[[], bool]
+) -> Iterator[Ended]:
+    """Yield the calls that ended from the epoch ``begin`` to before ``until``, page by page; none lasts ``longest`` s.
+
+    Raises DatabaseError and CheckpointError.
+    """
+    for page in call_log.pages(begin - longest, lambda _: False):
+        rows = {row.uniqueid: row for row in page.rows}
+        wanted = [row.uniqueid for row in page.rows if begin <= (row.end_epoch or row.start_epoch) < until]
+        yield from books.hold_against(rows, call_log.whole(wanted))
+        if is_over() or (rows and all(row.start_epoch >= until for row in page.rows)):
+            return
