@@ -44,6 +44,9 @@ TESTED_ELSEWHERE = {  # modules without a test module at their own place, and wh
     "vicisync.commands.typed": "test_cli types all of it, mistakes included",
     "vicisync.did_optimizer.failure": "test_session has every failure that a session can meet",
     "vicisync.did_optimizer.attempt": "test_delivery has it at work, as nobody else uses it",
+    "vicisync.state.records": "test_journal asks it what runs have written",
+    "vicisync.sync.outlook": "test_explain has a call in every state",
+    "vicisync.sync.reconciling": "test_reconcile has every standing of a call",
     "vicisync.settings.parsers": "test_settings has each setting's texts, good and bad",
 }
 

@@ -19,8 +19,9 @@ from tests.conftest import finish_calls, run_here
 from vicisync.commands.reset_checkpoint import reset
 from vicisync.settings.settings import load_settings
 from vicisync.state import journal
-from vicisync.state.journal import Entry, Journal, Records
+from vicisync.state.journal import Entry, Journal
 from vicisync.state.load import read_checkpoint
+from vicisync.state.records import Records
 
 HOUR = 3600
 

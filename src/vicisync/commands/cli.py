@@ -13,9 +13,9 @@ import click
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
-from vicisync.commands.typed import Commands, Files, parsed
+from vicisync.commands.typed import Commands, Files, parsed, reconcile_options
 from vicisync.commands.typed import conf_options as _conf_options
-from vicisync.errors import BEHIND, CURE, SOME_REJECTED, ConfigError, VicisyncError
+from vicisync.errors import BEHIND, CURE, NOT_FOUND, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
 from vicisync.settings.parsers import duration, whole_number
@@ -195,18 +195,24 @@ def retry_rejected(files: Files, quiet: bool) -> int:
         return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
 
 
+@commands.command(short_help="Say what became of a call, and why.")
+@_conf_options
+@click.argument("what", metavar="UNIQUEID|PHONE|LEAD")
+def explain(files: Files, what: str) -> int:
+    """Say what became of a call, what a run would do with it now, and why; of a phone or lead, list the last calls.
+
+    Changes nothing. Exits with 1 where nothing is known of it.
+    """
+    from vicisync.commands.explain import explain as tell_of
+
+    settings = load_settings(*files, os.environ, needs_key=False)
+    return 0 if tell_of(settings, what.strip(), _tell) else NOT_FOUND
+
+
 @commands.command(short_help="Prove that all calls of a time have arrived; send what is missing.")
 @_conf_options
-@click.option("--from", "from_", metavar="TIME", help="Calls that ended since then.  [default: yesterday]")
-@click.option("--to", metavar="TIME", help="And before then.  [default: today 00:00; now, where --from is given]")
-@click.option("--send", is_flag=True, help="Send what is missing.")
-@click.option("--corrections", is_flag=True, help="With --send: also what has changed since it was sent.")
-@click.option("--all", "everything", is_flag=True, help="With --send: all of them, as where the API has lost its data.")
-@click.option("--limit", callback=parsed(whole_number(1, 10**9 - 1)), metavar="N", help="Send at most N calls.")
-@click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
-@click.option("--by", type=click.Choice(["campaign", "disposition"]), help="Also a table by one of these.")
+@reconcile_options
 @_QUIET
-@click.option("-v", "--verbose", is_flag=True, help="List every call that is missing or has changed.")
 def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wanted: Any) -> int:
     """Hold every call that ended yesterday, or from a time to another, against the journal.
 

@@ -16,7 +16,8 @@ from vicisync.did_optimizer.workers import Session
 from vicisync.errors import AlreadyRunning, CheckpointError, ConfigError, Stopped
 from vicisync.report import Report, counted
 from vicisync.settings.settings import Settings
-from vicisync.state.journal import Journal, Records
+from vicisync.state.journal import Journal
+from vicisync.state.records import Records
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.rejected import add_rejected

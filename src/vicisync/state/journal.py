@@ -94,13 +94,13 @@ class Journal:
             import sqlite3
 
             try:
-                self._connection = self._connection or _open(self._path, ROOM_LEFT)
+                self._connection = self._connection or open_journal(self._path, ROOM_LEFT)
                 with self._connection:
                     self._write(self._connection, adds_earlier=adds_earlier)
                 if last:
                     self.close()
             except (OSError, sqlite3.Error, ValueError) as error:  # ValueError: what is no text
-                self.problem = _problem(self._path, error)
+                self.problem = problem_of(self._path, error)
         self._pending.clear()
         if not checkpoint or checkpoint.unjournalled is None:
             return
@@ -134,14 +134,14 @@ def _known_of(checkpoint: Checkpoint, now: int) -> Iterator[Entry]:
 
 def _keep_account(connection: "Connection", checkpoint: Checkpoint, now: int) -> None:
     """Write down which ends the journal may lack, and up to which none is left that could go."""
-    known = _known(connection)
+    known = dict(connection.execute("SELECT name, epoch FROM known"))
     lacking = _lacking(checkpoint)
     settled = min(checkpoint.end_epoch, checkpoint.looked_until, *checkpoint.deliverable_starts(), now) - 1
     complete_after = known.get("complete_after", lacking)
     if known and checkpoint.ended_after != known["ended_after"]:  # a reset: what ended after it is sent, or sent again
         complete_after = min(complete_after, checkpoint.ended_after)
         connection.execute("UPDATE left_out SET until = min(until, ?)", (checkpoint.ended_after,))
-    connection.executemany("INSERT INTO left_out VALUES (?, ?)", _left_out_since(known, checkpoint))
+    connection.executemany("INSERT INTO left_out VALUES (?, ?)", left_out_since(known, checkpoint))
     facts = {"ended_after": checkpoint.ended_after, "lacking": lacking, "settled": settled}
     facts["complete_after"] = complete_after
     connection.executemany("INSERT OR REPLACE INTO known VALUES (?, ?)", facts.items())
@@ -151,7 +151,7 @@ def _lacking(checkpoint: Checkpoint) -> int:
     return max(checkpoint.unjournalled or 0, checkpoint.ended_after)
 
 
-def _left_out_since(known: dict[str, int], checkpoint: Checkpoint) -> list[tuple[int, int]]:
+def left_out_since(known: dict[str, int], checkpoint: Checkpoint) -> list[tuple[int, int]]:
     """Return the stretch of ends that was skipped by a reset, or could not be written, since the journal was written.
 
     What had been settled by then was either in it or was known to be lacking.
@@ -161,11 +161,7 @@ def _left_out_since(known: dict[str, int], checkpoint: Checkpoint) -> list[tuple
     return [(known["settled"], lacking)] if is_new else []
 
 
-def _known(connection: "Connection") -> dict[str, int]:
-    return dict(connection.execute("SELECT name, epoch FROM known"))
-
-
-def _problem(path: Path, error: Exception) -> str:
+def problem_of(path: Path, error: Exception) -> str:
     """Return what is wrong with the journal, with its cure."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     is_damaged = any(words in said for words in ("malformed", "not a database", "no such", "has no column"))
@@ -173,7 +169,7 @@ def _problem(path: Path, error: Exception) -> str:
     return f"Cannot use the journal {path}: {said}; {cure}"
 
 
-def _open(path: Path, room: int = 0) -> "Connection":
+def open_journal(path: Path, room: int = 0) -> "Connection":
     """Open it, made where there is none, if the disk has so many bytes of ``room``; raises OSError or sqlite3.Error.
 
     With a write-ahead log a transaction is there whole or not at all, and a reader keeps no run from writing; when all
@@ -194,66 +190,3 @@ def _open(path: Path, room: int = 0) -> "Connection":
         connection.close()
         raise
     return connection
-
-
-class Records:
-    """What the journal holds, for whoever asks; one that is not there holds nothing. Raises CheckpointError.
-
-    ``checkpoint`` tells of a reset since it was written.
-    """
-
-    def __init__(self, path: Path, days: int, checkpoint: Checkpoint | None, *, room: bool = False) -> None:
-        self._room = ROOM_LEFT if room else 0  # where it is about to be written, too
-        self._path, self._is_there = path, path.exists()
-        self._connection: Connection | None = None
-        self.complete_after: int | None = None  # of what ended after this, all is in it but what lies in `left_out`
-        self.left_out: list[tuple[int, int]] = []
-        if known := dict(self._read("SELECT name, epoch FROM known")):
-            self.complete_after = max(known["complete_after"], int(time.time()) - days * 86400)
-            self.left_out = list(self._read("SELECT after, until FROM left_out"))
-            self.left_out += _left_out_since(known, checkpoint) if checkpoint else []
-
-    def __enter__(self) -> "Records":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._connection:
-            self._connection.close()
-
-    def may_lack(self, end_epoch: int) -> bool:
-        """Return whether a call that ended then may have been handled, or left out, without standing in it."""
-        is_before = self.complete_after is None or end_epoch <= self.complete_after
-        return is_before or any(after < end_epoch <= until for after, until in self.left_out)
-
-    def of_calls(self, uniqueids: Sequence[str]) -> dict[str, Entry]:
-        """Return what it holds of these calls, by id."""
-        found: dict[str, Entry] = {}
-        for start in range(0, len(uniqueids), 500):
-            ids = uniqueids[start : start + 500]
-            found |= {each.uniqueid: each for each in self._entries(f"uniqueid IN ({', '.join('?' * len(ids))})", ids)}
-        return found
-
-    def same_stem(self, uniqueid: str, lead_id: int) -> list[Entry]:
-        """Return the entries of a lead whose ids begin alike: what stands behind the dot may have been rewritten."""
-        begin = stem(uniqueid)
-        return self._entries("uniqueid > ? AND uniqueid < ? AND lead = ?", (f"{begin}.", f"{begin}/", lead_id))
-
-    def last_of(self, lead_or_phone: str, most: int) -> list[Entry]:
-        """Return the last calls of a lead or phone, the newest first; all are read through, as no index has these."""
-        lead = int(lead_or_phone) if lead_or_phone.isdecimal() and len(lead_or_phone) < 12 else None
-        return self._entries("phone = ? OR lead = ? ORDER BY rowid DESC LIMIT ?", (lead_or_phone, lead, most))
-
-    def _entries(self, where: str, values: Iterable[object]) -> list[Entry]:
-        rows = self._read(f"SELECT * FROM calls WHERE {where}", values)  # noqa: S608 -- the wheres above
-        return [Entry._make((*row[:9], bool(row[9]), row[10])) for row in rows]
-
-    def _read(self, sql: str, values: Iterable[object] = ()) -> list[Any]:
-        if not self._is_there:
-            return []
-        import sqlite3
-
-        try:
-            self._connection = self._connection or _open(self._path, self._room)
-            return self._connection.execute(sql, tuple(values)).fetchall()
-        except (OSError, sqlite3.Error, ValueError) as error:
-            raise CheckpointError(_problem(self._path, error)) from error

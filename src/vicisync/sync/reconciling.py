@@ -9,7 +9,8 @@ from vicisync.calls.dispositions import folded
 from vicisync.calls.readiness import WAITING, Readiness, readiness
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.journal import Entry, Records
+from vicisync.state.journal import Entry
+from vicisync.state.records import Records
 from vicisync.state.rejected import read_rejected
 from vicisync.vicidial.call_log import CallLog
 
