@@ -22,7 +22,7 @@ COUNTED = re.compile(
 
 
 def sql(site: Site, statement: str) -> list[tuple[object, ...]]:
-    return site.mariadb.execute(re.sub(r"(?<!`\.)\b(vicidial_\w+)", rf"`{site.database}`.\1", statement))
+    return site.mariadb.execute(re.sub(r"\b(vicidial_[a-z]\w+)", rf"`{site.database}`.\1", statement))
 
 
 def in_journal(site: Site, statement: str) -> None:

@@ -17,9 +17,9 @@ from vicisync.errors import AlreadyRunning, CheckpointError, ConfigError, Stoppe
 from vicisync.report import Report, counted
 from vicisync.settings.settings import Settings
 from vicisync.state.journal import Journal
-from vicisync.state.records import Records
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
+from vicisync.state.records import Records
 from vicisync.state.rejected import add_rejected
 from vicisync.sync.reconciling import Books, Ended, Standing, ended_between
 from vicisync.sync.run import report_answer

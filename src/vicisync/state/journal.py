@@ -8,12 +8,11 @@ while it could not be written, left out by a reset) it knows the stretches, by t
 import errno
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from vicisync.calls.call import Call, stem
-from vicisync.errors import CheckpointError
+from vicisync.calls.call import Call
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.files import check_folder, open_in_place
 
