@@ -41,6 +41,7 @@ _BECAME = {
     Standing.MISSING: "⚠ It is missing, and no run looks at it any more; to send it: {reconcile} --send",
     Standing.CHANGED: "⚠ It has changed since it was sent; to send it as it is: {reconcile} --send --corrections",
     Standing.NOT_IN_JOURNAL: "⚠ It is not in the journal: sent before that was begun, left out by a reset, or not ours",
+    Standing.TWIN: "✅ It is the second row of a call that is sent by its first, as VICIdial writes some",
 }
 
 Say = Callable[[str], None]
@@ -208,7 +209,7 @@ def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:
     for uniqueid, begin in ((each, zoned(starts[each])) for each in newest):
         if call := whole.get(uniqueid):
             what = f"lead {call.lead_id}, {call.campaign_id or '-'}/{call.phone_number or '-'} → {call.status or '-'}"
-            became = ended[uniqueid].standing.value if uniqueid in ended else "waiting, or given up"
+            became = ended[uniqueid].standing.value if uniqueid in ended else "not ended"
             say(f"📞 {uniqueid}: {begin}, {what} ({call.length_in_sec or 0}s): {became}")
         else:
             say(f"📞 {uniqueid}: {begin}, lead {entries[uniqueid].lead_id}; {_of_entry(entries[uniqueid], uniqueid)}")

@@ -26,6 +26,7 @@ from vicisync.sync.run import report_answer
 from vicisync.vicidial.call_log import CallLog
 
 PATIENCE = 60.0  # seconds for which a run at work is waited for: cron starts one in the same minute
+COUNTED = [standing for standing in Standing if standing is not Standing.TWIN]
 LISTED = 20  # calls that are listed of each kind, unless all are asked for
 
 
@@ -49,7 +50,7 @@ class Wanted:
         if not self.send:
             return set()
         if self.everything:
-            return set(Standing) - {Standing.WAITING, Standing.REJECTED}
+            return set(COUNTED) - {Standing.WAITING, Standing.REJECTED}
         return {Standing.MISSING, *([Standing.CHANGED] if self.corrections else [])}
 
 
@@ -142,14 +143,14 @@ def _told(wanted: Wanted, report: Report, calls: Iterator[Ended]) -> Counter[Sta
         if total[standing] > LISTED and not wanted.verbose:
             report.note(f"… and {total[standing] - LISTED} more {standing.value}; to list all: -v")
     if wanted.by:
-        widths = [len(standing.value) for standing in Standing]
-        report.note("  ".join([f"{wanted.by:12}", *(standing.value for standing in Standing)]))
+        widths = [len(standing.value) for standing in COUNTED]
+        report.note("  ".join([f"{wanted.by:12}", *(standing.value for standing in COUNTED)]))
         for key in sorted({key for key, _ in counts}):
-            numbers = (counts[key, standing] for standing in Standing)
+            numbers = (counts[key, standing] for standing in COUNTED)
             cells = (f"{number:{width}}" for number, width in zip(numbers, widths, strict=True))
             report.note("  ".join([f"{key:12}", *cells]))
-    told = ", ".join(f"{total[standing]} {standing.value}" for standing in Standing)
-    report.summary(f"📊 Summary: {counted(sum(total.values()), 'call')} ended: {told}")
+    told = ", ".join(f"{total[standing]} {standing.value}" for standing in COUNTED)
+    report.summary(f"📊 Summary: {counted(sum(total[standing] for standing in COUNTED), 'call')} ended: {told}")
     return total
 
 

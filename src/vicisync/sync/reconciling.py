@@ -24,6 +24,10 @@ class Standing(Enum):
     MISSING = "missing"
     CHANGED = "changed since"  # delivered, with another disposition or duration than it has now
     NOT_IN_JOURNAL = "not in the journal"  # handled before it was begun, perhaps, or left out by a reset
+    TWIN = "second row"  # of a call that is counted by its first
+
+
+_OUTCOMES = {"delivered": Standing.DELIVERED, "rejected": Standing.REJECTED, "twin": Standing.TWIN}
 
 
 class Ended(NamedTuple):
@@ -48,17 +52,18 @@ class Books:
         entries = self._records.of_calls([call.uniqueid for call in calls])
         missing: set[tuple[int, int, str]] = set()
         for call in calls:
-            row = rows[call.uniqueid]
-            sent = entries.get(call.uniqueid)
+            row, sent = rows[call.uniqueid], entries.get(call.uniqueid)
             standing = _by_journal(call, sent) if sent else self._by_files(row)
-            if standing in (None, Standing.WAITING) and (sent := self._former(row, rows)):
-                standing = Standing.DELIVERED if sent.end_epoch == row.end_epoch else _by_journal(call, sent)
+            if standing in (None, Standing.WAITING) and (sent := self._former(row)):
+                is_rewritten = sent.start_epoch == row.start_epoch and sent.uniqueid not in rows
+                standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
             standing = standing or self._by_row(row)
-            twins = row.lead_id, row.end_epoch, stem(row.uniqueid)
-            if standing and (standing is not Standing.MISSING or twins not in missing):
+            key = row.lead_id, row.end_epoch, stem(row.uniqueid)
+            if standing is Standing.MISSING and key in missing:
+                standing = Standing.TWIN
+            missing.update([key] if standing is Standing.MISSING else [])
+            if standing:
                 yield Ended(call, standing, sent)
-            if standing is Standing.MISSING:
-                missing.add(twins)
 
     def _by_files(self, row: CallRow) -> Standing | None:
         checkpoint, uniqueid = self._checkpoint, row.uniqueid
@@ -67,17 +72,20 @@ class Books:
         if not checkpoint:
             return None
         if handled := checkpoint.handled.get(uniqueid):
-            return Standing.REJECTED if handled.outcome == "rejected" else Standing.DELIVERED
+            return _OUTCOMES[handled.outcome]
         is_next = row.start_epoch >= self._next_since and (row.end_epoch or row.start_epoch) > checkpoint.ended_after
-        return Standing.WAITING if is_next or uniqueid in checkpoint.watching else None
+        is_seen_to = is_next or uniqueid in checkpoint.watching
+        return Standing.WAITING if is_seen_to and self._has_ended(row) else None
 
-    def _former(self, row: CallRow, rows: Collection[str]) -> Entry | None:
-        """Return what was sent of a call under the id that it had before, or of its twin."""
-        for entry in self._records.same_stem(row.uniqueid, row.lead_id):
-            is_rewritten = entry.start_epoch == row.start_epoch and entry.uniqueid not in rows
-            if is_rewritten or (row.end_epoch and entry.end_epoch == row.end_epoch):
-                return entry
-        return None
+    def _former(self, row: CallRow) -> Entry | None:
+        """Return what was sent of a call under the id that it had before, or of the call whose second row it is."""
+        alike = self._records.same_stem(row.uniqueid, row.lead_id)
+        ends = (row.end_epoch,) if row.end_epoch else ()
+        return next((each for each in alike if each.start_epoch == row.start_epoch or each.end_epoch in ends), None)
+
+    def _has_ended(self, row: CallRow) -> bool:
+        """Return whether a call is over; some get an agent's final status, and never an end."""
+        return bool(row.end_epoch) or readiness(row, self._now, self._rules) is Readiness.READY
 
     def _by_row(self, row: CallRow) -> Standing | None:
         decided = readiness(row, self._now, self._rules)
