@@ -26,7 +26,7 @@ from vicisync.sync.run import report_answer
 from vicisync.vicidial.call_log import CallLog
 
 PATIENCE = 60.0  # seconds for which a run at work is waited for: cron starts one in the same minute
-COUNTED = [standing for standing in Standing if standing is not Standing.TWIN]
+COUNTED: list[Standing] = [standing for standing in Standing if standing is not Standing.TWIN]
 LISTED = 20  # calls that are listed of each kind, unless all are asked for
 
 

@@ -1,6 +1,6 @@
 """Reconciling: what became of the calls that ended in a stretch of time, by the table and by what was written down."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
