@@ -7,6 +7,7 @@ than there were calls in flight when a run was killed, or answers that got lost.
 import argparse
 import math
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -88,6 +89,8 @@ class Outcome:
     """Those that a kill could befall."""
     kills: int = 0
     exit_codes: Counter[int] = field(default_factory=Counter)
+    reconciled: dict[str, int] = field(default_factory=dict)
+    """What `vicisync reconcile` says of all this time, by its own words."""
 
     @property
     def allowed_repeats(self) -> int:
@@ -98,7 +101,9 @@ class Outcome:
         """Whether every promise held."""
         verdict = self.verdict
         wrongs = (verdict.lost, verdict.wrong, verdict.unknown)
-        return not any(wrongs) and not self.rejected and self.repeats <= self.allowed_repeats
+        proven = {"delivered": self.delivered, "rejected": 0, "waiting": 0, "missing": 0, "not in the journal": 0}
+        is_proven = proven == {word: self.reconciled.get(word) for word in proven}
+        return not any(wrongs) and not self.rejected and self.repeats <= self.allowed_repeats and is_proven
 
     def __str__(self) -> str:
         verdict = self.verdict
@@ -107,7 +112,7 @@ class Outcome:
             f"{self.calls} calls ended, {self.delivered} on record: {len(verdict.lost)} lost, {len(verdict.wrong)} with"
             f" a wrong disposition, {len(verdict.unknown)} unknown, {self.rejected} rejected\n"
             f"{self.kills} of {self.runs} runs killed, {self.lost_answers} answers lost: {self.repeats} sent twice,"
-            f" {self.allowed_repeats} may be\nexit codes: {codes}"
+            f" {self.allowed_repeats} may be\nexit codes: {codes}\nreconciled: {self.reconciled}"
         )
 
 
@@ -136,6 +141,8 @@ def chaos(folder: Path, seconds: float, seed: int) -> Outcome:
         at_work.join()
         dialer.close()
         _heal(site, wait, outcome)
+        said = site.vicisync("reconcile", "--from", "3h", "-q").stdout
+        outcome.reconciled = {word: int(number) for number, word in re.findall(r"(\d+) ([a-z ]+)(?=,|$)", said, re.M)}
         outcome.calls = len(dialer.expected())
         outcome.delivered = len(api.records)
         outcome.verdict = dialer.judge((uniqueid, call["disposition"]) for uniqueid, call in api.records.items())

@@ -62,6 +62,10 @@ class Site:
     def rejected_file(self) -> Path:
         return self.folder / "state" / "rejected.jsonl"
 
+    @property
+    def journal_file(self) -> Path:
+        return self.folder / "state" / "journal.db"
+
     def configure(self, **settings: str) -> None:
         """Write both files anew, with ``settings`` added to those of before."""
         self.settings.update(settings)
@@ -79,6 +83,7 @@ class Site:
         ours = {
             "checkpoint_file": str(self.checkpoint_file),
             "rejected_file": str(self.rejected_file),
+            "journal_file": str(self.journal_file),
             "old_checkpoint_file": str(self.folder / "did-optimizer-last-check.txt"),
             **self.settings,
         }

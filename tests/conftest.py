@@ -195,6 +195,7 @@ def make_settings(folder: Path, **texts: str) -> Settings:
     files = {
         "checkpoint_file": str(folder / "state" / "checkpoint"),
         "rejected_file": str(folder / "state" / "rejected.jsonl"),
+        "journal_file": str(folder / "state" / "journal.db"),
         "old_checkpoint_file": str(folder / "old-checkpoint"),
     }
     nowhere = {"VICISYNC_ASTGUICLIENT_CONF": "", "VICISYNC_DIDS_CONF": ""}

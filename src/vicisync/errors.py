@@ -52,4 +52,5 @@ class Stopped(VicisyncError):
 
 
 SOME_REJECTED = 6  # exit code of a run that got through, but in which calls were rejected
+NOT_FOUND = 1  # exit code of an explain that knows nothing of what it was asked for, as grep has it
 BEHIND = 1  # exit code of a status that finds calls later than allowed, as monitoring systems read it: a warning

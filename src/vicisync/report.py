@@ -113,9 +113,12 @@ class Report:
         if self._output.advance_bar():
             return
         sign = "→ would send" if self.dry_run else "✓"
-        what = f"{call.campaign_id or '-'}/{self._number(call) or '-'} → {call.status or '-'}"
         known = " (duplicate)" if duplicate else ""
-        self._say(f"{sign} {call.uniqueid}: {what} ({call.length_in_sec or 0}s){known}")
+        self._say(f"{sign} {call.uniqueid}: {self._what(call)}{known}")
+
+    def _what(self, call: Call) -> str:
+        who = f"{call.campaign_id or '-'}/{self._number(call) or '-'}"
+        return f"{who} → {call.status or '-'} ({call.length_in_sec or 0}s)"
 
     def failed(self, call: Call, why: str) -> None:
         """Tell that a call did not get through this time."""
@@ -134,11 +137,23 @@ class Report:
         """Tell how many rejected calls are sent again."""
         self._say(f"📞 Found {counted(calls, 'rejected call')}" if calls else "✅ No rejected calls")
 
-    def resent(self, remaining: int) -> None:
-        """Sum up what became of the rejected calls."""
-        if self.tally.delivered or self.tally.failed:
+    def resent(self, remaining: int | None = None, what: str = "rejected call") -> None:
+        """Sum up what became of calls that were sent again, of which so many remain; None: nobody has counted."""
+        did_something = self.tally.delivered or self.tally.failed
+        if did_something and self.dry_run:
+            self._dry_summary()
+        elif did_something:
             self._summary()
-            self._say(f"💾 Left: {counted(remaining, 'rejected call')}" if remaining else "✅ None is left")
+            if remaining is not None:
+                self._say(f"💾 Left: {counted(remaining, what)}" if remaining else "✅ None is left")
+
+    def listed(self, call: Call, words: str) -> None:
+        """Tell of a call that somebody may want to look at."""
+        self._say(f"⚠ {call.uniqueid}: {words}: {self._what(call)}")
+
+    def summary(self, line: str) -> None:
+        """Tell what is told quiet or not."""
+        self._say(line, Verbosity.QUIET)
 
     def gone(self, uniqueid: str, watched: Watched) -> None:
         """Tell that a watched call's row was deleted before it could be sent."""
@@ -160,8 +175,7 @@ class Report:
         self._output.end_bar()
         did_something = bool(tally.delivered or tally.failed)
         if did_something and self.dry_run:
-            calls = counted(tally.delivered, "call")
-            self._say(f"🔍 Dry run: {calls} would be sent; nothing was sent, nothing was saved")
+            self._dry_summary()
             return
         if did_something:
             self._summary()
@@ -178,6 +192,10 @@ class Report:
             reasons = Counter(_reason(watched) for watched in watching.values())
             waiting = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
             self._say(f"✅ Nothing new since {local(end_epoch)}{f'; waiting: {waiting}' if waiting else ''}")
+
+    def _dry_summary(self) -> None:
+        calls = counted(self.tally.delivered, "call")
+        self._say(f"🔍 Dry run: {calls} would be sent; nothing was sent, nothing was saved")
 
     def _summary(self) -> None:
         """Write the line that operators count by; what most runs have none of is told where there is any."""

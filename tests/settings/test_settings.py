@@ -53,6 +53,7 @@ DEFAULTS = {
     "waiting_statuses": frozenset({"INCALL", "QUEUE", "DISPO", "ALTNUM", "DONEM", "XFER"}),
     "give_up_after": 28800, "max_runtime": 50, "checkpoint_file": Path("/var/lib/vicisync/checkpoint"),
     "rejected_file": Path("/var/lib/vicisync/rejected.jsonl"),
+    "journal_file": Path("/var/lib/vicisync/journal.db"), "journal_days": 31,
     "old_checkpoint_file": Path("/tmp/did-optimizer-last-check.txt"),  # noqa: S108  (only named)
     "db_timeout": 10, "db_ssl_ca": None, "log_phone_numbers": True, "metrics_file": None, "ping_url": None,
 }  # fmt: skip

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 import traceback
 from contextlib import closing, suppress
 from typing import Any
@@ -12,9 +13,9 @@ import click
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
-from vicisync.commands.typed import Commands, Files, parsed
+from vicisync.commands.typed import Commands, Files, parsed, reconcile_options
 from vicisync.commands.typed import conf_options as _conf_options
-from vicisync.errors import BEHIND, CURE, SOME_REJECTED, ConfigError, VicisyncError
+from vicisync.errors import BEHIND, CURE, NOT_FOUND, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.output import printable, send_to_nowhere
 from vicisync.report import Report, Verbosity
 from vicisync.settings.parsers import duration, whole_number
@@ -192,6 +193,42 @@ def retry_rejected(files: Files, quiet: bool) -> int:
     settings = load_settings(*files, os.environ)
     with closing(_report(settings, quiet=quiet, after_failure="stays rejected")) as report:
         return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
+
+
+@commands.command(short_help="Say what became of a call, and why.")
+@_conf_options
+@click.argument("what", metavar="UNIQUEID|PHONE|LEAD")
+def explain(files: Files, what: str) -> int:
+    """Say what became of a call, what a run would do with it now, and why; of a phone or lead, list the last calls.
+
+    Changes nothing. Exits with 1 where nothing is known of it.
+    """
+    from vicisync.commands.explain import explain as tell_of
+
+    settings = load_settings(*files, os.environ, needs_key=False)
+    return 0 if tell_of(settings, what.strip(), _tell) else NOT_FOUND
+
+
+@commands.command(short_help="Prove that all calls of a time have arrived; send what is missing.")
+@_conf_options
+@reconcile_options
+@_QUIET
+def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wanted: Any) -> int:
+    """Hold every call that ended yesterday, or from a time to another, against the journal.
+
+    Exits with 6 while calls are missing. What is sent is noted in the journal; the checkpoint stays.
+    """
+    from vicisync.commands import reconcile as reconciling
+
+    if (wanted["corrections"] or wanted["everything"]) and not wanted["send"]:
+        raise click.UsageError("--corrections and --all need --send")
+    settings = load_settings(*files, os.environ, needs_key=wanted["send"])
+    meant = reconciling.Wanted(*reconciling.stretch(from_, to, time.time()), **wanted)
+    report = _report(settings, quiet=quiet, dry_run=meant.dry_run, after_failure="stays missing")
+    open_session = Unsent if meant.dry_run else session_of(settings)
+    with closing(report):
+        missing = reconciling.reconcile(settings, meant, report, stop_on_signals(), open_session)
+    return SOME_REJECTED if missing or report.tally.rejected else 0
 
 
 @commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")

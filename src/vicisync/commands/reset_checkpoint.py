@@ -9,6 +9,7 @@ from vicisync.errors import CURE, AlreadyRunning, CheckpointError, ConfigError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, Damaged, starting_at
+from vicisync.state.journal import Journal
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.store import Store
@@ -52,6 +53,8 @@ def reset(
             if _old(settings) != (old, was):
                 why = "A run has moved the checkpoint since you were asked, and nothing was changed"
                 raise AlreadyRunning(f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}'")
+        if old:
+            Journal(settings.journal_file, settings.journal_days, old).write(last=True)  # what a killed run left to it
         new = starting_at(epoch, settings.give_up_after)
         with Store(new, settings.checkpoint_file, settings.rejected_file) as store:
             store.save()

@@ -10,6 +10,7 @@ from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.workers import Session
 from vicisync.report import Report
 from vicisync.settings.settings import Settings
+from vicisync.state.journal import Journal
 from vicisync.state.lock import locked
 from vicisync.state.rejected import add_delivered, forget_delivered, read_rejected
 from vicisync.sync.run import report_answer
@@ -34,12 +35,17 @@ def retry_rejected(
         delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)
         # In any order: calls that can never be stored must not stand before all others each time.
         shuffled = random.sample(list(calls.values()), len(calls))
+        journal = Journal(settings.journal_file if settings.journal_file.exists() else None, settings.journal_days)
         for call, answer in delivery.answers(Attempt(call) for call in shuffled):
             with delivery.stopped_by_errors():
                 if answer.meaning is Meaning.DELIVERED:
                     add_delivered(settings.rejected_file, call.uniqueid)
+                    journal.note(call, answer.in_short)
                 report_answer(report, call, answer)
+        journal.write(last=True)
         forget_delivered(settings.rejected_file)  # also what a killed retry had noted
+    if journal.problem:
+        report.warning(journal.problem)
     remaining = len(calls) - report.tally.delivered
     report.tally.seconds, report.tally.perhaps_twice = time.monotonic() - began, delivery.perhaps_twice
     report.resent(remaining)

@@ -31,6 +31,11 @@ class Answer(NamedTuple):
     perhaps_stored: bool = False  # the API may have the call all the same: sent again, it may be stored twice
     perhaps_twice: bool = False  # it was sent again already, and may be
 
+    @property
+    def in_short(self) -> str:
+        """What the journal keeps of the usual words, which are the same of each call."""
+        return self.words.partition(":")[0] + (" (duplicate)" if self.duplicate else "")
+
 
 def answer_of(
     http_status: int,

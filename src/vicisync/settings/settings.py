@@ -71,6 +71,8 @@ class Settings:
     max_runtime: int = setting("50", duration(0, 86400))  # then no new call is begun; 0 is no limit
     checkpoint_file: Path = setting("/var/lib/vicisync/checkpoint", path)
     rejected_file: Path = setting("/var/lib/vicisync/rejected.jsonl", path)
+    journal_file: Path = setting("/var/lib/vicisync/journal.db", path)
+    journal_days: int = setting("31", whole_number(1, 3650))  # from the sending of a call
     old_checkpoint_file: Path = setting("/tmp/did-optimizer-last-check.txt", path)  # noqa: S108 -- only ever read
     """The Perl script's checkpoint, which the first run takes over."""
     db_timeout: int = setting("10", duration(1, 300))  # for connecting and for a statement
@@ -152,7 +154,7 @@ def load_settings(
     values["api_key"] = values.get("api_key") or ""
     if needs_key and not found["api_key"].value:
         mistakes.append(f"api_key is missing: write api_key=YOUR_KEY under [general] of {dids_conf or DIDS_CONF}.")
-    for one, other in combinations(("checkpoint_file", "rejected_file", "old_checkpoint_file"), 2):
+    for one, other in combinations(("checkpoint_file", "rejected_file", "journal_file", "old_checkpoint_file"), 2):
         if os.path.normpath(found[one].value) == os.path.normpath(found[other].value):
             mistakes.append(f"{found[other].where}: {other} must be another file than {one} ({found[one].where}).")
     if mistakes:

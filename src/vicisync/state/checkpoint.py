@@ -7,6 +7,7 @@ Its text is tab-separated, one fact a line, and starts with what an operator wan
     looked_until  1729771260                                the newest start among the calls seen
     polled        1729771290                                when the table was last looked through to its end
     refused       1729778490  1729771290                    the database's clock, not believed, and this machine's
+    unjournalled  1729767600                                a run has not written the journal yet, see `Journal.begin`
     watching      <uniqueid> <lead_id> <start_epoch> <reason> [payload]
     delivered     <uniqueid> <start_epoch> <lead_id> [crc32]    kept while a poll can bring it back
     rejected      <uniqueid> <start_epoch> <lead_id> [crc32]    likewise
@@ -58,6 +59,7 @@ class Checkpoint:
     handled: dict[str, Handled] = field(default_factory=dict)
     polled: int = 0  # when the table was last looked through to its end
     refusal: Refusal | None = None
+    unjournalled: int | None = None  # while the journal lacks calls that are handled: an end up to which it may ever
     version: tuple[int, ...] | None = field(default=None, init=False, compare=False)  # of the file it was read from
 
     def knows(self, uniqueid: str) -> bool:
@@ -115,7 +117,7 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
                 uniqueid, watching[uniqueid] = _watched(*values)
             elif word == "refused":
                 refusal = Refusal(*map(_number, values))
-            elif word in _EPOCHS or word == "polled":
+            elif word in (*_EPOCHS, "polled", "unjournalled"):
                 epochs[word] = _number(values[0])
             else:
                 raise ValueError(word)
@@ -191,6 +193,8 @@ def render(checkpoint: Checkpoint) -> str:
         lines.append(f"polled\t{checkpoint.polled}")
     if checkpoint.refusal:
         lines.append("refused\t{}\t{}".format(*checkpoint.refusal))
+    if checkpoint.unjournalled is not None:
+        lines.append(f"unjournalled\t{checkpoint.unjournalled}")
     lines += [_watching_line(uniqueid, watched) for uniqueid, watched in checkpoint.watching.items()]
     lines += [_handled_line(uniqueid, handled) for uniqueid, handled in checkpoint.handled.items()]
     return "\n".join([f"{head}\t{1 + len(lines)} lines, crc32 {_crc(head, *lines)}", *lines, ""])

@@ -67,6 +67,16 @@ def read_rejected(path: Path) -> Rejected:
     return result
 
 
+def why_rejected(path: Path, uniqueid: str) -> str | None:
+    """Return when and why a call was rejected that is still to get through; None for others. Raises CheckpointError."""
+    for _, line, entry in reversed(_entries(path)):
+        if entry == uniqueid:
+            return None
+        if isinstance(entry, Call) and entry.uniqueid == uniqueid:
+            return "{when}: {why}".format(**{"when": "-", "why": "-", **json.loads(line)})
+    return None
+
+
 def forget_delivered(path: Path) -> None:
     """Write the file anew without the calls that have got through; lines that hold no call stay as they are."""
     remaining = read_rejected(path).calls

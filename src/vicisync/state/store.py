@@ -20,6 +20,7 @@ from vicisync.calls.times import local
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, appended_line, render
 from vicisync.state.files import Version, close, create, fsync_folder, put_in_place, version_of, write_whole
+from vicisync.state.journal import Journal
 from vicisync.state.lock import lock
 from vicisync.state.rejected import add_rejected
 
@@ -37,8 +38,11 @@ class Store:
     Where ``path`` is None (a dry run, `vicisync status`), it remembers and writes nothing.
     """
 
-    def __init__(self, checkpoint: Checkpoint, path: Path | None, rejected_file: Path) -> None:
-        self.checkpoint = checkpoint  # as it stands now; it is changed here alone
+    def __init__(
+        self, checkpoint: Checkpoint, path: Path | None, rejected_file: Path, journal: Journal | None = None
+    ) -> None:
+        self.checkpoint = checkpoint  # as it stands now; it is changed here, and by its journal, alone
+        self.journal = journal or Journal(None)
         self._path = path
         self._rejected_file = rejected_file
         self._fd = -1
@@ -56,6 +60,7 @@ class Store:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.journal.close()
         self._release_reserve()
         if self._fd >= 0:
             close(self._fd)
@@ -125,6 +130,7 @@ class Store:
         """Note that a start as late as the epoch ``until`` has been seen, and save what is new by that."""
         if until != self.checkpoint.looked_until:
             self.checkpoint.looked_until = until
+            self.journal.write()  # before what stands in the checkpoint alone is forgotten
             self.checkpoint.forget_before(until - overlap - CLOCK_TOLERANCE)
             self.save()
 
@@ -180,6 +186,7 @@ class Store:
         """Make ready to record answers, before calls are sent: a disk that has no room for them is found here."""
         if self._has_reserve or not (self._path and self._reserve):
             return
+        self.journal.begin()
         self.save()
         try:
             with os.fdopen(create(self._reserve), "wb") as reserve:

@@ -15,6 +15,7 @@ from vicisync.errors import CURE, CheckpointError, DatabaseError
 from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
+from vicisync.state.journal import Journal
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.old_checkpoint import read_old_checkpoint
@@ -59,7 +60,12 @@ def run(
         if not isinstance(error, CheckpointError):
             reject_poison(settings, delivery, store, report)
             reject_gone(settings, poll, store, report)
+            store.journal.write(last=True)
             store.save()
+        else:
+            store.journal.write()
+        if store.journal.problem:
+            report.warning(store.journal.problem)
         tally, end_epoch, watching = report.tally, store.checkpoint.end_epoch, store.checkpoint.watching
         tally.lag, tally.perhaps_twice = lag(now, poll.waiting_since()), delivery.perhaps_twice
         tally.seconds, tally.poll_seconds = time.monotonic() - began, call_log.seconds
@@ -82,19 +88,27 @@ def _opened(settings: Settings, report: Report, machine: int, *, dry_run: bool) 
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
         checkpoint = checkpoint or _first_checkpoint(settings, now, machine, report)
-        path = None if dry_run else settings.checkpoint_file
-        yield call_log, stack.enter_context(Store(checkpoint, path, settings.rejected_file)), now
+        path, journal_file = (None, None) if dry_run else (settings.checkpoint_file, settings.journal_file)
+        journal = Journal(journal_file, settings.journal_days, checkpoint)
+        yield call_log, stack.enter_context(Store(checkpoint, path, settings.rejected_file, journal)), now
 
 
 def record(settings: Settings, store: Store, call: Call, answer: Answer, now: int) -> None:
     """Write down what became of a call; ``now`` is the database's epoch. Raises CheckpointError."""
     if answer.meaning is Meaning.DELIVERED:
         store.delivered(call.uniqueid, min(call.end_epoch or 0, now))
+        store.journal.note(call, answer.in_short)
     elif answer.meaning is Meaning.REJECTED:
-        store.rejected(call.uniqueid, answer.words, payload(call, settings.dispositions))
+        reject(settings, store, call, answer.words)
     else:
         sent = payload(call, settings.dispositions)
         store.failed(call.uniqueid, sent, perhaps_stored=answer.perhaps_stored)
+
+
+def reject(settings: Settings, store: Store, call: Call, why: str) -> None:
+    """Write down that a call can never be stored; raises CheckpointError."""
+    store.rejected(call.uniqueid, why, payload(call, settings.dispositions))
+    store.journal.note(call, why, is_rejected=True)
 
 
 def report_answer(report: Report, call: Call, answer: Answer) -> None:
@@ -112,7 +126,7 @@ def reject_poison(settings: Settings, delivery: Delivery, store: Store, report: 
     for call, answer in delivery.failed_while_others_passed:
         if store.count_failed_run(call.uniqueid) >= FAILED_RUNS_TO_REJECT:
             why = f"failed in {FAILED_RUNS_TO_REJECT} runs while others passed; last: {answer.words}"
-            store.rejected(call.uniqueid, why, payload(call, settings.dispositions))
+            reject(settings, store, call, why)
             report.rejected(call, why, has_failed=True)
 
 
@@ -121,7 +135,7 @@ def reject_gone(settings: Settings, poll: Poll, store: Store, report: Report) ->
     for call in list(poll.gone_in_vain()):
         store.make_ready()
         why = f"gone from vicidial_log, and did not get through in {settings.give_up_after} s"
-        store.rejected(call.uniqueid, why, payload(call, settings.dispositions))
+        reject(settings, store, call, why)
         report.rejected(call, why, has_failed=True)
 
 

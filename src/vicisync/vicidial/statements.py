@@ -79,6 +79,12 @@ BY_UNIQUEID = f"""{_CALL_ROW} FORCE INDEX (PRIMARY)
 BY_LEAD = f"""{_CALL_ROW} FORCE INDEX (lead_id)
  WHERE lead_id IN %(ids)s"""
 
+EXPLAIN_BY_LEAD = f"{BY_LEAD} LIMIT 1000"
+
+EXPLAIN_LEADS_OF_PHONE = """
+SELECT lead_id FROM vicidial_list FORCE INDEX (phone_number)
+ WHERE phone_number = %(phone)s LIMIT 20"""
+
 HAS_CALLED_COUNT = "SHOW COLUMNS FROM vicidial_log LIKE 'called_count'"
 
 WHOLE_CALLS = """

@@ -1,0 +1,119 @@
+"""Reconciling: what became of the calls that ended in a stretch of time, by the table and by what was written down."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from enum import Enum
+from typing import NamedTuple
+
+from vicisync.calls.call import Call, CallRow, stem
+from vicisync.calls.dispositions import folded
+from vicisync.calls.readiness import WAITING, Readiness, readiness
+from vicisync.settings.settings import Settings
+from vicisync.state.checkpoint import Checkpoint
+from vicisync.state.journal import Entry
+from vicisync.state.records import Records
+from vicisync.state.rejected import read_rejected
+from vicisync.vicidial.call_log import CallLog
+
+
+class Standing(Enum):
+    """What became of a call that has ended."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    WAITING = "waiting"  # a run sees to it
+    MISSING = "missing"
+    CHANGED = "changed since"  # delivered, with another disposition or duration than it has now
+    NOT_IN_JOURNAL = "not in the journal"  # handled before it was begun, perhaps, or left out by a reset
+    TWIN = "second row"  # of a call that is counted by its first
+
+
+_OUTCOMES = {"delivered": Standing.DELIVERED, "rejected": Standing.REJECTED, "twin": Standing.TWIN}
+
+
+class Ended(NamedTuple):
+    """A call that has ended, with what was sent of it, as far as that is known."""
+
+    call: Call
+    standing: Standing
+    sent: Entry | None = None
+
+
+class Books:
+    """What is written down of calls, against which their rows are held; ``now`` is the database's epoch."""
+
+    def __init__(self, settings: Settings, checkpoint: Checkpoint | None, records: Records, now: int) -> None:
+        self._checkpoint, self._records, self._now = checkpoint, records, now
+        self._rejected = read_rejected(settings.rejected_file).calls
+        self._rules = settings.rules(0, now)
+        self._next_since = checkpoint.looked_until - settings.overlap if checkpoint else now
+
+    def hold_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
+        """Yield the calls that have ended, of ``rows`` that include theirs and all of the same seconds."""
+        entries = self._records.of_calls([call.uniqueid for call in calls])
+        missing: set[tuple[int, int, str]] = set()
+        for call in calls:
+            row, sent = rows[call.uniqueid], entries.get(call.uniqueid)
+            standing = _by_journal(call, sent) if sent else self._by_files(row)
+            if standing in (None, Standing.WAITING) and (sent := self._former(row)):
+                is_rewritten = sent.start_epoch == row.start_epoch and sent.uniqueid not in rows
+                standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
+            standing = standing or self._by_row(row)
+            key = row.lead_id, row.end_epoch, stem(row.uniqueid)
+            if standing is Standing.MISSING and key in missing:
+                standing = Standing.TWIN
+            missing.update([key] if standing is Standing.MISSING else [])
+            if standing:
+                yield Ended(call, standing, sent)
+
+    def _by_files(self, row: CallRow) -> Standing | None:
+        checkpoint, uniqueid = self._checkpoint, row.uniqueid
+        if uniqueid in self._rejected:
+            return Standing.REJECTED
+        if not checkpoint:
+            return None
+        if handled := checkpoint.handled.get(uniqueid):
+            return _OUTCOMES[handled.outcome]
+        is_next = row.start_epoch >= self._next_since and (row.end_epoch or row.start_epoch) > checkpoint.ended_after
+        is_seen_to = is_next or uniqueid in checkpoint.watching
+        return Standing.WAITING if is_seen_to and self._has_ended(row) else None
+
+    def _former(self, row: CallRow) -> Entry | None:
+        """Return what was sent of a call under the id that it had before, or of the call whose second row it is."""
+        alike = self._records.same_stem(row.uniqueid, row.lead_id)
+        ends = (row.end_epoch,) if row.end_epoch else ()
+        return next((each for each in alike if each.start_epoch == row.start_epoch or each.end_epoch in ends), None)
+
+    def _has_ended(self, row: CallRow) -> bool:
+        """Return whether a call is over; some get an agent's final status, and never an end."""
+        return bool(row.end_epoch) or readiness(row, self._now, self._rules) is Readiness.READY
+
+    def _by_row(self, row: CallRow) -> Standing | None:
+        decided = readiness(row, self._now, self._rules)
+        if decided is not Readiness.READY:
+            return Standing.WAITING if row.end_epoch and decided in WAITING else None
+        is_lacking = self._records.may_lack(row.end_epoch or row.start_epoch)
+        return Standing.NOT_IN_JOURNAL if is_lacking else Standing.MISSING
+
+
+def _by_journal(call: Call, sent: Entry) -> Standing:
+    if sent.is_rejected:
+        return Standing.REJECTED
+    if sent.duration is None:
+        return Standing.DELIVERED
+    now = folded(call.status or ""), max(0, call.length_in_sec or 0)
+    return Standing.DELIVERED if now == (folded(sent.disposition or ""), sent.duration) else Standing.CHANGED
+
+
+def ended_between(
+    call_log: CallLog, books: Books, begin: int, until: int, longest: int, is_over: Callable[[], bool]
+) -> Iterator[Ended]:
+    """Yield the calls that ended from the epoch ``begin`` to before ``until``, page by page; none lasts ``longest`` s.
+
+    Raises DatabaseError and CheckpointError.
+    """
+    for page in call_log.pages(begin - longest, lambda _: False):
+        rows = {row.uniqueid: row for row in page.rows}
+        wanted = [row.uniqueid for row in page.rows if begin <= (row.end_epoch or row.start_epoch) < until]
+        yield from books.hold_against(rows, call_log.whole(wanted))
+        if is_over() or (rows and all(row.start_epoch >= until for row in page.rows)):
+            return
