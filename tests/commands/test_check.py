@@ -54,7 +54,7 @@ def test_every_setting_is_shown_with_its_value_and_where_it_was_found_but_no_sec
     assert re.fullmatch(r"yes +default", shown["verify_ssl"])
     assert re.fullmatch(r"\(none\) +default", shown["db_ssl_ca"])
     assert re.fullmatch(r"A=dropped B=busy +dids.conf", shown["[dispositions]"])
-    assert 26 == len(shown)
+    assert 28 == len(shown)
 
 
 def test_it_changes_nothing_and_nothing_is_recorded_or_left_connected(dialer: CheckedDialer) -> None:

@@ -13,13 +13,11 @@ import click
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
-from vicisync.commands.typed import Commands, Files, parsed, reconcile_options
-from vicisync.commands.typed import conf_options as _conf_options
+from vicisync.commands.telling import report_error, report_to, tell
+from vicisync.commands.typed import Commands, Files, conf_options, parsed, reconcile_options
 from vicisync.errors import BEHIND, CURE, NOT_FOUND, SOME_REJECTED, ConfigError, VicisyncError
-from vicisync.output import printable, send_to_nowhere
-from vicisync.report import Report, Verbosity
 from vicisync.settings.parsers import duration, whole_number
-from vicisync.settings.settings import Settings, load_settings
+from vicisync.settings.settings import load_settings
 from vicisync.sync.run import run as run_once
 
 
@@ -34,49 +32,30 @@ def main() -> None:
     try:
         code = commands.main(standalone_mode=False, prog_name="vicisync")
     except VicisyncError as error:
-        _report_error(str(error))
+        report_error(str(error))
         code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         for line in error.format_message().split("\n"):
-            _tell(line, err=True)
+            tell(line, err=True)
         code = error.exit_code
     except click.ClickException as error:
-        message = error.format_message()
-        if isinstance(error, click.UsageError) and error.ctx and CURE not in message:
-            message += f"{CURE}{error.ctx.command_path} --help"
-        _report_error(message)
+        message, context = error.format_message(), getattr(error, "ctx", None)
+        report_error(message if CURE in message or not context else f"{message}{CURE}{context.command_path} --help")
         code = error.exit_code
     except click.Abort:
-        _tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
+        tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
         code = 130
     except MemoryError:
-        _report_error("There is no memory left (free -m, ulimit -v); nothing is lost, and the next run goes on")
+        report_error("There is no memory left (free -m, ulimit -v); nothing is lost, and the next run goes on")
         code = 1
     except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
         traceback.print_exc()
-        _report_error("This is a bug in vicisync; please report the lines above")
+        report_error("This is a bug in vicisync; please report the lines above")
         code = 1
     sys.exit(code)
 
 
-def _report_error(message: str) -> None:
-    with closing(Report(sys.stderr)) as report:
-        report.error(message)
-
-
-def _tell(line: str, *, err: bool = False) -> None:
-    try:
-        click.echo(printable(line), err=err)
-    except OSError:  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
-        send_to_nowhere(sys.stderr if err else sys.stdout)
-
-
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
-
-
-def _report(settings: Settings, *, quiet: bool, verbose: bool = False, **more: Any) -> Report:
-    verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
-    return Report(sys.stdout, verbosity, settings.log_phone_numbers, rejected_file=settings.rejected_file, **more)
 
 
 @click.group(
@@ -90,7 +69,7 @@ def commands() -> None:
 
 
 @commands.command(short_help="Deliver the calls that have ended; made for cron.")
-@_conf_options
+@conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
 @click.option(
     "--limit",
@@ -110,7 +89,7 @@ def run(files: Files, dry_run: bool, limit: int | None, quiet: bool, verbose: bo
     if dry_run:
         given["concurrency"] = "1"  # shows the calls in their order
     settings = load_settings(*files, os.environ, given)
-    report = _report(settings, quiet=quiet, verbose=verbose, dry_run=dry_run)
+    report = report_to(settings, quiet=quiet, verbose=verbose, dry_run=dry_run)
     report.open_bar = None if dry_run else progress_bar
     open_session = Unsent if dry_run else session_of(settings)
     with closing(report):
@@ -119,7 +98,7 @@ def run(files: Files, dry_run: bool, limit: int | None, quiet: bool, verbose: bo
 
 
 @commands.command(short_help="Check that all is set up; change nothing.")
-@_conf_options
+@conf_options
 def check(files: Files) -> int:
     """Check that all a run needs is there, and say what fixes what is not. Changes nothing.
 
@@ -127,11 +106,11 @@ def check(files: Files) -> int:
     """
     from vicisync.commands.check import check as check_everything
 
-    return check_everything(*files, os.environ, _tell)
+    return check_everything(*files, os.environ, tell)
 
 
 @commands.command(short_help="Show how things stand.")
-@_conf_options
+@conf_options
 @click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
 @click.option(
     "--max-lag",
@@ -149,12 +128,12 @@ def status(files: Files, as_json: bool, max_lag: int | None) -> int:
 
     now = status_of(load_settings(*files, os.environ, needs_key=False))
     for line in json.dumps(to_json(now, max_lag), indent=2).split("\n") if as_json else as_lines(now, max_lag):
-        _tell(line)
+        tell(line)
     return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
 
 
 @commands.command("install", short_help="Have cron run it every minute; or take that back.")
-@_conf_options
+@conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be done; change nothing.")
 @click.option("--uninstall", is_flag=True, help="Remove the cron job and the rotation; keep state and log.")
 @click.option("--replace-old", is_flag=True, help="Comment out the cron line of the old script.")
@@ -172,31 +151,31 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
         settings = None
         with suppress(ConfigError):  # then the state is where nobody can say
             settings = load_settings(*files, {}, needs_key=False)
-        machine.uninstall(settings, _tell, dry_run=dry_run)
+        machine.uninstall(settings, tell, dry_run=dry_run)
         return 0
     named = {"--astguiclient-conf": files[0], "--dids-conf": files[1]}
     absolute = {option: path.absolute() for option, path in named.items() if path}
     settings = load_settings(*files, {}, needs_key=False)  # cron has nothing of our environment: that does not count
     command = machine.command_of(sys.argv[0], sys.executable)
     options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
-    machine.install(settings.checkpoint_file, command, absolute, _tell, **options)
+    machine.install(settings.checkpoint_file, command, absolute, tell, **options)
     if not settings.api_key:
-        _tell("⚠ There is no api_key that could be one; until there is, runs exit with 2: vicisync check")
+        tell("⚠ There is no api_key that could be one; until there is, runs exit with 2: vicisync check")
     return 0
 
 
 @commands.command("retry-rejected", short_help="Send the rejected calls again.")
-@_conf_options
+@conf_options
 @_QUIET
 def retry_rejected(files: Files, quiet: bool) -> int:
     """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
     settings = load_settings(*files, os.environ)
-    with closing(_report(settings, quiet=quiet, after_failure="stays rejected")) as report:
+    with closing(report_to(settings, quiet=quiet, after_failure="stays rejected")) as report:
         return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
 
 
 @commands.command(short_help="Say what became of a call, and why.")
-@_conf_options
+@conf_options
 @click.argument("what", metavar="UNIQUEID|PHONE|LEAD")
 def explain(files: Files, what: str) -> int:
     """Say what became of a call, what a run would do with it now, and why; of a phone or lead, list the last calls.
@@ -206,11 +185,11 @@ def explain(files: Files, what: str) -> int:
     from vicisync.commands.explain import explain as tell_of
 
     settings = load_settings(*files, os.environ, needs_key=False)
-    return 0 if tell_of(settings, what.strip(), _tell) else NOT_FOUND
+    return 0 if tell_of(settings, what.strip(), tell) else NOT_FOUND
 
 
 @commands.command(short_help="Prove that all calls of a time have arrived; send what is missing.")
-@_conf_options
+@conf_options
 @reconcile_options
 @_QUIET
 def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wanted: Any) -> int:
@@ -224,7 +203,7 @@ def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wa
         raise click.UsageError("--corrections and --all need --send")
     settings = load_settings(*files, os.environ, needs_key=wanted["send"])
     meant = reconciling.Wanted(*reconciling.stretch(from_, to, time.time()), **wanted)
-    report = _report(settings, quiet=quiet, dry_run=meant.dry_run, after_failure="stays missing")
+    report = report_to(settings, quiet=quiet, dry_run=meant.dry_run, after_failure="stays missing")
     open_session = Unsent if meant.dry_run else session_of(settings)
     with closing(report):
         missing = reconciling.reconcile(settings, meant, report, stop_on_signals(), open_session)
@@ -232,7 +211,7 @@ def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wa
 
 
 @commands.command("reset-checkpoint", short_help="Move the checkpoint to another time.")
-@_conf_options
+@conf_options
 @click.option(
     "--to",
     show_default="1h; the newest end delivered, where that is older",
@@ -249,12 +228,12 @@ def reset_checkpoint(files: Files, to: str | None, words: tuple[str, ...], yes: 
     when = None if to is None and not words else " ".join([to or "", *words]).strip()
     ask = _is_confirmed if sys.stdin is not None and sys.stdin.isatty() else None
     settings = load_settings(*files, os.environ, needs_key=False)
-    return 0 if reset(settings, when, _tell, ask, yes=yes) else 130
+    return 0 if reset(settings, when, tell, ask, yes=yes) else 130
 
 
 def _is_confirmed() -> bool:
     with suppress(click.Abort):
         if click.confirm("Reset?", err=True):
             return True
-    _tell("Aborted; nothing was changed", err=True)
+    tell("Aborted; nothing was changed", err=True)
     return False
