@@ -2,16 +2,18 @@
 
 import threading
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from rehearsal.dialer import Dialer
+from rehearsal.dialer import Dialer, fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.lives import agent_call, new_call, no_answer
-from rehearsal.mariadb import READ
+from rehearsal.mariadb import READ, MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
-from tests.conftest import Done, run_here
+from tests.conftest import Done, command_here, run_here
 from tests.sync.conftest import at
 from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.state.load import read_checkpoint
@@ -209,3 +211,77 @@ def test_of_20000_calls_gone_at_once_a_run_looks_for_a_slice(site: Site, api: Di
     assert checkpoint
     assert 19_500 == len(checkpoint.watching)
     assert 500 == len(api.records), "their rows have come back under other ids"
+
+
+def test_calls_that_a_replica_holds_back_arrive_when_it_goes_on_and_check_names_it(
+    tmp_path: Path, api: DidOptimizer
+) -> None:
+    """Its SQL thread stands still for 40 minutes of calls, while runs go on each minute."""
+    source_options = ["--server-id=1", "--log-bin=source", "--binlog-format=ROW"]
+    replica_options = ["--server-id=2", "--relay-log=relay"]
+    with (
+        MariaDB(tmp_path / "source", options=source_options) as source,
+        MariaDB(tmp_path / "replica", options=replica_options) as replica,
+    ):
+        source.execute("CREATE USER repl@'%%' IDENTIFIED BY 'repl'")
+        source.execute("GRANT REPLICATION SLAVE ON *.* TO repl@'%%'")
+        ((file, position, *_),) = source.execute("SHOW MASTER STATUS")
+        replica.execute(
+            "CHANGE MASTER TO MASTER_HOST = '127.0.0.1', MASTER_PORT = %s, MASTER_USER = 'repl',"
+            " MASTER_PASSWORD = 'repl', MASTER_LOG_FILE = %s, MASTER_LOG_POS = %s",
+            (source.port, file, position),
+        )
+        replica.execute("START SLAVE")
+        source.create_table("asterisk")
+        now = int(time.time())
+        insert(source, "asterisk", row(f"{now}.1", now - 2500))
+        _until(
+            lambda: (
+                replica.execute("SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'asterisk'")
+                and replica.execute("SELECT COUNT(*) FROM asterisk.vicidial_log") == [(1,)]
+            )
+        )
+        site = Site.of(tmp_path / "server", replica, "asterisk", api)
+        replica.create_reader("cron", PASSWORD, "asterisk", READ)
+        replica.execute("GRANT SLAVE MONITOR ON *.* TO cron@'%%'")
+        assert run_here(site).error is None
+        replica.execute("STOP SLAVE SQL_THREAD")
+        insert(source, "asterisk", *(row(f"{now}.{n}", now - 60 * n, lead_id=n) for n in range(2, 41)))
+        for _ in range(3):
+            assert run_here(site).error is None
+        assert 1 == len(api.records)
+        assert "This database is a replica that stands still" in command_here(site, "check").stdout
+        replica.execute("START SLAVE SQL_THREAD")
+        _until(lambda: replica.execute("SELECT COUNT(*) FROM asterisk.vicidial_log") == [(40,)])
+        assert run_here(site).error is None
+        assert (40, 0) == (len(api.records), api.repeats)
+        assert "This database is a replica, 0 s behind" in command_here(site, "check").stdout
+
+
+def _until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_rows_that_an_alter_by_copy_holds_up_arrive(site: Site, api: DidOptimizer) -> None:
+    """SELECT passes and INSERT waits while the table is rebuilt."""
+    now = int(time.time())
+    with site.mariadb.connect(site.database) as connection:
+        fill(connection, 60_000, now - 3000, per_hour=30_000)
+    insert(site.mariadb, site.database, row(f"{now}.1", now - 2000))
+    assert run_here(site).error is None
+    before = len(api.records)
+    alter = f"ALTER TABLE `{site.database}`.vicidial_log FORCE, ALGORITHM = COPY"
+    rebuild = threading.Thread(target=site.mariadb.execute, args=(alter,))
+    rebuild.start()
+    late = [row(f"{now}.{number}", now - 60 * number, lead_id=number) for number in range(27, 1, -1)]
+    writer = threading.Thread(target=insert, args=(site.mariadb, site.database, *late))
+    writer.start()
+    while rebuild.is_alive():
+        assert run_here(site).error is None
+    writer.join()
+    assert run_here(site).error is None
+    assert before + 26 == len(api.records)
+    assert 0 == api.repeats
