@@ -396,12 +396,12 @@ def test_a_damaged_checkpoint_ends_the_run_with_5_and_the_command_that_mends_it(
     site.checkpoint_file.parent.mkdir()
     site.checkpoint_file.write_text(damage)
     for arguments in (("run",), ("run", "--dry-run")):
-        (error,) = lines(vicisync(site, *arguments, code=5).stderr)
+        error, mends = lines(vicisync(site, *arguments, code=5).stderr)
         assert f"The checkpoint {site.checkpoint_file} is damaged: " in error
         assert damage == site.checkpoint_file.read_text()
     assert [] == api.posts
 
-    (cure,) = re.findall("vicisync (reset-checkpoint .*)", error)
+    (cure,) = re.findall("vicisync (reset-checkpoint .*)", mends)
     assert vicisync(site, *shlex.split(cure), "--yes").stdout.startswith("Old checkpoint: damaged: ")
     vicisync(site, "run")
     assert sorted(calls) == sorted(arrived(api))

@@ -339,9 +339,7 @@ def test_a_call_that_can_never_be_stored_is_rejected_and_the_rest_goes_on(delive
     assert done.watching == {}
 
 
-NOTHING_STORED = (
-    "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 400 Bad Request: no campaignId"
-)
+NOTHING_STORED = "answers, but stores nothing: 5 calls in a row failed, 400 Bad Request: no campaignId"
 
 
 @pytest.mark.parametrize(
@@ -483,14 +481,15 @@ def test_a_run_in_which_not_a_single_call_passes_fails(deliver: Deliver, calls: 
 @pytest.mark.parametrize(
     ("answer", "cure"),
     [
-        pytest.param(too_many(900), "; its operator can lift the limit for this server", id="429"),
+        pytest.param(too_many(900), "\n→ have its operator lift the limit for this server", id="429"),
         pytest.param(unavailable(900), "", id="503"),
     ],
 )
 def test_a_wait_that_outlasts_the_run_ends_it(deliver: Deliver, answer: Answer, cure: str) -> None:
     api = Api(only(1, answer))
     done = deliver(api, 30, deadline=time.monotonic() + 60, concurrency="1")
-    assert done.api_error.startswith(f"{ADDRESSED} asks us to wait 900 s ({answer.words}){cure}. Nothing is lost")
+    assert done.api_error.startswith(f"{ADDRESSED} asks us to wait 900 s ({answer.words}). Nothing is lost")
+    assert done.api_error.endswith(f"for the next try{cure}")
     assert api.posts == [0, 1]
     assert done.watching[1] == Watched(1, START, FAILED, failed_runs=0)
 

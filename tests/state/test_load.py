@@ -42,8 +42,8 @@ def test_a_file_that_may_not_be_read_is_told(path: Path) -> None:
 def test_damage_stops_the_run_with_the_command_that_helps(path: Path, why: str, content: bytes) -> None:
     path.write_bytes(content)
     with refused(
-        f"The checkpoint {path} is damaged: {why}. Nothing was sent and the file was left as it is."
-        " To go on from a time of your choice: vicisync reset-checkpoint --to '1h'"
+        f"The checkpoint {path} is damaged: {why}. Nothing was sent and the file was left as it is"
+        "\n→ vicisync reset-checkpoint --to 1h"
     ):
         read_checkpoint(path, GIVE_UP_AFTER)
     assert path.read_bytes() == content
@@ -54,7 +54,7 @@ def test_a_bad_sector_is_damage(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file = mock.MagicMock()
     file.read.side_effect = OSError(errno.EIO, os.strerror(errno.EIO))
     monkeypatch.setattr("vicisync.state.load.open_regular", lambda _: (file, path.stat()))
-    said = r"is damaged: the disk cannot read it \(Input/output error\)\. .*vicisync reset-checkpoint"
+    said = r"is damaged: the disk cannot read it \(Input/output error\)\. (?s:.*)vicisync reset-checkpoint"
     with pytest.raises(CheckpointError, match=said) as error:
         read_checkpoint(path, GIVE_UP_AFTER)
     assert isinstance(error.value.__cause__, Damaged)

@@ -209,7 +209,7 @@ MEDDLING = pytest.mark.parametrize(
 )
 MEANT = {
     "replaced": "It is kept, and the next run goes on from it; what this one delivered may be sent again",
-    "removed": "The next run begins as the first one did; to go on where this one was:"
+    "removed": "The next run begins as the first one did\n→ to go on where this one was:"
     " vicisync reset-checkpoint --to '1970-01-01 00:16:39'",
 }
 
@@ -502,7 +502,7 @@ def test_a_disk_without_room_for_the_answers_stops_the_run_each_time_before_anyt
         for _ in range(2):
             with refused(
                 f"No room beside the checkpoint {path}: No space left on device. Nothing was sent,"
-                " since what is sent could not be recorded"
+                f" since what is sent could not be recorded\n→ make room: df -h {disk}"
             ):
                 about_to_send(store, [row("6.1")])
         assert on_disk(path) == CHECKPOINT == store.checkpoint
@@ -518,7 +518,7 @@ def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_end
         fill(disk)
         with refused(
             f"No room for the checkpoint {path}: No space left on device. The calls in flight were recorded,"
-            " no more were sent; make room, and the next run goes on"
+            f" no more were sent\n→ make room: df -h {disk}"
         ):
             for uniqueid in ids:
                 sent.append(uniqueid)

@@ -149,10 +149,10 @@ NO_INDEX = replace(SUCCESS_FALSE, answer=None, stores=True)
         ),
         (
             NO_INDEX,
-            "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 500 Internal Server Error",
+            "answers, but stores nothing: 5 calls in a row failed, 500 Internal Server Error",
             5,
         ),
-        (SUCCESS_FALSE, "answers, but stores nothing; tell who runs it: 5 calls in a row failed, 200 OK: Call", 5),
+        (SUCCESS_FALSE, "answers, but stores nothing: 5 calls in a row failed, 200 OK: Call", 5),
     ],
     ids=["nginx's own 400", "an index is missing", "200"],
 )

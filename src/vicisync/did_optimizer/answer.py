@@ -7,6 +7,8 @@ from enum import Enum
 from http import HTTPStatus
 from typing import NamedTuple
 
+from vicisync.errors import CURE
+
 LONGEST_WORDS = 200  # characters that are kept of what an answer says
 
 
@@ -30,6 +32,13 @@ class Answer(NamedTuple):
     by_api: bool = False  # in DID Optimizer's own JSON
     perhaps_stored: bool = False  # the API may have the call all the same: sent again, it may be stored twice
     perhaps_twice: bool = False  # it was sent again already, and may be
+
+    @property
+    def why_and_cure(self) -> tuple[str, str]:
+        """Return the words, apart from what mends it, which gets a line of its own; the API's stay as they are."""
+        is_ours = self.meaning is Meaning.REFUSED or not self.by_api
+        why, _, cure = self.words.partition("; ") if is_ours else (self.words, "", "")
+        return why, f"{CURE}{cure}" if cure else ""
 
     @property
     def in_short(self) -> str:

@@ -21,7 +21,6 @@ from vicisync.settings.settings import Settings
 FAILURES_BEFORE_OUTAGE = 5  # calls in a row that cannot get through before the API counts as down
 
 GRACE = 1.0  # seconds beyond its timeout after which a POST counts as lost
-
 POLL_INTERVAL = 0.2  # seconds after which the deciding thread looks at the clock and for a signal
 
 _KEPT = "Nothing is lost: the calls are kept for the next try"
@@ -115,7 +114,8 @@ class Delivery:
         """Why the API could not be given everything; None where it could, or time was up."""
         given_up = [answer for attempt, answer in self._given_up if not attempt.poisoned]
         if self._error is None and not self._got_through and given_up:
-            return ApiError(f"No call got through to {self._api}: {given_up[-1].words}. {_KEPT}")
+            why, cure = given_up[-1].why_and_cure
+            return ApiError(f"No call got through to {self._api}: {why}. {_KEPT}{cure}")
         return self._error
 
     @property
@@ -185,8 +185,8 @@ class Delivery:
             self._verdicts.append((attempt, result))
             self._count_given_up(attempt, result)
         elif result.meaning is Meaning.REFUSED:
-            why, _, cure = result.words.partition("; ")
-            self.stop(ApiError(f"{self._api} cannot be used: {why}. {_KEPT}{CURE if cure else ''}{cure}"))
+            why, cure = result.why_and_cure
+            self.stop(ApiError(f"{self._api} cannot be used: {why}. {_KEPT}{cure}"))
             yield self._give_up(attempt, result)
         elif not self._will_retry(attempt._replace(tries=attempt.tries + 1), result):
             yield self._give_up(attempt, result)
@@ -217,17 +217,19 @@ class Delivery:
         self._given_up_in_a_row += attempt.failed_after in (None, self._got_through)
         if self._given_up_in_a_row >= FAILURES_BEFORE_OUTAGE:
             self._is_outage = True
-            what = "answers, but stores nothing; tell who runs it" if answer.by_api else "is down"
-            in_a_row = f"{FAILURES_BEFORE_OUTAGE} calls in a row failed"
-            self.stop(ApiError(f"{self._api} {what}: {in_a_row}, {answer.words}. {_KEPT}"))
+            what, (why, cure) = "is down", answer.why_and_cure
+            if answer.by_api:
+                what, cure = "answers, but stores nothing", f"{CURE}tell who runs it"
+            why = f"{FAILURES_BEFORE_OUTAGE} calls in a row failed, {why}"
+            self.stop(ApiError(f"{self._api} {what}: {why}. {_KEPT}{cure}"))
 
     def _pause(self, answer: Answer, seconds: float) -> float:
         """Have all workers wait as long as Retry-After says; where that outlasts the run, end it. Return until when."""
         until = time.monotonic() + seconds
         wait = f"{self._api} asks us to wait {seconds:.0f} s ({answer.words})"
         if until >= self._deadline:
-            cure = "; its operator can lift the limit for this server" if answer.throttled else ""
-            self.stop(ApiError(f"{wait}{cure}. {_KEPT}"))
+            cure = f"{CURE}have its operator lift the limit for this server" if answer.throttled else ""
+            self.stop(ApiError(f"{wait}. {_KEPT}{cure}"))
         elif seconds > LONGEST_BACKOFF and until > self._paused_until + POLL_INTERVAL:  # told once, not by each worker
             self._note(f"⏳ {wait}")
         self._paused_until = max(self._paused_until, until)

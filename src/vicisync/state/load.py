@@ -3,7 +3,7 @@
 import errno
 from pathlib import Path
 
-from vicisync.errors import CheckpointError
+from vicisync.errors import CURE, CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Damaged, parse
 from vicisync.state.files import check_folder, open_regular, version_of
 
@@ -32,5 +32,5 @@ def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
             raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}") from error
         damage = Damaged("the disk cannot read it (Input/output error)")
     kept = "Nothing was sent and the file was left as it is"
-    cure = "To go on from a time of your choice: vicisync reset-checkpoint --to '1h'"
-    raise CheckpointError(f"The checkpoint {path} is damaged: {damage}. {kept}. {cure}") from damage
+    cure = "vicisync reset-checkpoint --to 1h"  # or another time
+    raise CheckpointError(f"The checkpoint {path} is damaged: {damage}. {kept}{CURE}{cure}") from damage

@@ -17,7 +17,7 @@ from vicisync.calls.call import CallRow
 from vicisync.calls.clocks import CLOCK_TOLERANCE
 from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.calls.times import local
-from vicisync.errors import CheckpointError
+from vicisync.errors import CURE, CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, appended_line, render
 from vicisync.state.files import Version, close, create, fsync_folder, put_in_place, version_of, write_whole
 from vicisync.state.journal import Journal
@@ -176,7 +176,7 @@ class Store:
             raise CheckpointError(f"{text}. {kept}")
         left = min(self.checkpoint.end_epoch, self.checkpoint.looked_until, *self.checkpoint.deliverable_starts()) - 1
         cure = f"to go on where this one was: vicisync reset-checkpoint --to '{local(left)}'"
-        raise CheckpointError(f"{text}. The next run begins as the first one did; {cure}")
+        raise CheckpointError(f"{text}. The next run begins as the first one did{CURE}{cure}")
 
     def _note_version(self) -> None:
         status = os.fstat(self._fd)
@@ -193,7 +193,9 @@ class Store:
                 os.posix_fallocate(reserve.fileno(), 0, RESERVE)
         except OSError as error:
             self._release_reserve()
-            why = "Nothing was sent, since what is sent could not be recorded"
+            why = (
+                f"Nothing was sent, since what is sent could not be recorded{CURE}make room: df -h {self._path.parent}"
+            )
             raise CheckpointError(f"No room beside the checkpoint {self._path}: {error.strerror}. {why}") from error
         self._has_reserve = True
 
@@ -211,7 +213,7 @@ class Store:
             self._release_reserve()
             with suppress(OSError):  # no room even now: this one call will be sent again
                 self._write(line.encode("ascii"))
-            cure = "The calls in flight were recorded, no more were sent; make room, and the next run goes on"
+            cure = f"The calls in flight were recorded, no more were sent{CURE}make room: df -h {path.parent}"
             raise CheckpointError(f"No room for the checkpoint {path}: {error.strerror}. {cure}") from error
 
     def _write(self, data: bytes) -> None:
