@@ -279,8 +279,8 @@ class History(RuleBasedStateMachine):
         life = Life(uniqueid, lead_id=lead_id, start=start, **facts)
         if life.end and life.end <= self.ended_after:
             self.excused.add(id(life))
-        for other in self.world.lives if life.live else ():  # a lead is on one line at a time
-            other.live = other.live and other.lead_id != lead_id
+        for other in self.world.lives:  # a lead is on one line at a time
+            other.live = other.live and (other.lead_id != lead_id or other.start > start)
         self.world.lives.append(life)
         if self.world.is_locked:
             self.world.held_back.append(life)
@@ -565,6 +565,7 @@ class History(RuleBasedStateMachine):
 
 
 TestHistory = History.TestCase
+# The same ones each time, so that a failure is of the change at hand; thousands of others are for an idle hour.
 TestHistory.settings = settings(
-    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=150, stateful_step_count=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
