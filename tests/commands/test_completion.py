@@ -17,7 +17,7 @@ LINE = re.findall(r'`(eval "\$\(_VICISYNC_COMPLETE=\w+ vicisync\)")`', README)[0
     ("typed", "offered"),
     [
         ("vicisync ru", ["run"]),
-        ("vicisync re", ["reset-checkpoint", "retry-rejected"]),
+        ("vicisync re", ["reconcile", "reset-checkpoint", "retry-rejected"]),
         ("vicisync install --un", ["--uninstall"]),
     ],
 )

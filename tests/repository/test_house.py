@@ -42,6 +42,7 @@ TESTED_ELSEWHERE = {  # modules without a test module at their own place, and wh
     "vicisync.__main__": "test_cli starts it with python -m",
     "vicisync.commands.sending": "what run and retry-rejected have in common: test_cli and test_retry_rejected",
     "vicisync.commands.typed": "test_cli types all of it, mistakes included",
+    "vicisync.commands.telling": "test_cli and test_unread: whatever a command says goes through it",
     "vicisync.did_optimizer.failure": "test_session has every failure that a session can meet",
     "vicisync.did_optimizer.attempt": "test_delivery has it at work, as nobody else uses it",
     "vicisync.state.records": "test_journal asks it what runs have written",

@@ -33,7 +33,7 @@ def records(site: Site, days: int = 31) -> Records:
 
 def entries(site: Site) -> dict[str, Entry]:
     with records(site) as found:
-        return found.of_calls([uniqueid for (uniqueid,) in table(site)])
+        return found.of_calls([str(uniqueid) for (uniqueid,) in table(site)])
 
 
 def table(site: Site, columns: str = "uniqueid") -> list[tuple[object, ...]]:

@@ -13,13 +13,12 @@ import click
 from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
+from vicisync.commands.telling import report_error, report_to, tell
 from vicisync.commands.typed import Commands, Files, parsed, reconcile_options
 from vicisync.commands.typed import conf_options as _conf_options
 from vicisync.errors import BEHIND, CURE, NOT_FOUND, SOME_REJECTED, ConfigError, VicisyncError
-from vicisync.output import printable, send_to_nowhere
-from vicisync.report import Report, Verbosity
 from vicisync.settings.parsers import duration, whole_number
-from vicisync.settings.settings import Settings, load_settings
+from vicisync.settings.settings import load_settings
 from vicisync.sync.run import run as run_once
 
 
@@ -34,49 +33,32 @@ def main() -> None:
     try:
         code = commands.main(standalone_mode=False, prog_name="vicisync")
     except VicisyncError as error:
-        _report_error(str(error))
+        report_error(str(error))
         code = error.exit_code
     except click.exceptions.NoArgsIsHelpError as error:
         for line in error.format_message().split("\n"):
-            _tell(line, err=True)
+            tell(line, err=True)
         code = error.exit_code
     except click.ClickException as error:
         message = error.format_message()
         if isinstance(error, click.UsageError) and error.ctx and CURE not in message:
             message += f"{CURE}{error.ctx.command_path} --help"
-        _report_error(message)
+        report_error(message)
         code = error.exit_code
     except click.Abort:
-        _tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
+        tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
         code = 130
     except MemoryError:
-        _report_error("There is no memory left (free -m, ulimit -v); nothing is lost, and the next run goes on")
+        report_error("There is no memory left (free -m, ulimit -v); nothing is lost, and the next run goes on")
         code = 1
     except Exception:  # noqa: BLE001 -- shown whole, and the sign that operators grep for
         traceback.print_exc()
-        _report_error("This is a bug in vicisync; please report the lines above")
+        report_error("This is a bug in vicisync; please report the lines above")
         code = 1
     sys.exit(code)
 
 
-def _report_error(message: str) -> None:
-    with closing(Report(sys.stderr)) as report:
-        report.error(message)
-
-
-def _tell(line: str, *, err: bool = False) -> None:
-    try:
-        click.echo(printable(line), err=err)
-    except OSError:  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
-        send_to_nowhere(sys.stderr if err else sys.stdout)
-
-
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="Only the summary and what failed.")
-
-
-def _report(settings: Settings, *, quiet: bool, verbose: bool = False, **more: Any) -> Report:
-    verbosity = Verbosity.QUIET if quiet else Verbosity.VERBOSE if verbose else Verbosity.NORMAL
-    return Report(sys.stdout, verbosity, settings.log_phone_numbers, rejected_file=settings.rejected_file, **more)
 
 
 @click.group(
@@ -110,7 +92,7 @@ def run(files: Files, dry_run: bool, limit: int | None, quiet: bool, verbose: bo
     if dry_run:
         given["concurrency"] = "1"  # shows the calls in their order
     settings = load_settings(*files, os.environ, given)
-    report = _report(settings, quiet=quiet, verbose=verbose, dry_run=dry_run)
+    report = report_to(settings, quiet=quiet, verbose=verbose, dry_run=dry_run)
     report.open_bar = None if dry_run else progress_bar
     open_session = Unsent if dry_run else session_of(settings)
     with closing(report):
@@ -127,7 +109,7 @@ def check(files: Files) -> int:
     """
     from vicisync.commands.check import check as check_everything
 
-    return check_everything(*files, os.environ, _tell)
+    return check_everything(*files, os.environ, tell)
 
 
 @commands.command(short_help="Show how things stand.")
@@ -149,7 +131,7 @@ def status(files: Files, as_json: bool, max_lag: int | None) -> int:
 
     now = status_of(load_settings(*files, os.environ, needs_key=False))
     for line in json.dumps(to_json(now, max_lag), indent=2).split("\n") if as_json else as_lines(now, max_lag):
-        _tell(line)
+        tell(line)
     return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
 
 
@@ -172,16 +154,16 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
         settings = None
         with suppress(ConfigError):  # then the state is where nobody can say
             settings = load_settings(*files, {}, needs_key=False)
-        machine.uninstall(settings, _tell, dry_run=dry_run)
+        machine.uninstall(settings, tell, dry_run=dry_run)
         return 0
     named = {"--astguiclient-conf": files[0], "--dids-conf": files[1]}
     absolute = {option: path.absolute() for option, path in named.items() if path}
     settings = load_settings(*files, {}, needs_key=False)  # cron has nothing of our environment: that does not count
     command = machine.command_of(sys.argv[0], sys.executable)
     options = {"dry_run": dry_run, "force": force, "replace_old": replace_old}
-    machine.install(settings.checkpoint_file, command, absolute, _tell, **options)
+    machine.install(settings.checkpoint_file, command, absolute, tell, **options)
     if not settings.api_key:
-        _tell("⚠ There is no api_key that could be one; until there is, runs exit with 2: vicisync check")
+        tell("⚠ There is no api_key that could be one; until there is, runs exit with 2: vicisync check")
     return 0
 
 
@@ -191,7 +173,7 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
 def retry_rejected(files: Files, quiet: bool) -> int:
     """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
     settings = load_settings(*files, os.environ)
-    with closing(_report(settings, quiet=quiet, after_failure="stays rejected")) as report:
+    with closing(report_to(settings, quiet=quiet, after_failure="stays rejected")) as report:
         return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
 
 
@@ -206,7 +188,7 @@ def explain(files: Files, what: str) -> int:
     from vicisync.commands.explain import explain as tell_of
 
     settings = load_settings(*files, os.environ, needs_key=False)
-    return 0 if tell_of(settings, what.strip(), _tell) else NOT_FOUND
+    return 0 if tell_of(settings, what.strip(), tell) else NOT_FOUND
 
 
 @commands.command(short_help="Prove that all calls of a time have arrived; send what is missing.")
@@ -224,7 +206,7 @@ def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wa
         raise click.UsageError("--corrections and --all need --send")
     settings = load_settings(*files, os.environ, needs_key=wanted["send"])
     meant = reconciling.Wanted(*reconciling.stretch(from_, to, time.time()), **wanted)
-    report = _report(settings, quiet=quiet, dry_run=meant.dry_run, after_failure="stays missing")
+    report = report_to(settings, quiet=quiet, dry_run=meant.dry_run, after_failure="stays missing")
     open_session = Unsent if meant.dry_run else session_of(settings)
     with closing(report):
         missing = reconciling.reconcile(settings, meant, report, stop_on_signals(), open_session)
@@ -249,12 +231,12 @@ def reset_checkpoint(files: Files, to: str | None, words: tuple[str, ...], yes: 
     when = None if to is None and not words else " ".join([to or "", *words]).strip()
     ask = _is_confirmed if sys.stdin is not None and sys.stdin.isatty() else None
     settings = load_settings(*files, os.environ, needs_key=False)
-    return 0 if reset(settings, when, _tell, ask, yes=yes) else 130
+    return 0 if reset(settings, when, tell, ask, yes=yes) else 130
 
 
 def _is_confirmed() -> bool:
     with suppress(click.Abort):
         if click.confirm("Reset?", err=True):
             return True
-    _tell("Aborted; nothing was changed", err=True)
+    tell("Aborted; nothing was changed", err=True)
     return False
