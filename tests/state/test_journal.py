@@ -183,7 +183,7 @@ def test_a_run_killed_in_a_backlog_has_written_all_that_the_checkpoint_has_forgo
         run_here(site)
         os._exit(0)
     assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert 1000 < len(api.records) < 2500
+    assert len(api.records) > 1000
     run_here(site)
     assert set(entries(site)) == set(api.records)
 
