@@ -255,6 +255,13 @@ def test_what_was_archived_is_found_where_the_account_may_read_that(site: Site, 
     assert 6 == len(api.posts) - before
 
 
+def test_a_call_that_began_hours_before_counts_by_its_end(site: Site) -> None:
+    finish_calls(site, 2, ago=1800)
+    run_here(site)
+    sql(site, "UPDATE vicidial_log SET start_epoch = start_epoch - 14400, call_date = call_date - INTERVAL 4 HOUR")
+    assert 2 == call(site, "--from", "1h")[0][0]
+
+
 def test_a_large_time_is_read_page_by_page(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     finish_calls(site, 60, ago=1800)
     run_here(site)

@@ -22,6 +22,7 @@ from vicisync.state import journal
 from vicisync.state.journal import Entry, Journal
 from vicisync.state.load import read_checkpoint
 from vicisync.state.records import Records
+from vicisync.state.store import Store
 
 HOUR = 3600
 
@@ -162,6 +163,29 @@ def test_what_a_killed_run_could_not_write_the_next_one_adds_even_an_idle_one(
     assert bool(unknown) == (at != "close")
     assert None is read_checkpoint(site.checkpoint_file, 28800).unjournalled  # type: ignore[union-attr]
     assert [False] == may_lack(site, time.time() - 200)
+
+
+def test_a_run_killed_in_a_backlog_has_written_all_that_the_checkpoint_has_forgotten(
+    site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_calls(site, 2500, per_hour=3600)
+    if not (child := os.fork()):
+        monkeypatch.setattr(journal, "AT_ONCE", 10**9)
+        looked, seen = Store.looked, []
+
+        def kill_at_the_second(self: Store, *arguments: int) -> None:
+            looked(self, *arguments)
+            seen.append(arguments)
+            if len(seen) == 2:
+                kill()
+
+        monkeypatch.setattr(Store, "looked", kill_at_the_second)
+        run_here(site)
+        os._exit(0)
+    assert -signal.SIGKILL == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert len(api.records) > 1000
+    run_here(site)
+    assert set(entries(site)) == set(api.records)
 
 
 def test_a_reset_after_a_kill_keeps_what_the_checkpoint_knew(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

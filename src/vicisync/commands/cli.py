@@ -14,9 +14,9 @@ from vicisync import __version__
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
 from vicisync.commands.telling import report_error, report_to, tell
-from vicisync.commands.typed import Commands, Files, conf_options, parsed, reconcile_options
+from vicisync.commands.typed import Commands, Files, conf_options, number_of_calls, parsed, reconcile_options
 from vicisync.errors import BEHIND, CURE, NOT_FOUND, SOME_REJECTED, ConfigError, VicisyncError
-from vicisync.settings.parsers import duration, whole_number
+from vicisync.settings.parsers import duration
 from vicisync.settings.settings import load_settings
 from vicisync.sync.run import run as run_once
 
@@ -71,12 +71,7 @@ def commands() -> None:
 @commands.command(short_help="Deliver the calls that have ended; made for cron.")
 @conf_options
 @click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing.")
-@click.option(
-    "--limit",
-    callback=parsed(whole_number(1, 10**9 - 1)),
-    metavar="N",
-    help="Send at most N calls; the next run goes on.",
-)
+@click.option("--limit", callback=number_of_calls, metavar="N", help="Send at most N calls; the next run goes on.")
 @click.option("--batch-size", metavar="N", help="Calls read from the database at once.")
 @click.option("--max-runtime", metavar="TIME", help="Begin no new call after this time; 0 goes on until done.")
 @_QUIET

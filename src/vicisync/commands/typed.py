@@ -77,17 +77,19 @@ def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parame
     return callback
 
 
+number_of_calls = parsed(whole_number(1, 10**9 - 1))
+
+
 def reconcile_options(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command the options of ``reconcile``, by the names of `Wanted`."""
     since = "Calls that ended since then.  [default: yesterday]"
     before = "And before then.  [default: today 00:00; now, where --from is given]"
     everything = "With --send: all of them, as where the API has lost its data."
-    limit = parsed(whole_number(1, 10**9 - 1))
     for option in (
         click.option("-v", "--verbose", is_flag=True, help="List every call that is missing or has changed."),
         click.option("--by", type=click.Choice(["campaign", "disposition"]), help="Also a table by one of these."),
         click.option("--dry-run", is_flag=True, help="Show what would be sent; send and save nothing."),
-        click.option("--limit", callback=limit, metavar="N", help="Send at most N calls."),
+        click.option("--limit", callback=number_of_calls, metavar="N", help="Send at most N calls."),
         click.option("--all", "everything", is_flag=True, help=everything),
         click.option("--corrections", is_flag=True, help="With --send: also what has changed since it was sent."),
         click.option("--send", is_flag=True, help="Send what is missing."),
