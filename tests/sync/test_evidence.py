@@ -79,16 +79,30 @@ def test_calls_are_found_again_when_a_swapped_table_comes_back(
         site.mariadb.set_clock(NOON + 600)
         assert run_here(site).error is not None
     site.mariadb.execute(swap.format(name))
+    insert(site.mariadb, site.database, row(f"{NOON + 640}.1", NOON + 640, lead_id=1))  # by which the overlap moves on
     site.mariadb.set_clock(NOON + 660)
     run_here(site)
     if fails:
         api.up()
+        run_here(site)
     back = "RENAME TABLE {0}.vicidial_log TO {0}.other, {0}.away TO {0}.vicidial_log"
     site.mariadb.execute(back.format(name))
     for minute in range(12, 18):
         at(site, dialer, NOON + 60 * minute)
-    assert {life.final.uniqueid for life in lives if life.final} == set(api.records)
+    assert {f"{NOON + 640}.1", *(life.final.uniqueid for life in lives if life.final)} == set(api.records)
     assert 0 == api.repeats
+
+
+def test_a_call_that_was_gone_while_it_waited_for_its_disposition_is_sent_as_it_was_kept(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    dialer.begin(agent_call(new_call(NOON), talk=30, wrap_up=3000))
+    at(site, dialer, NOON + 120)
+    site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+    for minute in range(3, 20):
+        site.mariadb.set_clock(NOON + 60 * minute)
+        assert run_here(site).error is None
+    assert ["DISPO"] == [sent["disposition"] for sent in api.records.values()]
 
 
 def test_what_failed_in_an_outage_and_was_archived_is_sent_as_it_was_kept(
