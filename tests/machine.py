@@ -8,6 +8,7 @@ import shutil
 import signal
 import stat
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from rehearsal.site import COMMAND
+
+ROOT = Path(__file__).parents[1]
 
 CRON_D, LOGROTATE_D = "etc/cron.d/vicisync", "etc/logrotate.d/vicisync"
 LOG = "var/log/did-optimizer-sync.log"
@@ -95,7 +98,12 @@ def machine(folder: Path, *more: str) -> Iterator[Machine]:
     present = [f"/etc/{name}" for name in _OF_ETC if Path(f"/etc/{name}").exists()]
     subprocess.run(["cp", "-a", *present, folder / "etc"], check=True)
     shutil.copy("/bin/cat", folder / "run" / "cron")  # what holds the machine passes for its cron daemon, too
-    mounts = "".join(f"mount --bind '{folder}/{name}' /{name} && " for name in own if Path(f"/{name}").is_dir())
+    mounts = "".join(f"mount --rbind '{folder}/{name}' /{name} && " for name in own if Path(f"/{name}").is_dir())
+    for used in {ROOT, Path(sys.prefix)}:  # the program itself may lie below a folder that is now the machine's own
+        if any(used.is_relative_to(f"/{name}") for name in own):
+            place = folder / used.relative_to("/")
+            place.mkdir(parents=True, exist_ok=True)
+            mounts = f"mount --bind '{used}' '{place}' && {mounts}"
     with subprocess.Popen(
         ["unshare", "--mount", "sh", "-c", f"{mounts}echo ready; exec /run/cron"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd="/",

@@ -27,6 +27,7 @@ PROGRAMS |= {"tail", "vicisync", "zypper"}
 
 ELSEWHERE = {
     "make test": "is what runs this",
+    "vicisync explain UNIQUEID": "tests/commands/test_explain.py, of a call in every state",
     "make bench": "tests/test_bench.py, on small tables",
     "make dist": "tests/test_dist.py, and below",
     "apt-get install python3-venv": "rehearsal/set-up, on a machine without it",
