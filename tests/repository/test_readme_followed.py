@@ -27,7 +27,6 @@ PROGRAMS |= {"tail", "vicisync", "zypper"}
 
 ELSEWHERE = {
     "make test": "is what runs this",
-    "vicisync explain UNIQUEID": "tests/commands/test_explain.py, of a call in every state",
     "make bench": "tests/test_bench.py, on small tables",
     "make dist": "tests/test_dist.py, and below",
     "apt-get install python3-venv": "rehearsal/set-up, on a machine without it",
@@ -100,6 +99,8 @@ def test_every_command_of_the_readme_does_what_it_says(
                 ran(job)
             elif line.startswith("tail -f"):
                 said[line] = ran(f"timeout 1 {line} || test $? = 124")
+            elif line.startswith("vicisync explain"):
+                said[line] = ran(f"{line} || test $? = 1")  # the call is nobody's here
             elif line.startswith("grep") and "Summary" not in line:
                 said[line] = ran(f"{line} || test $? = 1")  # nothing has failed
             elif line not in ELSEWHERE:
