@@ -58,9 +58,9 @@ def counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def signed(message: str) -> list[str]:
+def signed(message: str, sign: str = "❌") -> list[str]:
     """Return the lines of an error: a sign before each sentence, and below it the command or line that mends it."""
-    return [f"   {line}" if line.startswith("→") else f"❌ {line}" for line in message.splitlines()]
+    return [f"   {line}" if line.startswith("→") else f"{sign} {line}" for line in message.splitlines()]
 
 
 @dataclass
@@ -104,7 +104,8 @@ class Report:
 
     def warning(self, line: str) -> None:
         """Tell something that an operator has to know, quiet or not."""
-        self._say(f"⚠ {line}", Verbosity.QUIET)
+        for each in signed(line, "⚠"):
+            self._say(each, Verbosity.QUIET)
 
     def delivered(self, call: Call, *, duplicate: bool) -> None:
         """Tell that the API has stored a call; in a dry run, that it would be sent."""

@@ -124,7 +124,8 @@ def test_with_a_limit_what_is_left_is_still_missing(site: Site, api: DidOptimize
     numbers, lines = call(site, "--send", "--limit", "4", code=6)
     assert (6, 4) == (numbers[4], len(api.posts) - before)
     assert "💾 Left: 2 missing calls" in lines
-    assert lines[-1].startswith("⚠ 2 calls missing; to send them: vicisync reconcile --from '")
+    assert "⚠ 2 calls missing" == lines[-2]
+    assert lines[-1].startswith("   → to send them: vicisync reconcile --from '")
     again = re.findall(r"(--\w+) '([^']+)'", lines[-1])
     call(site, *(word for pair in again for word in pair), "--send")
     assert 6 == len(api.posts) - before

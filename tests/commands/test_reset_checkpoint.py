@@ -136,7 +136,7 @@ def test_a_reset_that_would_leave_calls_out_says_so_and_needs_a_yes(site: Site, 
     api.up()
     warning = vicisync(site, "reset-checkpoint", "--to", "1h", code=2).stdout
     assert "never be sent" in warning
-    (cure,) = re.findall(r"to send them: vicisync (reset-checkpoint --to '[^']*')\n", warning)
+    (cure,) = re.findall(r"→ to send them: vicisync (reset-checkpoint --to '[^']*')\n", warning)
     vicisync(site, *shlex.split(cure), "--yes")
     vicisync(site, "run")
     finish(site, 1, ago=8000)

@@ -119,3 +119,18 @@ def test_a_post_that_hangs_beyond_every_timeout_counts_as_lost_and_holds_up_no_o
     finally:
         looked_up.set()
         workers.dismiss(5)
+
+
+def test_a_result_that_is_there_counts_however_long_it_took(threads_left: Callable[[int], None]) -> None:
+    """Without a thread, the POST is over by the time that anybody looks at the clock."""
+    threads_left(0)
+
+    class Slow(Session):
+        def post(self, payload: Mapping[str, object]) -> Answer:
+            time.sleep(0.1)
+            return super().post(payload)
+
+    workers = Workers(lambda: Slow([]), {}, 1, 0.05, print)
+    workers.hand_over(ATTEMPTS[0])
+    assert (ATTEMPTS[0], STORED) == workers.next_result(5)
+    workers.dismiss(5)

@@ -239,7 +239,7 @@ def change_its_tables(site: Site) -> None:
 
 
 TROUBLES = {
-    "damaged": (damage, "not a database; to begin a new one: mv "),
+    "damaged": (damage, "not a database\n   → to begin a new one: mv "),
     "no file": (occupy, "Is a directory"),
     "a link": (plant_a_link, "symbolic link"),
     "full": (fill_its_disk, "its disk has less than .* MiB left"),

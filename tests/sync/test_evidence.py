@@ -2,8 +2,9 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from tests.conftest import Done, command_here, run_here
 from tests.sync.conftest import at
 from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.state.load import read_checkpoint
+from vicisync.vicidial import statements
+from vicisync.vicidial.call_log import CallLog
 
 
 @pytest.fixture(autouse=True)
@@ -31,26 +34,31 @@ def clocks(site: Site, database: int, machine: int) -> Done:
     return run_here(site, machine=machine)
 
 
+@pytest.mark.parametrize("ahead", [0, 3600], ids=["alone", "beside a dialer whose clock is ahead"])
 @pytest.mark.parametrize("minutes", [25, 120])
 def test_rows_that_a_lock_held_back_arrive_however_late(
-    minutes: int, site: Site, dialer: Dialer, api: DidOptimizer
+    minutes: int, ahead: int, site: Site, dialer: Dialer, api: DidOptimizer
 ) -> None:
     """As of an ALTER … COPY or a replica that stands: nothing appears, then all at once."""
     dialer.begin(no_answer(new_call(NOON)))
+    if ahead:
+        insert(site.mariadb, site.database, row(f"{NOON + ahead}.8", NOON + ahead, lead_id=800))
     for minute in range(1, minutes + 1):
         at(site, dialer, NOON + 60 * minute)
     late = [row(f"{NOON + 60 * minute}.9", NOON + 60 * minute, lead_id=minute) for minute in range(1, minutes)]
     insert(site.mariadb, site.database, *late)
     at(site, dialer, NOON + 60 * minutes + 60)
-    assert 1 + len(late) == len(api.records)
+    at(site, dialer, NOON + ahead + 60 * minutes + 60)
+    assert 1 + len(late) + (ahead > 0) == len(api.records)
     assert 0 == api.repeats
 
 
-def test_a_backup_s_read_lock_holds_up_inserts_and_loses_none(site: Site, api: DidOptimizer) -> None:
+@pytest.mark.parametrize("locks", ["LOCK TABLES vicidial_log READ", "FLUSH TABLES WITH READ LOCK"])
+def test_a_backup_s_read_lock_holds_up_inserts_and_loses_none(locks: str, site: Site, api: DidOptimizer) -> None:
     now = int(time.time())
     insert(site.mariadb, site.database, row(f"{now}.1", now - 1800))
     with site.mariadb.connect(site.database) as backup:
-        backup.cursor().execute("LOCK TABLES vicidial_log READ")
+        backup.cursor().execute(locks)
         late = [row(f"{now}.{number}", now - 60 * number, lead_id=number) for number in range(2, 28)]
         writer = threading.Thread(target=insert, args=(site.mariadb, site.database, *late))
         writer.start()
@@ -103,6 +111,79 @@ def test_a_call_that_was_gone_while_it_waited_for_its_disposition_is_sent_as_it_
         site.mariadb.set_clock(NOON + 60 * minute)
         assert run_here(site).error is None
     assert ["DISPO"] == [sent["disposition"] for sent in api.records.values()]
+
+
+def test_what_is_kept_of_a_call_is_as_it_was_seen_last(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    machine = row(f"{NOON}.1", NOON, status="AA", end_epoch=NOON + 50, lead_id=5)
+    insert(site.mariadb, site.database, machine)
+    at(site, dialer, NOON + 60)
+    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET status = 'AM', end_epoch = %s", (NOON + 110,))
+    at(site, dialer, NOON + 120)
+    site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+    at(site, dialer, NOON + 300)
+    assert [("AM", NOON + 110)] == [(sent["disposition"], sent["endEpoch"]) for sent in api.records.values()]
+
+
+def test_a_call_that_is_gone_goes_by_its_id_of_today(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    """It failed, then VICIdial rewrote its id, and then its row was taken away."""
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON, lead_id=5))
+    api.down()
+    site.mariadb.set_clock(NOON + 60)
+    assert run_here(site).error is not None
+    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET uniqueid = %s", (f"{NOON}.2",))
+    site.mariadb.set_clock(NOON + 120)
+    assert run_here(site).error is not None
+    site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+    api.up()
+    at(site, dialer, NOON + 180)
+    assert [f"{NOON}.2"] == list(api.records)
+
+
+def test_an_idle_poll_asks_neither_of_the_live_tables_nor_for_a_whole_call(
+    site: Site, dialer: Dialer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dialer.begin(no_answer(new_call(NOON)))
+    dialer.begin(agent_call(new_call(NOON + 5), talk=600))
+    at(site, dialer, NOON + 60)
+    asked: list[str] = []
+    read = CallLog.read
+
+    def noted(self: CallLog, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
+        asked.append(sql)
+        return read(self, sql, parameters)
+
+    monkeypatch.setattr(CallLog, "read", noted)
+    assert any("Nothing new" in line for line in at(site, dialer, NOON + 120))
+    assert statements.BY_UNIQUEID in asked
+    assert [] == [sql for sql in asked if "live_agents" in sql or "auto_calls" in sql or "called_count" in sql]
+
+
+def test_an_end_that_lies_ahead_is_not_taken_for_the_newest_one(site: Site, dialer: Dialer) -> None:
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON, end_epoch=NOON + 90_000))
+    for epoch in (NOON + 60, NOON + 9 * 3600, NOON + 9 * 3600 + 60):
+        insert(site.mariadb, site.database, row(f"{epoch - 30}.2", epoch - 30, lead_id=2))
+        at(site, dialer, epoch)
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint
+    assert f"{NOON}.1" not in checkpoint.watching, "it has gone, being old"
+    assert NOON + 9 * 3600 + 60 >= checkpoint.end_epoch
+
+
+def test_a_checkpoint_that_is_written_while_the_very_first_run_reaches_for_the_database_is_kept(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = CallLog.now
+    written = f"{int(time.time()) - 60}\n"
+
+    def meanwhile(self: CallLog) -> int:
+        site.checkpoint_file.write_text(written)
+        return now(self)
+
+    monkeypatch.setattr(CallLog, "now", meanwhile)
+    error = run_here(site).error
+    assert isinstance(error, CheckpointError)
+    assert "was replaced while this run was at work" in str(error)
+    assert written == site.checkpoint_file.read_text()
 
 
 def test_what_failed_in_an_outage_and_was_archived_is_sent_as_it_was_kept(

@@ -47,6 +47,11 @@ def row_of(call: Call, start_epoch: int) -> CallRow:
     return CallRow(call.uniqueid, call.lead_id, start_epoch, call.end_epoch or 0, *texts)
 
 
+def alike(row: CallRow) -> tuple[int, int, str]:
+    """Return what the rows of one call share, of which VICIdial sometimes writes two: lead, end and stem."""
+    return row.lead_id, row.end_epoch, stem(row.uniqueid)
+
+
 def stem(uniqueid: str) -> str:
     """Return the part of a uniqueid that survives VICIdial's rewriting of it: the second the channel was created."""
     return uniqueid.partition(".")[0]

@@ -8,7 +8,6 @@ import subprocess
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -145,11 +144,8 @@ def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) ->
             "it takes a percent sign for the end of the command, and no path may hold apostrophes or control characters"
         )
         raise InstallError(f"Cron cannot run {words!r}: {why}{CURE}Give it another name, or call it by a link")
-    text = shipped("cron").decode()
-    if not find_spec("vicisync.commands.reconcile"):  # the last paragraph's
-        text = text.rpartition("\n\n")[0] + "\n"
     ours = re.compile("/usr/local/bin/vicisync (run|reconcile) ")
-    return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", text).encode()
+    return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", shipped("cron").decode()).encode()
 
 
 def write_file(path: Path, data: bytes, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:

@@ -71,15 +71,17 @@ def explain(settings: Settings, what: str, say: Say) -> bool:
     """
     with ExitStack() as stack:
         known, troubles = _opened(settings, stack)
-        for line in (line for trouble in troubles for line in signed(str(trouble))):
-            say(line.replace("❌", "⚠"))
-        if _explain_call(known, what, say) or ("." not in what and _list(known, what, say)):
-            return True
+        told: list[str] = []
+        is_known = _explain_call(known, what, told.append) or ("." not in what and _list(known, what, told.append))
     for trouble in troubles:
-        if isinstance(trouble, DatabaseError):
+        if isinstance(trouble, DatabaseError) and not is_known:
             raise trouble
-    say(f"⚠ No call, lead or phone number {what} is known, neither in vicidial_log nor here")
-    return False
+        told[:0] = signed(str(trouble), "⚠")
+    if not is_known:
+        told.append(f"⚠ No call, lead or phone number {what} is known, neither in vicidial_log nor here")
+    for line in told:
+        say(line)
+    return is_known
 
 
 def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[CheckpointError | DatabaseError]]:
@@ -195,8 +197,8 @@ def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:
             leads += [lead for (lead,) in found]
         except DatabaseError:
             table, user = f"{known.settings.db_name}.vicidial_list", known.settings.db_user
-            grant = f"as the database's root: GRANT SELECT ON {table} TO '{user}'@'…';"
-            say(f"⚠ The leads of a phone number cannot be asked for, so those of the journal have to do; {grant}")
+            say("⚠ The leads of a phone number cannot be asked for, so those of the journal have to do")
+            say(f"   → as the database's root: GRANT SELECT ON {table} TO '{user}'@'…';")
     entries = {each.uniqueid: each for each in (known.records.last_of(lead_or_phone, MOST) if known.records else [])}
     rows = {row.uniqueid: row for row in _rows(known, statements.EXPLAIN_BY_LEAD, leads)}
     starts = {entry.uniqueid: entry.start_epoch or 0 for entry in entries.values()}

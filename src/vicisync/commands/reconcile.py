@@ -13,7 +13,7 @@ from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.workers import Session
-from vicisync.errors import AlreadyRunning, CheckpointError, ConfigError, Stopped
+from vicisync.errors import CURE, AlreadyRunning, CheckpointError, ConfigError, Stopped
 from vicisync.report import Report, counted
 from vicisync.settings.settings import Settings
 from vicisync.state.journal import Journal
@@ -98,7 +98,7 @@ def reconcile(
         report.resent(missing, "missing call")
     if missing:
         cure = f"to send them: vicisync reconcile --from '{zoned(wanted.begin)}' --to '{zoned(wanted.until)}' --send"
-        report.warning(f"{counted(missing, 'call')} missing; {cure}")
+        report.warning(f"{counted(missing, 'call')} missing{CURE}{cure}")
     else:
         report.note("✅ Nothing is missing")
     return missing
@@ -199,4 +199,4 @@ def _write(settings: Settings, journal: Journal, call: Call, answer: Answer) -> 
     journal.note(call, answer.words if is_rejected else answer.in_short, is_rejected=is_rejected)
     journal.write()
     if journal.problem:
-        raise CheckpointError(f"{journal.problem}; no more is sent, since it would be sent again")
+        raise CheckpointError(f"No more is sent, since it would be sent again: {journal.problem}")

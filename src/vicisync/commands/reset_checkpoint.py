@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from vicisync.calls.times import parse_when, zoned
 from vicisync.errors import CURE, AlreadyRunning, CheckpointError, ConfigError
-from vicisync.report import counted
+from vicisync.report import counted, signed
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, Damaged, starting_at
 from vicisync.state.journal import Journal
@@ -40,7 +40,8 @@ def reset(
         say(f"Old checkpoint: {was}")
         say(f"New checkpoint: {zoned(epoch)}; what ended after that will be sent, or sent again")
         if old and (warning := _left_out(old, epoch)):
-            say(f"⚠ {warning}")
+            for line in signed(warning, "⚠"):
+                say(line)
         if not yes:
             if not ask:
                 why = (
@@ -80,4 +81,4 @@ def _left_out(old: Checkpoint, epoch: int) -> str | None:
         return None
     keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
     text = f"Calls that ended before {zoned(epoch)} and were not delivered would never be sent"
-    return f"{text}; to send them: vicisync reset-checkpoint --to '{zoned(keeps)}'"
+    return f"{text}{CURE}to send them: vicisync reset-checkpoint --to '{zoned(keeps)}'"

@@ -84,12 +84,11 @@ class Workers:
 
     def next_result(self, timeout: float) -> Result | None:
         """Wait at most so many seconds for what came of a call; None where nothing has."""
-        for uniqueid, began in self._began.items():
-            if time.monotonic() - began > self._patience:
-                self._hanging += 1
-                words = f"no answer within {self._patience:g} s, the look-up of its name included"
-                return self._forget(uniqueid), Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)
-            break  # the oldest tells
+        oldest = next(iter(self._began), None) if self._results.empty() else None
+        if oldest and time.monotonic() - self._began[oldest] > self._patience:
+            self._hanging += 1
+            words = f"no answer within {self._patience:g} s, the look-up of its name included"
+            return self._forget(oldest), Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)
         try:
             attempt, result = self._results.get(timeout=timeout)
         except Empty:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vicisync.calls.call import Call
+from vicisync.errors import CURE
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.files import check_folder, open_in_place
 
@@ -164,8 +165,8 @@ def problem_of(path: Path, error: Exception) -> str:
     """Return what is wrong with the journal, with its cure."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)
     is_damaged = any(words in said for words in ("malformed", "not a database", "no such", "has no column"))
-    cure = f"to begin a new one: mv {path} {path}.damaged" if is_damaged else "no call waits for it"
-    return f"Cannot use the journal {path}: {said}; {cure}"
+    cure = f"{CURE}to begin a new one: mv {path} {path}.damaged" if is_damaged else "; no call waits for it"
+    return f"Cannot use the journal {path}: {said}{cure}"
 
 
 def open_journal(path: Path, room: int = 0) -> "Connection":

@@ -50,7 +50,7 @@ class Store:
         self._saved = b""
         self._synced_at = 0.0  # a monotonic time
         self._version = checkpoint.version  # what the file has to be like for this run to write it
-        if path and not self._version:
+        if path and self._version is None:
             with suppress(OSError):
                 self._version = _version_at(path)
         self._reserve = path.with_name(path.name + ".reserve") if path else None
@@ -168,7 +168,7 @@ class Store:
 
     def _check_untouched(self) -> None:
         """Raise CheckpointError where the file is not as this run knows it: what somebody has put there is meant."""
-        if not self._path or (found := _version_at(self._path)) == self._version:
+        if not self._path or (found := _version_at(self._path)) == (self._version or None):
             return
         text = f"The checkpoint {self._path} was {'replaced' if found else 'removed'} while this run was at work"
         if found:

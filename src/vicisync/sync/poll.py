@@ -95,7 +95,7 @@ class Poll:
             ready = []
         yield Turn(failed, failed_before=True)
         self.looked_at_all = True
-        self.store.polled(self.now)
+        self.store.polled(min(self.now, self.machine))
 
     def _begin_at(self) -> int:
         """Return the epoch since which calls may have started that are not known, if the clocks can be believed."""
@@ -125,7 +125,7 @@ class Poll:
         leads = {uniqueid: watched.lead_id for uniqueid, watched in watching.items()}
         found, self.gone = follow(*self.call_log.again(leads, self.now // 60), self.store.checkpoint)
         for uniqueid in self.gone:
-            if call := _kept(watching[uniqueid]):
+            if call := _kept(uniqueid, watching[uniqueid]):
                 found[uniqueid] = row_of(call, watching[uniqueid].start_epoch)
             elif self._is_old(watching[uniqueid]):
                 self.report.gone(uniqueid, watching[uniqueid])
@@ -147,16 +147,21 @@ class Poll:
         """Yield the calls whose rows are gone and that did not get through for as long as a call is watched."""
         for uniqueid in self.gone:
             watched = self.store.checkpoint.watching.get(uniqueid)
-            if watched and watched.reason in TRIED and self._is_old(watched) and (call := _kept(watched)):
+            if watched and watched.reason in TRIED and self._is_old(watched) and (call := _kept(uniqueid, watched)):
                 yield call
 
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Sort rows as they were found; keep of those that have ended and wait what the API is to be told."""
         can_go = self.sorting.polled(list(rows), self.gone)
-        for call in self.call_log.whole(self.sorting.to_keep):
+        changed = [row.uniqueid for row in self.sorting.to_keep if not self._is_kept(row)]
+        for call in self.call_log.whole(changed):
             self.store.keep(call.uniqueid, payload(call, self.settings.dispositions))
         self.sorting.to_keep.clear()
         return can_go
+
+    def _is_kept(self, row: CallRow) -> bool:
+        call = _kept(row.uniqueid, self.store.checkpoint.watching[row.uniqueid])
+        return call is not None and row_of(call, row.start_epoch) == row
 
     def _announce(self, turn: Turn) -> None:
         found = self.failed_before + (0 if turn.failed_before else len(turn.rows))
@@ -175,7 +180,7 @@ class Poll:
         calls = self.call_log.whole(list(batch))
         gone = batch.keys() - {call.uniqueid for call in calls}
         watching = self.store.checkpoint.watching
-        calls += [call for uniqueid in batch if uniqueid in gone and (call := _kept(watching[uniqueid]))]
+        calls += [call for uniqueid in batch if uniqueid in gone and (call := _kept(uniqueid, watching[uniqueid]))]
         can_go = self.sorting.sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)
         ready = {row.uniqueid for row in can_go}
         for call in calls:
@@ -197,10 +202,10 @@ class Poll:
         self.store.looked(max(until, looked_until), self.settings.overlap)
 
 
-def _kept(watched: Watched) -> Call | None:
-    """Return a call as it was kept for the case that its row is gone; None where it was not."""
+def _kept(uniqueid: str, watched: Watched) -> Call | None:
+    """Return a call as it was kept for the case that its row is gone, by its id of today; None where it was not."""
     try:
-        return call_of(json.loads(watched.payload)) if watched.payload else None
+        return call_of(json.loads(watched.payload))._replace(uniqueid=uniqueid) if watched.payload else None
     except (KeyError, TypeError, ValueError):  # of another version of vicisync
         return None
 

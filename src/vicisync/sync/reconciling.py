@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from typing import NamedTuple
 
-from vicisync.calls.call import Call, CallRow, stem
+from vicisync.calls.call import Call, CallRow, alike
 from vicisync.calls.dispositions import folded
 from vicisync.calls.readiness import WAITING, Readiness, readiness
 from vicisync.settings.settings import Settings
@@ -58,7 +58,7 @@ class Books:
                 is_rewritten = sent.start_epoch == row.start_epoch and sent.uniqueid not in rows
                 standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
             standing = standing or self._by_row(row)
-            key = row.lead_id, row.end_epoch, stem(row.uniqueid)
+            key = alike(row)
             if standing is Standing.MISSING and key in missing:
                 standing = Standing.TWIN
             missing.update([key] if standing is Standing.MISSING else [])

@@ -87,7 +87,9 @@ def _opened(settings: Settings, report: Report, machine: int, *, dry_run: bool) 
             report.tally.lag = checkpoint.lag(machine)  # the database's clock may be out of reach
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
-        checkpoint = checkpoint or _first_checkpoint(settings, now, machine, report)
+        if not checkpoint:
+            checkpoint = _first_checkpoint(settings, now, machine, report)
+            checkpoint.version = ()  # of no file: one that somebody has written since is not written over
         path, journal_file = (None, None) if dry_run else (settings.checkpoint_file, settings.journal_file)
         journal = Journal(journal_file, settings.journal_days, checkpoint)
         yield call_log, stack.enter_context(Store(checkpoint, path, settings.rejected_file, journal)), now

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterable
 
-from vicisync.calls.call import CallRow, stem
+from vicisync.calls.call import CallRow, alike
 from vicisync.calls.readiness import (
     LONGEST_HELD,
     TO_SEND,
@@ -42,13 +42,13 @@ class Sorting:
         self._lines: dict[str, Line] = {}  # by uniqueid
         self._first_of_call: dict[tuple[int, int, str], tuple[int, str]] = {}
         self.could_go_since: dict[str, int] = {}  # epoch, by uniqueid
-        self.to_keep: list[str] = []  # of calls that have ended and wait, should their rows be gone by then
+        self.to_keep: list[CallRow] = []  # of calls that have ended and wait, should these be gone by then
 
     def seen(self, rows: Iterable[CallRow]) -> None:
         """Take note of rows, known or not: of those alike, the first is a call, and VICIdial deletes the others."""
         for row in rows:
             if row.end_epoch:
-                key, start = _call_of(row), (row.start_epoch, row.uniqueid)
+                key, start = alike(row), (row.start_epoch, row.uniqueid)
                 self._first_of_call[key] = min(start, self._first_of_call.get(key, start))
 
     def polled(self, rows: Collection[CallRow], gone: Collection[str] = ()) -> list[CallRow]:
@@ -72,7 +72,7 @@ class Sorting:
 
     def _is_twin(self, row: CallRow) -> bool:
         """Return whether a row is the second one of a call, which is handled by that."""
-        is_twin = self._first_of_call.get(_call_of(row), (0, row.uniqueid))[1] != row.uniqueid
+        is_twin = self._first_of_call.get(alike(row), (0, row.uniqueid))[1] != row.uniqueid
         if is_twin:
             self._store.twin(row)
         return is_twin
@@ -122,8 +122,8 @@ class Sorting:
             self._store.watch(
                 row, before.reason if before.reason in TRIED else decided.value, line.released or line.free
             )
-            if row.end_epoch and not before.payload:
-                self.to_keep.append(row.uniqueid)
+            if row.end_epoch:
+                self.to_keep.append(row)
         else:
             self._store.drop(row.uniqueid)
         if decided is Readiness.NEVER_ENDED:
@@ -142,7 +142,3 @@ def _line_of(watched: Watched) -> Line:
     if watched.reason == Readiness.RELEASED.value:
         return Line(released=watched.since)
     return Line(free=watched.since)
-
-
-def _call_of(row: CallRow) -> tuple[int, int, str]:
-    return row.lead_id, row.end_epoch, stem(row.uniqueid)

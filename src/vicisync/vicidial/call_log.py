@@ -11,6 +11,7 @@ from typing import Any
 
 import pymysql
 from pymysql.constants import ER
+from pymysql.cursors import Cursor, DictCursor
 
 from vicisync.calls.call import Call, CallRow
 from vicisync.errors import DatabaseError
@@ -136,6 +137,8 @@ class CallLog:
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
+        if not uniqueids:
+            return []
         if self._called_count is None:
             self._called_count = bool(self.read(statements.HAS_CALLED_COUNT))
         sql = statements.WHOLE_CALLS if self._called_count else statements.WHOLE_CALLS_BEFORE_2_8
@@ -155,24 +158,22 @@ class CallLog:
 
     def read(self, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
         """Return the rows of a statement."""
+        return self._fetched(Cursor, sql, parameters)
+
+    def named(self, sql: str) -> Sequence[Mapping[str, Any]]:
+        """Return the rows of a statement whose columns differ between versions, by their names."""
+        return self._fetched(DictCursor, sql, {})
+
+    def _fetched(self, kind: type[Cursor], sql: str, parameters: Mapping[str, object]) -> tuple[Any, ...]:
         began = time.monotonic()
         try:
-            with self._connection.cursor() as cursor:
+            with self._connection.cursor(kind) as cursor:
                 cursor.execute(sql, parameters)
                 return cursor.fetchall()
         except Exception as error:  # on bytes that are no MariaDB's, PyMySQL stumbles here as well
             raise explained(error, self._settings, connected=self._connected) from error
         finally:
             self.seconds += time.monotonic() - began
-
-    def named(self, sql: str) -> list[dict[str, Any]]:
-        """Return the rows of a statement whose columns differ between versions, by their names."""
-        try:
-            with self._connection.cursor(pymysql.cursors.DictCursor) as cursor:
-                cursor.execute(sql)
-                return list(cursor.fetchall())
-        except Exception as error:
-            raise explained(error, self._settings, connected=self._connected) from error
 
     def _set_up(self) -> None:
         """Have the server refuse to write, and end long statements; before MariaDB 10.1 and MySQL 5.7 it cannot."""
