@@ -12,6 +12,7 @@ from rehearsal.site import PASSWORD, Site
 from tests.call_rows import insert, row
 from tests.commands.test_reconcile import in_journal, sql
 from tests.conftest import command_here, run_here
+from vicisync.calls.call import stem
 from vicisync.calls.readiness import WAITING, Readiness
 from vicisync.commands.explain import _WAITS
 from vicisync.state.journal import Journal
@@ -25,6 +26,16 @@ def call(site: Site, start: int, end: int | None, status: str = "SALE", **column
     length = {"end_epoch": end, "length_in_sec": end and end - start, "status": status, "user": "agent1"}
     known = {"lead_id": LEAD, "campaign_id": "CAMP01", "phone_number": PHONE, **length, **columns}
     insert(site.mariadb, site.database, row(uniqueid, start, **known))
+    return uniqueid
+
+
+def sent_long_ago(site: Site) -> str:
+    """Have a call delivered that no poll looks at any more; return its id."""
+    now = int(time.time())
+    uniqueid = call(site, now - 1900, now - 1800)
+    run_here(site)
+    insert(site.mariadb, site.database, row("1.1", now - 30, lead_id=1))
+    run_here(site)
     return uniqueid
 
 
@@ -147,11 +158,7 @@ def test_of_a_call_that_does_not_get_through_it_says_so(site: Site, api: DidOpti
 
 
 def test_of_a_missing_call_it_says_how_to_send_it(site: Site) -> None:
-    now = int(time.time())
-    uniqueid = call(site, now - 1900, now - 1800)
-    run_here(site)
-    insert(site.mariadb, site.database, row("1.1", now - 30, lead_id=1))
-    run_here(site)
+    uniqueid = sent_long_ago(site)
     in_journal(site, f"DELETE FROM calls WHERE uniqueid = '{uniqueid}'")
     said = re.search("It is missing, .* to send it: vicisync (reconcile .*)", explain(site, uniqueid))
     assert said
@@ -202,13 +209,9 @@ def test_an_archived_call_is_found(site: Site) -> None:
 
 
 def test_a_call_whose_id_was_rewritten_is_known_by_its_former_one(site: Site) -> None:
-    now = int(time.time())
-    uniqueid = call(site, now - 1900, now - 1800)
-    run_here(site)
-    insert(site.mariadb, site.database, row("1.1", now - 30, lead_id=1))
-    run_here(site)
+    uniqueid = sent_long_ago(site)
     sql(site, f"UPDATE vicidial_log SET uniqueid = CONCAT(start_epoch, '.99') WHERE uniqueid = '{uniqueid}'")
-    assert f"✓ Delivered, as {uniqueid} " in explain(site, f"{now - 1900}.99")
+    assert f"✓ Delivered, as {uniqueid} " in explain(site, f"{stem(uniqueid)}.99")
 
 
 @pytest.mark.parametrize("may_ask", [True, False])
@@ -272,3 +275,8 @@ def test_what_nobody_knows_ends_with_1_or_where_the_database_cannot_be_asked_wit
     assert f"⚠ No call, lead or phone number {what} is known" in explain(site, what, code=1)
     stop_database(site)
     explain(site, what, code=3)
+
+
+def test_with_the_database_down_and_nothing_known_it_ends_with_3_and_says_so_once(site: Site) -> None:
+    site.mariadb.execute("DROP USER cron@'%%', cron@localhost")
+    assert 1 == explain(site, "1795402744.313", code=3).count("refuses user cron")

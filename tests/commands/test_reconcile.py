@@ -158,7 +158,8 @@ def test_an_outage_ends_it_with_4_and_all_is_still_missing(site: Site, api: DidO
     assert 9 == call(site, code=6)[0][4]
 
 
-def test_a_kill_repeats_no_call_that_was_answered(site: Site, api: DidOptimizer) -> None:
+def interrupted(site: Site, api: DidOptimizer, by: signal.Signals) -> tuple[int, int]:
+    """Send 300 missing calls until a signal comes; return how many POSTs came before them, and the exit code."""
     site.configure(concurrency="1")
     ended_long_ago(site, 300)
     in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
@@ -167,8 +168,14 @@ def test_a_kill_repeats_no_call_that_was_answered(site: Site, api: DidOptimizer)
     with site.start("reconcile", *RANGE, "--send", "-q") as process:
         while len(api.posts) < before + 20:
             time.sleep(0.01)
-        process.kill()
+        process.send_signal(by)
+        code = process.wait(20)
     api.latency = 0
+    return before, code
+
+
+def test_a_kill_repeats_no_call_that_was_answered(site: Site, api: DidOptimizer) -> None:
+    before, _ = interrupted(site, api, signal.SIGKILL)
     call(site, "--send")
     sent = [post.payload["uniqueid"] for post in api.posts[before:]]
     assert 300 == len(set(sent))
@@ -176,16 +183,8 @@ def test_a_kill_repeats_no_call_that_was_answered(site: Site, api: DidOptimizer)
 
 
 def test_a_signal_ends_it_as_a_run(site: Site, api: DidOptimizer) -> None:
-    site.configure(concurrency="1")
-    ended_long_ago(site, 300)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
-    before = len(api.posts)
-    api.latency = 0.01
-    with site.start("reconcile", *RANGE, "--send", "-q") as process:
-        while len(api.posts) < before + 20:
-            time.sleep(0.01)
-        process.send_signal(signal.SIGTERM)
-        assert 143 == process.wait(20)
+    before, code = interrupted(site, api, signal.SIGTERM)
+    assert 143 == code
     sent = len(api.posts) - before
     assert sent < 300
     assert 300 - sent == call(site, code=6)[0][4]

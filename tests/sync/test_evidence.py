@@ -125,18 +125,19 @@ def test_what_is_kept_of_a_call_is_as_it_was_seen_last(site: Site, dialer: Diale
 
 
 def test_a_call_that_is_gone_goes_by_its_id_of_today(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
-    """It failed, then VICIdial rewrote its id, and then its row was taken away."""
-    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON, lead_id=5))
+    """Five failed and were kept; then VICIdial rewrote all ids, five others failed, and the rows were taken away."""
+    insert(site.mariadb, site.database, *(row(f"{NOON}.{n}", NOON + n, lead_id=n) for n in range(1, 11)))
+    site.configure(max_retries="0")
     api.down()
-    site.mariadb.set_clock(NOON + 60)
-    assert run_here(site).error is not None
-    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET uniqueid = %s", (f"{NOON}.2",))
-    site.mariadb.set_clock(NOON + 120)
-    assert run_here(site).error is not None
+    for minute in (1, 2):
+        site.mariadb.set_clock(NOON + 60 * minute)
+        assert run_here(site).error is not None
+        if minute == 1:
+            site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET uniqueid = CONCAT(uniqueid, '99')")
     site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
     api.up()
     at(site, dialer, NOON + 180)
-    assert [f"{NOON}.2"] == list(api.records)
+    assert {f"{NOON}.{n}99" for n in range(1, 11)} == set(api.records)
 
 
 def test_an_idle_poll_asks_neither_of_the_live_tables_nor_for_a_whole_call(
