@@ -203,13 +203,15 @@ def test_an_idle_run_does_not_import_sqlite3(site: Site) -> None:
         "import sys; from vicisync.commands import cli; sys.exit = print; sys.argv[1:] = ['run', '-q']; cli.main();"
         "print('sqlite3' in sys.modules, 'vicisync.state.journal' in sys.modules)"
     )
+    # Measured coverage is written by sqlite3, too.
+    environment = {name: text for name, text in site.environment().items() if not name.startswith("COVERAGE_")}
     said = [
         subprocess.run(
-            [sys.executable, "-c", program], env=site.environment(), capture_output=True, check=True, encoding="utf-8"
+            [sys.executable, "-c", program], env=environment, capture_output=True, check=True, encoding="utf-8"
         ).stdout.split("\n")[-2]
-        for _ in range(3)
+        for _ in range(2)
     ]
-    assert ("True True", "False True") == (said[0], said[-1])
+    assert ["True True", "False True"] == said
 
 
 # In nobody's way
