@@ -174,7 +174,7 @@ def test_of_a_page_each_unknown_row_in_time_is_new_or_has_a_former_id_that_was_k
     expected = [seen for seen in page if seen.start_epoch >= START and not checkpoint.knows(seen.uniqueid)]
     assert sorted(expected) == sorted([*unknown, *rewritten.values()])
     for former, seen in rewritten.items():
-        known = checkpoint.watching.get(former) or checkpoint.handled[former]
+        known = checkpoint.handled.get(former) or checkpoint.watching[former]
         assert (seen.start_epoch, seen.lead_id) == (known.start_epoch, known.lead_id)
         assert stem(former) == stem(seen.uniqueid)
         assert former not in [other.uniqueid for other in page]
