@@ -20,7 +20,7 @@ from vicisync.calls.times import local
 from vicisync.settings.settings import Settings
 from vicisync.vicidial import call_log as module
 from vicisync.vicidial.call_log import CallLog
-from vicisync.vicidial.pages import ROWS, Page
+from vicisync.vicidial.pages import ROWS, Page, Second
 
 Write = Callable[..., None]
 """Writes rows into the table that is read."""
@@ -457,3 +457,18 @@ def test_a_host_is_reached_by_socket_or_tcp(
 def test_localhost_without_a_socket_is_tried_by_tcp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SOCKETS", (tmp_path / "missing",))
     assert module._socket(make_settings(tmp_path)) is None
+
+
+@pytest.mark.parametrize(
+    ("told", "listed", "longest"),
+    [
+        pytest.param(["1.1", "1.é"], "1.1,1.é", 12, id="shorter than any cut one"),
+        pytest.param(None, "1.1,1.é", 9, id="perhaps cut within a character of two bytes"),
+        pytest.param(None, "1.1,1.é", 11, id="perhaps cut within one of four"),
+        pytest.param(None, "1.1,1.é,", 99, id="more commas than ids"),
+    ],
+)
+def test_a_list_of_ids_tells_them_where_it_cannot_have_been_cut(
+    told: list[str] | None, listed: str, longest: int
+) -> None:
+    assert told == Second("2026-11-06 12:00:00", 2, listed, longest).uniqueids()

@@ -8,6 +8,7 @@ from vicisync.vicidial import statements
 
 PAGE = 1000  # calls that fill a page; it then ends with a whole second
 ROWS = 1000  # that a statement of discovery reads, unless one second has more: 2 ms of table lock at any call rate
+LONGEST_CHARACTER = 4  # bytes
 AT_ONCE = 500  # ids that one statement names
 
 Read = Callable[[str, Mapping[str, object]], tuple[tuple[Any, ...], ...]]
@@ -23,18 +24,18 @@ class Page(NamedTuple):
     is_last: bool = False  # whether it reads to the table's end
 
 
-class _Second(NamedTuple):
+class Second(NamedTuple):
     """The calls of one call_date, as a statement of discovery gives them."""
 
     call_date: str
     calls: int
-    characters: int  # of all their ids
     listed: str  # their ids, with commas between them
+    longest: int  # bytes at which the server cuts such a list, or within the character there
 
     def uniqueids(self) -> list[str] | None:
         """Return the ids; None where the list does not tell them."""
         uniqueids = self.listed.split(",")
-        is_whole = len(self.listed) == self.characters + self.calls - 1
+        is_whole = len(self.listed.encode("utf-8", "surrogatepass")) + LONGEST_CHARACTER <= self.longest
         return uniqueids if is_whole and len(uniqueids) == self.calls else None
 
 
@@ -44,8 +45,8 @@ def pages(read: Read, since: int, knows: Callable[[str], bool]) -> Iterator[Page
     The end is where an answer is empty: a server, or what stands before it, may cut short any other.
     """
     place: dict[str, object] = {"since": max(since, 0)}
-    sql, limit, seconds = statements.FIRST_PAGE, ROWS, list[_Second]()
-    while found := [_Second._make(row) for row in read(sql, {**place, "rows": limit})]:
+    sql, limit, seconds = statements.FIRST_PAGE, ROWS, list[Second]()
+    while found := [Second._make(row) for row in read(sql, {**place, "rows": limit})]:
         if sum(second.calls for second in found) >= limit:
             if len(found) == 1:
                 limit *= 2
@@ -59,7 +60,7 @@ def pages(read: Read, since: int, knows: Callable[[str], bool]) -> Iterator[Page
     yield _page(read, seconds, knows)._replace(is_last=True)
 
 
-def _page(read: Read, seconds: list[_Second], knows: Callable[[str], bool]) -> Page:
+def _page(read: Read, seconds: list[Second], knows: Callable[[str], bool]) -> Page:
     present: set[str] = set()
     unknown = []
     for second in seconds:
@@ -75,7 +76,7 @@ def _page(read: Read, seconds: list[_Second], knows: Callable[[str], bool]) -> P
     return Page(rows, present, last, first)
 
 
-def _rows(read: Read, seconds: list[_Second]) -> list[CallRow]:
+def _rows(read: Read, seconds: list[Second]) -> list[CallRow]:
     """Read the rows of seconds; where fewer come than were counted, once more by halves: an answer may be cut short."""
     rows = [CallRow._make(row) for row in read(statements.BY_SECOND, {"ids": [second.call_date for second in seconds]})]
     if len(rows) >= sum(second.calls for second in seconds) or len(seconds) == 1:
@@ -84,9 +85,9 @@ def _rows(read: Read, seconds: list[_Second]) -> list[CallRow]:
     return _rows(read, seconds[:half]) + _rows(read, seconds[half:])
 
 
-def _bounded(seconds: Iterable[_Second]) -> Iterator[list[_Second]]:
+def _bounded(seconds: Iterable[Second]) -> Iterator[list[Second]]:
     """Yield seconds in parts that hold `ROWS` calls at most, or one second."""
-    part: list[_Second] = []
+    part: list[Second] = []
     calls = 0
     for second in seconds:
         if part and (calls + second.calls > ROWS or len(part) == AT_ONCE):

@@ -37,10 +37,10 @@ SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(c
   FROM vicidial_log"""
 
 # Nearly all rows of a poll are known: 600 lists of ids cost vicisync a tenth of what 5,000 rows do. Number and length
-# tell whether a list is whole: the server cuts a long one short (group_concat_max_len), and an id may hold a comma.
+# tell whether a list is whole: the server cuts a long one short, and an id may hold a comma.
 # A statement reads a bounded number of rows, however many calls there are in a second.
 _SECONDS = """
-SELECT CAST(call_date AS CHAR), COUNT(*), CAST(SUM(CHAR_LENGTH(uniqueid)) AS UNSIGNED), GROUP_CONCAT(uniqueid)
+SELECT CAST(call_date AS CHAR), COUNT(*), GROUP_CONCAT(uniqueid), @@group_concat_max_len
   FROM (SELECT call_date, uniqueid FROM vicidial_log FORCE INDEX (call_date)
          WHERE call_date {} ORDER BY call_date LIMIT %(rows)s) AS first_rows
  GROUP BY call_date ORDER BY call_date"""
