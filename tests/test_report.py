@@ -226,7 +226,8 @@ def test_a_masked_phone_number_shows_its_last_four_digits_at_most(shown: str, nu
     assert text == f"✓ {ID}: CAMPAIGN001/{shown} → SALE (45s)\n"
 
 
-TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(["\n❌ forged", "\x1b[31m", "\u2028", "\x85", "\ud800"])
+FORGED = ["", "\r0", "\n❌ forged", "\x1b[31m", "\u2028", "\x85", "\ud800"]
+TEXT = st.text(st.characters(), max_size=30) | st.sampled_from(FORGED)
 NULLABLE = st.none() | TEXT
 CALLS = st.builds(CALL._replace, uniqueid=TEXT, campaign_id=NULLABLE, phone_number=NULLABLE, status=NULLABLE)
 

@@ -10,6 +10,7 @@ from typing import TextIO
 from vicisync.calls.call import Call, CallRow
 from vicisync.calls.readiness import UNANSWERED, Watched
 from vicisync.calls.times import local
+from vicisync.errors import CURE
 from vicisync.output import PATIENCE, Output, ProgressBar
 
 MANY = 10_000  # rows behind a page, more than which are not counted
@@ -103,9 +104,11 @@ class Report:
         self._say(line)
 
     def warning(self, line: str) -> None:
-        """Tell something that an operator has to know, quiet or not."""
-        for each in signed(line, "⚠"):
-            self._say(each, Verbosity.QUIET)
+        """Tell something that an operator has to know, quiet or not, and below it what mends it."""
+        what, *cure = line.split(CURE)  # nowhere else: what is told may have line ends of somebody else's
+        self._say(f"⚠ {what}", Verbosity.QUIET)
+        for each in cure:
+            self._say(f"   → {each}", Verbosity.QUIET)
 
     def delivered(self, call: Call, *, duplicate: bool) -> None:
         """Tell that the API has stored a call; in a dry run, that it would be sent."""
