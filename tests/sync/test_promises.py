@@ -566,6 +566,4 @@ class History(RuleBasedStateMachine):
 
 TestHistory = History.TestCase
 # The same ones each time, so that a failure is of the change at hand; thousands of others are for an idle hour.
-TestHistory.settings = settings(
-    max_examples=150, stateful_step_count=40, suppress_health_check=list(HealthCheck)
-)
+TestHistory.settings = settings(max_examples=150, stateful_step_count=40, suppress_health_check=list(HealthCheck))
