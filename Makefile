@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PYTEST := python -m pytest -n auto --dist worksteal
 WHICH ?=
 
-.PHONY: help demo test test-all suite chaos faults bench lint dist test-dist clean
+.PHONY: help demo test test-all suite chaos faults bench lint dist test-dist release clean
 
 help:
 	@echo "make demo      an hour of calls from a private MariaDB to a stand-in for DID Optimizer"
@@ -20,6 +20,7 @@ help:
 	@echo "make bench     poll cost, throughput, start and memory beside their baselines: some minutes"
 	@echo "make dist      sdist, wheel and vicisync.pyz into dist/"
 	@echo "make test-dist the suite's end-to-end part against that wheel and vicisync.pyz"
+	@echo "make release   what is uploaded, built twice into the same bytes, and what to do with it"
 	@echo "make clean     remove what these made"
 
 demo: $(VENV)/ready
@@ -57,6 +58,10 @@ test-dist: dist
 	$(VENV)-wheel/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	VICISYNC_COMMAND=$(abspath $(VENV)-wheel)/bin/vicisync $(BIN)/$(PYTEST) -m end_to_end
 	VICISYNC_COMMAND=$(abspath dist)/vicisync.pyz $(BIN)/$(PYTEST) -m "end_to_end and not not_pyz"
+
+release: $(VENV)/ready
+	rm -rf dist
+	$(BIN)/python -m release.release
 
 $(VENV)/ready: pyproject.toml rehearsal/set-up
 	rehearsal/set-up "$(PYTHON)" "$(VENV)"

@@ -25,7 +25,11 @@ def main() -> None:
     """Build all three into a folder and name them; a step that fails ends it with what that step said."""
     parser = argparse.ArgumentParser(prog="python -m release.dist", description=__doc__)
     parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="FOLDER", help="default: dist")
-    out: Path = parser.parse_args().out.absolute()
+    print(*build(parser.parse_args().out.absolute()), sep="\n")
+
+
+def build(out: Path) -> list[Path]:
+    """Build the sdist, the wheel and the pyz into a folder; return their paths."""
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="vicisync-dist-") as name:
         folder = Path(name)
@@ -37,7 +41,7 @@ def main() -> None:
         wheel = _hatchling(backend, unpacked, "wheel", out, f"vicisync-{__version__}-py3-none-any.whl")
         pyz = out / "vicisync.pyz"
         _write_pyz(pyz, [wheel, *_wheels("pyz", folder)])
-    print(pyz)  # hatchling has named the others
+    return [sdist, wheel, pyz]
 
 
 def _wheels(name: str, folder: Path) -> list[Path]:
@@ -65,7 +69,7 @@ def _hatchling(backend: Path, source: Path, target: str, out: Path, name: str) -
     subprocess.run(
         [sys.executable, "-m", "hatchling", "build", "--target", target, "--directory", out],
         cwd=source, env={**os.environ, "PYTHONPATH": str(backend)},
-        check=True,
+        check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     return out / name
 
