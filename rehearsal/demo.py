@@ -38,7 +38,7 @@ def _play(site: Site, api: DidOptimizer) -> int:
         dialer.begin(life)
     dialer.begin(never_ends(new_call(now - 20)))
     dialer.play(now)
-    print(f"VICIdial has {CALLS} calls of the last hour, {len(in_wrap_up)} in wrap-up and one that is still running.\n")
+    print(f"VICIdial has {CALLS} calls of the last hour, {len(in_wrap_up)} more in wrap-up and one that never ends.\n")
 
     ok = _show(site, "run", "--dry-run", "--limit", "3")
     ok = _show(site, "run") and ok
@@ -54,11 +54,18 @@ def _play(site: Site, api: DidOptimizer) -> int:
         print(json.dumps(post.payload, ensure_ascii=False, indent=None))
     arrived = {payload["uniqueid"]: payload["disposition"] for payload in api.records.values()}
     missing = [life for life in in_wrap_up if life.final and arrived.get(life.final.uniqueid) != life.final.status]
+    waiting = site.checkpoint_file.read_text().count("\nwatching\t")
+    calls = CALLS + len(in_wrap_up) + 1
     print(
         f"\nThe API has {len(arrived)} calls, {first} from the first run and {len(api.posts) - first} from the second;"
-        f" {api.repeats} were sent twice, {len(missing)} of those in wrap-up are missing."
+        f" {api.repeats} were sent twice.\n{waiting} of VICIdial's {calls} wait for their end or their disposition,"
+        f" {calls - len(arrived) - waiting} are missing."
     )
-    return 0 if ok and not api.repeats and not missing else 1
+    all_there = len(arrived) + waiting == calls and not missing
+    if ok and all_there and not api.repeats:
+        print("\n✅ That is all it does. Next: README.md, 'Install', on a server that reaches VICIdial's database.")
+        return 0
+    return 1
 
 
 def _show(site: Site, *arguments: str) -> bool:

@@ -129,7 +129,7 @@ class ApiSession:
         self._adapter.cert_verify(pool, self._request.url, found["verify"], None)  # type: ignore[no-untyped-call]
         way = self._adapter.request_url(self._request, found["proxies"])
         pool = cast("urllib3.HTTPConnectionPool", pool)
-        of_ours = {"response_class": partial(Response, self._mistrust)}
+        of_ours = {"response_class": staticmethod(partial(Response, self._mistrust))}
         pool.ConnectionCls = type("Connection", (Posting, pool.ConnectionCls), of_ours)
         return pool, way
 
