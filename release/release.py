@@ -15,7 +15,7 @@ OUT = ROOT / "dist"
 
 
 def main() -> int:
-    """Build into dist/, with SHA256SUMS, and tell what to do with it; return 1, with the reasons, where it may not go."""
+    """Build into dist/, with SHA256SUMS, and tell what to do with it; return 1, with the reasons, where it may not."""
     if problems := list(_problems()):
         print(*(f"❌ {problem}" for problem in problems), sep="\n", file=sys.stderr)
         return 1
