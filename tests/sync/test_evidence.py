@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from rehearsal.dialer import Dialer, fill
-from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.did_optimizer import ERROR_500, DidOptimizer
 from rehearsal.lives import agent_call, new_call, no_answer
 from rehearsal.mariadb import READ, MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
-from tests.conftest import Done, command_here, run_here
+from tests.conftest import Done, command_here, run_at, run_here
 from tests.sync.conftest import at
 from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.state.load import read_checkpoint
@@ -199,6 +199,35 @@ def test_what_failed_in_an_outage_and_was_archived_is_sent_as_it_was_kept(
     api.up()
     at(site, dialer, NOON + 120)
     assert [("NA", 0)] == [(sent["disposition"], sent["duration"]) for sent in api.records.values()]
+
+
+def test_what_is_gone_and_never_got_through_is_rejected_when_others_as_old_would_be_given_up(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    for late in (0, 10):
+        dialer.begin(no_answer(new_call(NOON + late)))
+    dialer.play(NOON + 60)
+    ((first,),) = site.mariadb.execute(f"SELECT MIN(uniqueid) FROM `{site.database}`.vicidial_log")
+    api.fault_for = lambda payload: ERROR_500 if payload["uniqueid"] == first else None
+    at(site, dialer, NOON + 60)
+    site.mariadb.execute(f"DELETE FROM `{site.database}`.vicidial_log WHERE uniqueid = %s", (first,))
+    for hours in (7, 9):
+        dialer.begin(no_answer(new_call(NOON + hours * 3600)))
+        assert not site.rejected_file.exists()
+        at(site, dialer, NOON + hours * 3600 + 60)
+    (entry,) = site.rejected_file.read_text().splitlines()
+    assert first in entry
+    assert "gone from vicidial_log, and did not get through in 28800 s" in entry
+    assert (3, 0) == (len(api.records), site.checkpoint_file.read_text().count("watching"))
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [(60, 3600), (3600, 60)], ids=["machine", "database"])
+def test_a_clock_that_is_ahead_makes_no_poll_seem_later_than_it_was(theirs: int, ours: int, site: Site) -> None:
+    run_at(site, NOON)
+    clocks(site, NOON + theirs, NOON + ours)
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint
+    assert NOON + 60 == checkpoint.polled
 
 
 @pytest.mark.parametrize("left", [0, 5], ids=["all", "all but the newest"])

@@ -20,7 +20,7 @@ from vicisync.calls.times import local
 from vicisync.settings.settings import Settings
 from vicisync.vicidial import call_log as module
 from vicisync.vicidial.call_log import CallLog
-from vicisync.vicidial.pages import ROWS, Page, Second
+from vicisync.vicidial.pages import ROWS, Page, Second, pages
 
 Write = Callable[..., None]
 """Writes rows into the table that is read."""
@@ -116,6 +116,14 @@ def test_a_server_that_limits_the_rows_of_an_answer_gives_them_all(
             assert 20 == sum(len(page.rows) for page in log.pages(NOON, knows_none))
     finally:
         mariadb.execute("SET GLOBAL sql_select_limit = DEFAULT")
+
+
+def test_an_answer_that_something_before_the_server_cuts_short_is_asked_for_by_halves(
+    write: Write, log: CallLog
+) -> None:
+    write(*(row(f"{NOON}.{number}", NOON + number) for number in range(20)))
+    read = list(pages(lambda sql, values: log.read(sql, values)[:5], NOON, knows_none))
+    assert 20 == len({row.uniqueid for page in read for row in page.rows})
 
 
 def test_of_seconds_with_nothing_but_known_calls_only_the_ids_are_read(write: Write, log: CallLog) -> None:
