@@ -330,7 +330,7 @@ def test_a_call_that_gets_through_at_a_retry_is_delivered(deliver: Deliver) -> N
 
 def test_a_call_that_can_never_be_stored_is_rejected_and_the_rest_goes_on(deliver: Deliver) -> None:
     api = Api(lambda number, _: OK if number % 5 == 4 else UNSTORABLE)
-    done = deliver(api, 20)
+    done = deliver(api, 20, concurrency="1")
     assert done.error is None
     assert len(api.posts) == 20
     assert (done.tally.delivered, done.tally.failed, done.tally.rejected) == (4, 16, 16)

@@ -45,7 +45,6 @@ TESTED_ELSEWHERE = {  # modules without a test module at their own place, and wh
     "vicisync.commands.telling": "test_cli and test_unread: whatever a command says goes through it",
     "vicisync.did_optimizer.failure": "test_session has every failure that a session can meet",
     "vicisync.did_optimizer.attempt": "test_delivery has it at work, as nobody else uses it",
-    "vicisync.sync.sorting": "test_lives, test_promises and test_run have it at work on every life of a call",
     "vicisync.vicidial.pages": "test_call_log reads all of its pages from real tables",
     "vicisync.state.records": "test_journal asks it what runs have written",
     "vicisync.sync.outlook": "test_explain has a call in every state",

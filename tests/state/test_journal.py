@@ -115,7 +115,7 @@ def test_of_a_lead_or_a_phone_the_last_calls_are_found_and_of_a_call_those_that_
     lead, phone, uniqueid = table(site, "lead_id, phone_number, uniqueid")[2]
     with records(site) as found:
         assert [[uniqueid]] * 2 == [[e.uniqueid for e in found.last_of(str(it), 20)] for it in (lead, phone)]
-        assert 2 == len(Records(site.journal_file, 31, None)._entries("1 ORDER BY rowid DESC LIMIT ?", (2,)))
+        assert 2 == len(found._entries("1 ORDER BY rowid DESC LIMIT ?", (2,)))
         rewritten = str(uniqueid).partition(".")[0] + ".99999"
         assert [uniqueid] == [entry.uniqueid for entry in found.same_stem(rewritten, int(str(lead)))]
         assert [] == found.same_stem(rewritten, int(str(lead)) + 1)

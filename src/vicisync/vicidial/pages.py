@@ -44,7 +44,7 @@ def pages(read: Read, since: int, knows: Callable[[str], bool]) -> Iterator[Page
 
     The end is where an answer is empty: a server, or what stands before it, may cut short any other.
     """
-    place: dict[str, object] = {"since": max(since, 0)}
+    place: dict[str, object] = {"since": max(since, 1)}  # of 0, MariaDB 11.8 has no time of day
     sql, limit, seconds = statements.FIRST_PAGE, ROWS, list[Second]()
     while found := [Second._make(row) for row in read(sql, {**place, "rows": limit})]:
         if sum(second.calls for second in found) >= limit:
