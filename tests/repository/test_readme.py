@@ -1,4 +1,4 @@
-"""The README tells the truth: its help texts, tables and commands are those of the code."""
+"""The README and docs/ tell the truth: their tables, samples and commands are those of the code."""
 
 import json
 import re
@@ -6,10 +6,10 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
-from click.testing import CliRunner
 
-from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.did_optimizer import DidOptimizer, answer
 from rehearsal.site import Site
 from tests.conftest import finish_calls
 from tests.state.test_last_run import LAST_RUN
@@ -17,31 +17,58 @@ from tests.sync.test_monitoring import values
 from vicisync import errors
 from vicisync.calls.dispositions import RESULTS
 from vicisync.commands.cli import commands
+from vicisync.report import REASONS
 from vicisync.settings.settings import SETTINGS
 from vicisync.sync.monitoring import write_metrics
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+PAGES = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in [*(ROOT / f"{name}.md" for name in ("README", "SECURITY", "CONTRIBUTING")), *ROOT.glob("docs/*.md")]
+}
+README = PAGES["README.md"]
+JSON = PAGES["docs/json.md"]
 
 
-@pytest.mark.parametrize("name", sorted(commands.commands))
-def test_the_readme_holds_the_help_of_each_command(name: str) -> None:
-    assert commands.commands[name].help
-    result = CliRunner().invoke(commands, [name, "--help"], prog_name="vicisync", terminal_width=96)
-    assert f"```\n{result.output}```" in README
+def test_the_readme_is_one_page_and_no_line_is_wider_than_a_terminal() -> None:
+    """What the program printed stands as it was."""
+    assert 250 >= len(README.splitlines())
+    written = {name: re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S) for name, text in PAGES.items()}
+    assert [] == [f"{name}: {line}" for name, text in written.items() for line in text.splitlines() if len(line) > 100]
 
 
-def test_each_setting_stands_in_the_readme_with_its_default() -> None:
+@pytest.mark.parametrize("name", PAGES)
+def test_each_link_leads_to_a_file_and_a_heading_that_are_there(name: str) -> None:
+    for place, heading in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", PAGES[name]):
+        path = (ROOT / name).parent / place if place else ROOT / name
+        assert path.exists(), place
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE)
+            assert heading in {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_each_page_is_named_in_the_readme() -> None:
+    assert set() == {name for name in PAGES if name != "README.md"} - set(re.findall(r"\]\(([^)#]*)", README))
+
+
+def test_each_command_stands_in_the_readme_and_tells_of_each_of_its_options() -> None:
+    assert set(commands.commands) == set(re.findall(r"^\| `vicisync (\S+?)[ `]", README, re.M))
+    options = [(name, each) for name, command in commands.commands.items() for each in [command, *command.params]]
+    assert [] == [(name, each.name) for name, each in options if not (isinstance(each, click.Argument) or each.help)]  # type: ignore[attr-defined]
+
+
+def test_the_settings_of_the_readme_have_their_defaults_and_the_rest_stands_in_conf_example() -> None:
     table = dict(re.findall(r"^\| `(\w+)` \| `?([^|`]*?)`? \|", README, re.MULTILINE))
-    # The database's stand in VICIdial's own file.
-    assert {s.key: s.default or "none" for s in SETTINGS if not s.key.startswith("db_") or s.key in table} == table
+    assert {"api_key", "api_base_url", "verify_ssl"} < set(table)
+    assert table == {s.key: s.default or "none" for s in SETTINGS if s.key in table}
+    assert "[conf.example](conf.example) is a complete file" in README  # as test_conf_example holds
 
 
-def test_each_result_stands_in_the_readme_with_its_statuses() -> None:
+def test_each_result_stands_in_the_documents_with_its_statuses() -> None:
     by_result: dict[str, list[str]] = {}
     for status, result in RESULTS.items():
         by_result.setdefault(result, []).append(status)
-    assert all(f"| {', '.join(statuses)} | {result} |" in README for result, statuses in by_result.items())
+    assert all(f"| {', '.join(statuses)} | {result} |" in JSON for result, statuses in by_result.items())
 
 
 def test_each_exit_code_stands_in_the_readme() -> None:
@@ -50,29 +77,39 @@ def test_each_exit_code_stands_in_the_readme() -> None:
     assert {0, 1, *codes, errors.SOME_REJECTED, 130, 143} == table
 
 
-def test_each_module_stands_in_the_readme() -> None:
+def test_each_module_stands_in_contributing() -> None:
     source = ROOT / "src" / "vicisync"
     modules = {path.name for path in source.glob("*.py")} - {"__init__.py", "__main__.py"}
     rooms = {f"{path.parent.name}/" for path in source.glob("*/__init__.py")}
-    assert modules | rooms == set(re.findall(r"`(\w+(?:\.py|/))`", README)) - {"rehearsal/"}
+    table = " ".join(re.findall(r"^\| (`.*?) \|", PAGES["CONTRIBUTING.md"], re.MULTILINE))
+    assert modules | rooms == set(re.findall(r"`(\w+(?:\.py|/))`", table))
 
 
-def test_json_of_a_status_has_the_shape_that_the_readme_documents(site: Site) -> None:
+def test_each_metric_of_the_documents_is_written_and_no_other(tmp_path: Path) -> None:
+    write_metrics(tmp_path / "vicisync.prom", LAST_RUN)
+    assert set(values(tmp_path / "vicisync.prom")) == set(
+        re.findall(r"^\| `(vicisync_\w+)`", PAGES["docs/monitoring.md"], re.MULTILINE)
+    )
+
+
+def test_the_json_has_the_shape_that_is_documented(site: Site, api: DidOptimizer) -> None:
     finish_calls(site, 3, 60)
+    api.fault_for = lambda _: answer(400, body=b'{"success": false, "error": "No"}') if api.records else None
     site.vicisync("run")
-    [block] = re.findall(r"```\n(\{\n.*?\n\})\n```", README, re.DOTALL)
-    documented = json.loads(re.sub(r" +//.*", "", block))
+    posted, status, rejected = (
+        json.loads(re.sub(r" +//.*", "", block)) for block in re.findall(r"```jsonc?\n(.*?)\n```", JSON, re.DOTALL)
+    )
     found = json.loads(site.vicisync("status", "--json").stdout)
-    assert _shape(documented) == _shape(found)
+    assert _shape(status) == _shape(found)
+    assert list(status["waiting"]) == list(REASONS) == re.findall(r"^\| `(\w+)` \| (?:has|is|can|was) ", JSON, re.M)
+    (sent, *_) = api.posts
+    assert list(posted) == list(sent.payload or {})
+    line = json.loads(site.rejected_file.read_text().splitlines()[0])
+    assert _shape(rejected) == _shape(line)
 
 
 def _shape(value: object) -> object:
     return {key: _shape(below) for key, below in value.items()} if isinstance(value, dict) else None
-
-
-def test_each_metric_of_the_readme_is_written_and_no_other(tmp_path: Path) -> None:
-    write_metrics(tmp_path / "vicisync.prom", LAST_RUN)
-    assert set(values(tmp_path / "vicisync.prom")) == set(re.findall(r"`(vicisync_\w+)`", README))
 
 
 def test_the_greps_of_the_readme_find_summaries_failures_and_ends_in_the_log(site: Site, api: DidOptimizer) -> None:
