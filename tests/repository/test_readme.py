@@ -1,17 +1,23 @@
 """The README and docs/ tell the truth: their tables, samples and commands are those of the code."""
 
+import html
 import json
 import re
 import shlex
 import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
-from rehearsal.did_optimizer import DidOptimizer, answer
-from rehearsal.site import Site
-from tests.conftest import finish_calls
+from rehearsal.dialer import Dialer
+from rehearsal.did_optimizer import DidOptimizer, answer, unavailable_503
+from rehearsal.lives import agent_call, new_call
+from rehearsal.mariadb import READ, MariaDB
+from rehearsal.site import PASSWORD, Site
+from tests.conftest import command_here, finish_calls
 from tests.state.test_last_run import LAST_RUN
 from tests.sync.test_monitoring import values
 from vicisync import errors
@@ -131,3 +137,55 @@ def test_the_greps_of_the_readme_find_summaries_failures_and_ends_in_the_log(sit
     assert "1 processed, 0 failed" in found[0][0]
     assert "0 processed, 2 failed" in found[0][1]
     assert "connection refused" in found[2][0]
+
+
+SIGNS = "[🚀✅📅📞✓✗⚠❌💾📊⏳]"
+
+
+def shown() -> Iterator[str]:
+    """Yield each line that the program is said to print, in the samples of all pages and in the picture of a run."""
+    for text in PAGES.values():
+        for block in re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            yield from (line for line in block.splitlines() if re.match(SIGNS, _unstamped(line)))
+    drawn: dict[str, list[str]] = {}
+    for y, words in re.findall(r'<text [^>]*y="(\d+)"[^>]*>([^<]*)</text>', (ROOT / "docs" / "run.svg").read_text()):
+        drawn.setdefault(y, []).append(html.unescape(words))
+    yield from map(" ".join, drawn.values())
+
+
+def _unstamped(line: str) -> str:
+    return re.sub(r"^[\d-]{10} [\d:]{8} \+0000 ", "", line)
+
+
+def _worded(line: str) -> str:
+    """Return the words of a line alone: every call, number, time and list of reasons is like any other."""
+    line = re.sub(r"\S+/\d+", "CAMPAIGN/PHONE", re.sub(r"[A-Z]+ \(", "STATUS (", _unstamped(line)))
+    line = re.sub("|".join(REASONS.values()), "reason", re.sub(r"\d[\d.:-]*", "0", line.replace(": ", " : ")))
+    return re.sub(r"(0 reason, )*0 reason", "reasons", line)
+
+
+@pytest.mark.usefixtures("utc")
+def test_each_line_of_the_samples_is_one_that_the_program_prints(
+    site: Site, api: DidOptimizer, mariadb: MariaDB, database: str
+) -> None:
+    """A call that fails once, one that is delivered, and one whose agent has not decided: told by every command."""
+    mariadb.create_reader("cron", PASSWORD, database, READ)
+    site.configure(max_retries="0", concurrency="1")
+    now = time.time()
+    dialer = Dialer(lambda: mariadb.connect(database))
+    fails, _, held = (
+        dialer.begin(agent_call(new_call(now - 300 + n), talk=60, wrap_up=wrap_up)).final.uniqueid  # type: ignore[union-attr]
+        for n, wrap_up in enumerate((20, 20, 600))
+    )
+    dialer.play(now)
+    dialer.close()
+    api.fault_for = lambda payload: unavailable_503() if payload["uniqueid"] == fails else None
+    printed = [command_here(site, "run"), command_here(site, "explain", fails)]
+    api.fault_for = None
+    typed = ("run", f"explain {fails}", f"explain {held}", "status --max-lag 5m", "reconcile --from 2h --by campaign")
+    printed += [command_here(site, *line.split()) for line in typed]
+    assert {0} == {done.returncode for done in printed}
+    words = {_worded(line) for done in printed for line in done.stdout.splitlines()}
+    lines = list(shown())
+    assert len(lines) > 50
+    assert [] == [line for line in lines if _worded(line) not in words]
