@@ -1,4 +1,4 @@
-"""The README's line makes a shell complete what is typed: click's own completion, by the installed command."""
+"""The documented line makes a shell complete what is typed: click's own completion, by the installed command."""
 
 import os
 import re
@@ -9,8 +9,8 @@ import pytest
 
 from rehearsal.site import COMMAND
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-LINE = re.findall(r'`(eval "\$\(_VICISYNC_COMPLETE=\w+ vicisync\)")`', README)[0]
+PAGE = (Path(__file__).parents[2] / "docs" / "upgrade-and-removal.md").read_text()
+LINE = re.findall(r'`(eval "\$\(_VICISYNC_COMPLETE=\w+ vicisync\)")`', PAGE)[0]
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ LINE = re.findall(r'`(eval "\$\(_VICISYNC_COMPLETE=\w+ vicisync\)")`', README)[0
         ("vicisync install --un", ["--uninstall"]),
     ],
 )
-def test_bash_completes_after_the_line_of_the_readme(typed: str, offered: list[str], tmp_path: Path) -> None:
+def test_bash_completes_after_the_documented_line(typed: str, offered: list[str], tmp_path: Path) -> None:
     (tmp_path / "vicisync").symlink_to(COMMAND)
     words = typed.split()
     lines = [LINE, f"COMP_WORDS=({typed})", f"COMP_CWORD={len(words) - 1}", "_vicisync_completion vicisync"]
@@ -36,7 +36,7 @@ def test_bash_completes_after_the_line_of_the_readme(typed: str, offered: list[s
 @pytest.mark.parametrize(
     ("source", "sign"), [("zsh_source", "#compdef vicisync"), ("fish_source", "complete --no-files")]
 )
-def test_the_other_shells_of_the_readme_have_a_script_too(source: str, sign: str) -> None:
-    assert f"`{source}`" in README
+def test_the_other_documented_shells_have_a_script_too(source: str, sign: str) -> None:
+    assert f"`{source}`" in PAGE
     done = subprocess.run([COMMAND], env={**os.environ, "_VICISYNC_COMPLETE": source}, capture_output=True, check=True)
     assert sign.encode() in done.stdout

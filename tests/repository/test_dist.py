@@ -125,9 +125,11 @@ def test_each_package_in_the_pyz_keeps_its_licence(built: Built) -> None:
 def test_the_sdist_is_the_whole_project(built: Built, tmp_path: Path) -> None:
     subprocess.run(["tar", "-xf", built.sdist, "-C", tmp_path], check=True)
     unpacked = tmp_path / f"vicisync-{__version__}"
-    parts = ["src", "tests", "rehearsal", "bench", "release", "deploy"]
+    parts = ["src", "tests", "rehearsal", "bench", "release", "deploy", "docs"]
     files = [path for part in parts for path in (ROOT / part).rglob("*") if path.is_file() and path.suffix != ".pyc"]
-    files += [ROOT / name for name in ("Makefile", "README.md", "CONTRIBUTING.md", "LICENSE", "conf.example")]
+    files += [
+        ROOT / name for name in ("Makefile", "README.md", "SECURITY.md", "CONTRIBUTING.md", "LICENSE", "conf.example")
+    ]
     assert [] == [path for path in files if not (unpacked / path.relative_to(ROOT)).is_file()]
     assert os.access(unpacked / "rehearsal" / "set-up", os.X_OK)
 

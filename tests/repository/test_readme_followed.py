@@ -1,4 +1,4 @@
-"""The README followed word by word: each command in it is typed here, in its order, on a machine of its own."""
+"""The README and docs/ followed word by word: each command is typed here, in its order, on a machine of its own."""
 
 import os
 import re
@@ -18,9 +18,17 @@ from tests.machine import CRON_D, machine, needs_root
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-_STEPS = (ROOT / "docs" / "moving-over.md").read_text().partition("## The way back")[0]
-README = (ROOT / "README.md").read_text().replace("[Moving over](docs/moving-over.md)", _STEPS)
-"""Whoever has an old script follows the link there, and comes back; test_moving_over has the way back."""
+_DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
+_STEPS = _DOCS.pop("moving-over").partition("## The way back")[0]
+_READ_LAST = _DOCS.pop("upgrade-and-removal")
+README = (
+    (ROOT / "README.md")
+    .read_text()
+    .partition("## See it")[2]
+    .replace("[Moving over](docs/moving-over.md) takes", _STEPS)
+)
+README = "\n".join([README, *_DOCS.values(), _READ_LAST])
+"""Whoever has an old script follows the link there, and comes back; test_moving_over has the way back. Then docs/."""
 
 PROGRAMS = {"/opt/vicisync/bin/pip", "apt-get", "chmod", "date", "dnf", "grep", "ln", "make", "pip", "pipx", "python3"}
 PROGRAMS |= {"tail", "vicisync", "zypper"}
@@ -116,4 +124,6 @@ def test_every_command_of_the_readme_does_what_it_says(
     assert "✅ Lag: 0 s" in said["vicisync status"]
     assert "(3 duplicates)" in said["vicisync run -v"]  # reset-checkpoint came before it
     assert "(3 duplicates)" in said["vicisync run --max-runtime 0"]  # and the date, put into the file
+    assert "✅ Nothing is missing" in said["vicisync reconcile --from 2h --by campaign"]
+    assert "removed /etc/cron.d/vicisync" in said["vicisync install --uninstall"]
     assert 3 == len(api.records)
