@@ -153,7 +153,7 @@ class Report:
 
     def listed(self, call: Call, words: str) -> None:
         """Tell of a call that somebody may want to look at."""
-        self._say(f"⚠ {call.uniqueid}: {words}: {self._what(call)}")
+        self._say(f"⚠ {call.uniqueid}: {self._masked(words, call)}: {self._what(call)}")
 
     def summary(self, line: str) -> None:
         """Tell what is told quiet or not."""
@@ -163,6 +163,10 @@ class Report:
         """Tell that a watched call's row was deleted before it could be sent."""
         self.tally.gone += 1
         self._say(f"⚠ {uniqueid}: gone from vicidial_log; it was watched: {_reason(watched)}")
+
+    def left_out(self, row: CallRow) -> None:
+        """Tell that a call is watched no longer, since its campaign is not sent any more."""
+        self._say(f"⚠ {row.uniqueid}: not sent, as campaign {row.campaign or '(none)'} is left out; see dids.conf")
 
     def never_ended(self, row: CallRow) -> None:
         """Tell that a call is watched no longer, since it never ended."""
@@ -233,4 +237,4 @@ class Report:
 
 def _reason(watched: Watched) -> str:
     words = _WORDS.get(watched.reason, watched.reason)
-    return f"{words} in {watched.failed_runs} runs" if watched.failed_runs else words
+    return f"{words} in {counted(watched.failed_runs, 'run')}" if watched.failed_runs else words

@@ -70,7 +70,7 @@ def test_the_stem_is_what_stands_before_the_first_dot(part: str, uniqueid: str) 
 
 
 def test_a_whole_call_is_sighted_as_a_poll_would_read_it() -> None:
-    seen = CallRow("1729771200.123", 1234567, 1729771100, 1729771245, "SALE", "AUTO", "agent001")
+    seen = CallRow("1729771200.123", 1234567, 1729771100, 1729771245, "SALE", "AUTO", "agent001", "CAMPAIGN")
     assert seen == row_of(WHOLE, start_epoch=1729771100)
 
 

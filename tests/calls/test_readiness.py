@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vicisync.calls.call import CallRow
-from vicisync.calls.readiness import WAITING, Readiness, Rules, lag, readiness
+from vicisync.calls.readiness import WAITING, Readiness, Rules, lag, left_out_by, readiness
 
 NOW = 1729771200
 RULES = Rules(
@@ -18,6 +18,26 @@ RULES = Rules(
 def row(status: str, began: int, ended: int | None, comments: str = "AUTO") -> CallRow:
     """A row as of NOW; ``began`` and ``ended`` are seconds ago, so that -3 lies ahead."""
     return CallRow("1729771200.123", 7, NOW - began, 0 if ended is None else NOW - ended, status, comments)
+
+
+@pytest.mark.parametrize(
+    ("setting", "campaign", "campaigns", "exclude_campaigns"),
+    [
+        pytest.param("", "SALES", [], [], id="all are sent"),
+        pytest.param("", "", [], ["SALES"], id="of no campaign, where some are left out"),
+        pytest.param("campaigns", "", ["SALES"], [], id="of no campaign, where some alone are sent"),
+        pytest.param("", "sales ", ["SALES"], [], id="named, in another spelling"),
+        pytest.param("campaigns", "TEST", ["SALES"], [], id="not named"),
+        pytest.param("exclude_campaigns", "test", ["TEST"], ["TEST"], id="named in both"),
+    ],
+)
+def test_a_campaign_is_left_out_by_name_or_by_not_being_named(
+    setting: str, campaign: str, campaigns: list[str], exclude_campaigns: list[str]
+) -> None:
+    rules = RULES._replace(campaigns=campaigns, exclude_campaigns=exclude_campaigns)
+    assert setting == left_out_by(campaign, rules)
+    decided = readiness(row("SALE", 60, 30)._replace(campaign=campaign), NOW, rules)
+    assert (Readiness.LEFT_OUT if setting else Readiness.READY) is decided
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,30 @@ def test_what_was_rejected_is_sent_again_and_when_all_got_through_the_file_is_em
     assert "✅ None is left" == lines[-1]
 
 
+@pytest.mark.parametrize("shown", ["yes", "no"])
+def test_a_dry_run_lists_what_is_rejected_and_why_and_changes_nothing(
+    shown: str, site: Site, api: DidOptimizer
+) -> None:
+    reject(site, call(1), call(2), call(3))
+    add_delivered(site.rejected_file, call(2).uniqueid)
+    api.down()
+    site.configure(log_phone_numbers=shown)
+    before = site.rejected_file.read_bytes()
+    *lines, last = retry(site, "--dry-run")
+    number = r"21255501(\d\d)" if shown == "yes" else r"…01(\d\d)"
+    listed = rf"⚠ (\S+): \S+: 400 Bad Request: an old mistake: CAMP01/{number} → SALE \(\ds\)"
+    assert [("1729785600.1", "01"), ("1729785600.3", "03")] == re.findall(listed, "\n".join(lines))
+    assert "🔍 Dry run: 2 rejected calls; nothing was sent, nothing was changed" == last
+    assert (before, []) == (site.rejected_file.read_bytes(), api.posts)
+
+
+def test_calls_of_a_campaign_that_is_left_out_stay_rejected(site: Site, api: DidOptimizer) -> None:
+    reject(site, call(1), call(2, campaign_id="TEST"))
+    site.configure(exclude_campaigns="test")
+    retry(site)
+    assert ([1], [2]) == (stored(api), left(site))
+
+
 def test_what_fails_again_stays_as_it_was_written(site: Site, api: DidOptimizer) -> None:
     reject(site, call(1), call(2, phone_number=""), call(3), call(4), call(5))
     before = site.rejected_file.read_bytes().splitlines()

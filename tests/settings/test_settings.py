@@ -51,7 +51,8 @@ DEFAULTS = {
     "api_base_url": "http://localhost:5000", "api_key": "k", "api_timeout": 10.0, "max_retries": 3, "verify_ssl": True,
     "batch_size": 500, "concurrency": 8, "overlap": 600, "wait_for_disposition": 900,
     "waiting_statuses": frozenset({"INCALL", "QUEUE", "DISPO", "ALTNUM", "DONEM", "XFER"}),
-    "give_up_after": 28800, "max_runtime": 50, "checkpoint_file": Path("/var/lib/vicisync/checkpoint"),
+    "campaigns": None, "exclude_campaigns": None, "give_up_after": 28800, "max_runtime": 50,
+    "checkpoint_file": Path("/var/lib/vicisync/checkpoint"),
     "rejected_file": Path("/var/lib/vicisync/rejected.jsonl"),
     "journal_file": Path("/var/lib/vicisync/journal.db"), "journal_days": 31,
     "old_checkpoint_file": Path("/tmp/did-optimizer-last-check.txt"),  # noqa: S108  (only named)
@@ -225,6 +226,7 @@ GOOD = [
     ("ping_url", "https://hc-ping.com/id?rid=1", "https://hc-ping.com/id?rid=1"),
     ("metrics_file", "/var/lib/node_exporter/vicisync.prom", Path("/var/lib/node_exporter/vicisync.prom")),
     ("waiting_statuses", "INCALL,QUEUE , DISPO", frozenset({"INCALL", "QUEUE", "DISPO"})),
+    ("campaigns", "SALES, SOLAR2", frozenset({"SALES", "SOLAR2"})),
 ]  # fmt: skip
 NO_URLS = ["localhost:5000", "ftp://localhost", "http://", "http://a..b", "http://\u212aelvin", "http://[::"]
 BAD = [
@@ -240,6 +242,7 @@ BAD = [
     ("db_host", "without white space", ["db 1"]),
     ("db_user", "printable ASCII", ["cr\udce4n"]),
     ("waiting_statuses", "1 to 6 characters, such as INCALL", ["INCALL TOOLONG", ","]),
+    ("exclude_campaigns", "ids of campaigns, such as SALES", ["A" * 21, ","]),
     ("api_base_url", "http:// or https:// and a host", [*NO_URLS, "http://a:0", "http://a:65536", "http://a b"]),
     ("api_base_url", "without user, password", ["http://u:s3cret@a", "http://u:5/s3cret@a"]),
     ("api_base_url", "query or fragment", ["http://a/?key=s3cret", "http://a/#s3cret"]),

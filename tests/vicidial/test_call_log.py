@@ -189,7 +189,7 @@ def test_pages_begin_at_the_moment_asked_for(write: Write, log: CallLog) -> None
 @pytest.mark.parametrize("start", [pytest.param(None, id="NULL"), pytest.param(0, id="0")])
 def test_a_row_without_start_epoch_takes_its_call_date(start: int | None, write: Write, log: CallLog) -> None:
     write(row("1.1", NOON, start_epoch=start))
-    expected = CallRow("1.1", 1, NOON, NOON, "NA", "")
+    expected = CallRow("1.1", 1, NOON, NOON, "NA", "", campaign="C")
     assert [Page([expected], {"1.1"}, local(NOON), local(NOON), is_last=True)] == list(log.pages(NOON, knows_none))
     assert ([expected], [expected]) == log.again({"1.1": 1, "gone": 1})
 

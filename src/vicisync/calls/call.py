@@ -17,6 +17,7 @@ class CallRow(NamedTuple):
     status: str
     comments: str
     user: str = ""
+    campaign: str = ""
 
 
 class Call(NamedTuple):
@@ -43,7 +44,7 @@ class Call(NamedTuple):
 
 def row_of(call: Call, start_epoch: int) -> CallRow:
     """Return a whole call as a poll would have read it; ``start_epoch`` as the poll decided it."""
-    texts = call.status or "", call.comments or "", call.user or ""
+    texts = call.status or "", call.comments or "", call.user or "", call.campaign_id or ""
     return CallRow(call.uniqueid, call.lead_id, start_epoch, call.end_epoch or 0, *texts)
 
 

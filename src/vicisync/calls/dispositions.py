@@ -18,6 +18,6 @@ def result_of(status: str | None, overrides: Mapping[str, str]) -> str:
     return table.get(folded(status or ""), OTHER)
 
 
-def folded(status: str) -> str:
-    """Return a status as MariaDB compares it: case and trailing blanks aside."""
-    return status.rstrip(" ").upper()
+def folded(text: str) -> str:
+    """Return a status or a campaign as MariaDB compares it: case and trailing blanks aside."""
+    return text.rstrip(" ").upper()

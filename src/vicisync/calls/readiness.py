@@ -37,10 +37,12 @@ class Readiness(Enum):
     RELEASED = "released"  # no more, but the row may not be written yet
     NOT_OURS = "not_ours"
     NEVER_ENDED = "never_ended"
+    LEFT_OUT = "left_out"  # with its campaign
 
 
 # Why a call is watched until it can go.
-WAITING = frozenset(set(Readiness) - {Readiness.READY, Readiness.NOT_OURS, Readiness.NEVER_ENDED})
+_DECIDED = {Readiness.READY, Readiness.NOT_OURS, Readiness.NEVER_ENDED, Readiness.LEFT_OUT}
+WAITING = frozenset(set(Readiness) - _DECIDED)
 TO_SEND = "to_send"  # reason of a watched call that could go and whose turn did not come, or was cut short
 
 FAILED = "failed"  # of one that could go and did not get through; the file adds in how many runs others did
@@ -79,6 +81,8 @@ class Rules(NamedTuple):
     give_up_after: int
     ended_after: int
     looked_until: int
+    campaigns: Collection[str] = ()  # whose calls alone are sent, where there are any
+    exclude_campaigns: Collection[str] = ()  # whose calls are not
 
 
 def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> Readiness:
@@ -86,6 +90,8 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
 
     It can go once it has ended with a disposition that nothing will change, or once the wait for that is over.
     """
+    if left_out_by(row.campaign, rules):
+        return Readiness.LEFT_OUT
     old = rules.looked_until - row.start_epoch >= rules.give_up_after
     if line.is_held:
         return Readiness.HELD
@@ -108,6 +114,13 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
     if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and folded(row.status) in MESSAGE_STATUSES:
         return Readiness.MESSAGE_PLAYING
     return Readiness.READY if ours else Readiness.NOT_OURS
+
+
+def left_out_by(campaign: str, rules: Rules) -> str:
+    """Return the setting that leaves a campaign's calls out; "" where none does."""
+    if folded(campaign) in rules.exclude_campaigns:
+        return "exclude_campaigns"
+    return "campaigns" if rules.campaigns and folded(campaign) not in rules.campaigns else ""
 
 
 def has_ended(row: CallRow, rules: Rules) -> bool:

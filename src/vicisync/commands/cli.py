@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from vicisync import __version__
+from vicisync.commands.retry_rejected import list_rejected
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
 from vicisync.commands.telling import report_error, report_to, tell
@@ -161,11 +162,15 @@ def install(files: Files, dry_run: bool, uninstall: bool, replace_old: bool, for
 
 @commands.command("retry-rejected", short_help="Send the rejected calls again.")
 @conf_options
+@click.option("--dry-run", is_flag=True, help="List them, and why they were rejected; send and change nothing.")
 @_QUIET
-def retry_rejected(files: Files, quiet: bool) -> int:
+def retry_rejected(files: Files, dry_run: bool, quiet: bool) -> int:
     """Send the rejected calls again, when what was wrong is fixed; keep those that fail."""
-    settings = load_settings(*files, os.environ)
+    settings = load_settings(*files, os.environ, needs_key=not dry_run)
     with closing(report_to(settings, quiet=quiet, after_failure="stays rejected")) as report:
+        if dry_run:
+            list_rejected(settings, report)
+            return 0
         return SOME_REJECTED if resend(settings, report, stop_on_signals(), session_of(settings)) else 0
 
 

@@ -5,16 +5,16 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from vicisync.calls.call import Call, CallRow
-from vicisync.calls.readiness import LONGEST_MESSAGE, Readiness
+from vicisync.calls.readiness import LONGEST_MESSAGE, Readiness, left_out_by
 from vicisync.calls.times import LATEST, zoned
 from vicisync.errors import CheckpointError, DatabaseError
-from vicisync.report import REASONS, signed
+from vicisync.report import REASONS, counted, signed
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.journal import Entry
 from vicisync.state.load import read_checkpoint
 from vicisync.state.records import Records
-from vicisync.state.rejected import why_rejected
+from vicisync.state.rejected import reasons
 from vicisync.sync.outlook import outlook
 from vicisync.sync.reconciling import Books, Ended, Standing
 from vicisync.vicidial import statements
@@ -112,7 +112,7 @@ def _explain_call(known: _Known, uniqueid: str, say: Say) -> bool:
     sent = known.records.of_calls([uniqueid]).get(uniqueid) if known.records else None
     handled = checkpoint.handled.get(uniqueid) if checkpoint else None
     watched = checkpoint.watching.get(uniqueid) if checkpoint else None
-    why = why_rejected(settings.rejected_file, uniqueid)
+    why = reasons(settings.rejected_file).get(uniqueid)
     if not (calls or sent or handled or watched or why):
         return False
     ended = known.ended(calls, {uniqueid: row}).get(uniqueid) if calls and row else None
@@ -126,12 +126,12 @@ def _explain_call(known: _Known, uniqueid: str, say: Say) -> bool:
         say(f"📞 {uniqueid}: there is no row of it any more")
     if sent:
         say(_of_entry(sent, uniqueid))
-    elif handled:
+    elif handled and handled.outcome != "left_out":
         say(f"✓ A run has {handled.outcome} it lately" if handled.outcome != "twin" else "✓ It is another call's twin")
     if why:
         say(f"✗ Rejected: {why}")
     if watched:
-        runs = f", in {watched.failed_runs} runs while others passed" if watched.failed_runs else ""
+        runs = f", in {counted(watched.failed_runs, 'run')} while others passed" if watched.failed_runs else ""
         say(f"⏳ It is watched: {REASONS.get(watched.reason, 'did not get through')}{runs}")
     if call_log:
         say(_of_now(known, row, ended))
@@ -142,6 +142,9 @@ def _of_now(known: _Known, row: CallRow | None, ended: Ended | None) -> str:
     """Return what a run would do now, and what a person can."""
     if row is None:
         return "⏳ Nothing can be sent but what is watched with its payload: the row would have to come back"
+    if setting := left_out_by(row.campaign, known.settings.rules(0, 0)):
+        campaign = row.campaign or "(none)"
+        return f"✅ It is not ours: campaign {campaign} is left out by {setting} ({known.settings.sources[setting]})"
     if ended and ended.standing in _BECAME:
         end = row.end_epoch or row.start_epoch
         there = f"vicisync reconcile --from '{zoned(end)}' --to '{zoned(end + 1)}'"

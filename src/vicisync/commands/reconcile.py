@@ -21,12 +21,12 @@ from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.records import Records
 from vicisync.state.rejected import add_rejected
-from vicisync.sync.reconciling import Books, Ended, Standing, ended_between
+from vicisync.sync.reconciling import NOT_COUNTED, Books, Ended, Standing, ended_between
 from vicisync.sync.run import report_answer
 from vicisync.vicidial.call_log import CallLog
 
 PATIENCE = 60.0  # seconds for which a run at work is waited for: cron starts one in the same minute
-COUNTED: list[Standing] = [standing for standing in Standing if standing is not Standing.TWIN]
+COUNTED = [standing for standing in Standing if standing not in NOT_COUNTED]
 LISTED = 20  # calls that are listed of each kind, unless all are asked for
 
 

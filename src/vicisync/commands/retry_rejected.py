@@ -4,16 +4,25 @@ import random
 import time
 from collections.abc import Callable
 
+from vicisync.calls.readiness import left_out_by
 from vicisync.did_optimizer.answer import Meaning
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.did_optimizer.delivery import Delivery, StopSignal
 from vicisync.did_optimizer.workers import Session
-from vicisync.report import Report
+from vicisync.report import Report, counted
 from vicisync.settings.settings import Settings
 from vicisync.state.journal import Journal
 from vicisync.state.lock import locked
-from vicisync.state.rejected import add_delivered, forget_delivered, read_rejected
+from vicisync.state.rejected import add_delivered, forget_delivered, read_rejected, reasons
 from vicisync.sync.run import report_answer
+
+
+def list_rejected(settings: Settings, report: Report) -> None:
+    """Tell of every call of the rejected file when and why it was rejected. Raises CheckpointError."""
+    calls, why = read_rejected(settings.rejected_file).calls, reasons(settings.rejected_file)
+    for uniqueid, call in calls.items():
+        report.listed(call, why[uniqueid])
+    report.summary(f"🔍 Dry run: {counted(len(calls), 'rejected call')}; nothing was sent, nothing was changed")
 
 
 def retry_rejected(
@@ -26,6 +35,8 @@ def retry_rejected(
     began = time.monotonic()
     with locked(settings.checkpoint_file):
         calls, unreadable = read_rejected(settings.rejected_file)
+        rules = settings.rules(0, 0)
+        calls = {each.uniqueid: each for each in calls.values() if not left_out_by(each.campaign_id or "", rules)}
         for number in unreadable:
             report.warning(f"{settings.rejected_file} line {number} holds no call; left as it is")
         report.resending(len(calls))

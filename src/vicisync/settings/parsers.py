@@ -59,12 +59,20 @@ def api_key(text: str) -> str:
     return _key(text)
 
 
-def statuses(text: str) -> frozenset[str]:
-    """Parse VICIdial statuses separated by spaces, commas or both."""
-    try:
-        return frozenset(map(status, text.replace(",", " ").split() or [""]))
-    except ValueError:
-        raise ValueError("must be VICIdial statuses of 1 to 6 characters, such as INCALL QUEUE DISPO") from None
+def several(one: Callable[[str], str], what: str) -> Callable[[str], frozenset[str]]:
+    """Make a parser of texts that are separated by spaces, commas or both."""
+
+    def parse(text: str) -> frozenset[str]:
+        try:
+            return frozenset(map(one, text.replace(",", " ").split() or [""]))
+        except ValueError:
+            raise ValueError(f"must be {what}") from None
+
+    return parse
+
+
+statuses = several(status, "VICIdial statuses of 1 to 6 characters, such as INCALL QUEUE DISPO")
+campaigns = several(matching(r"\S{1,20}", ""), "VICIdial's ids of campaigns, such as SALES TESTCAMP")
 
 
 def seconds(text: str) -> float:

@@ -67,6 +67,8 @@ class Settings:
     wait_for_disposition: int = setting("900", duration(0, 86400))  # after a call's end
     waiting_statuses: frozenset[str] = setting("INCALL QUEUE DISPO ALTNUM DONEM XFER", parsers.statuses)
     """Statuses that are not final; '' and NULL never are, and are not in here."""
+    campaigns: frozenset[str] | None = setting("", parsers.campaigns)  # whose calls alone are sent
+    exclude_campaigns: frozenset[str] | None = setting("", parsers.campaigns)
     give_up_after: int = setting("28800", duration(3600, 604800))  # after its start, without an end
     max_runtime: int = setting("50", duration(0, 86400))  # then no new call is begun; 0 is no limit
     checkpoint_file: Path = setting("/var/lib/vicisync/checkpoint", path)
@@ -84,7 +86,11 @@ class Settings:
     def rules(self, ended_after: int, looked_until: int) -> Rules:
         """Return what decides about a call; both epochs are the checkpoint's."""
         patience = self.wait_for_disposition, self.give_up_after
-        return Rules(frozenset(map(folded, self.waiting_statuses)), *patience, ended_after, looked_until)
+        waiting, only, without = (
+            frozenset(map(folded, texts or ()))
+            for texts in (self.waiting_statuses, self.campaigns, self.exclude_campaigns)
+        )
+        return Rules(waiting, *patience, ended_after, looked_until, only, without)
 
     def security_warnings(self) -> Iterator[str]:
         """Return a sentence, cure included, for each way in which others could read or take what is sent."""

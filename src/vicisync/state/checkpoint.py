@@ -12,6 +12,7 @@ Its text is tab-separated, one fact a line, and starts with what an operator wan
     delivered     <uniqueid> <start_epoch> <lead_id> [crc32]    kept while a poll can bring it back
     rejected      <uniqueid> <start_epoch> <lead_id> [crc32]    likewise
     twin          <uniqueid> <start_epoch> <lead_id>            likewise: a second row of a call
+    left_out      <uniqueid> <start_epoch> <lead_id>            likewise: of a campaign that is not sent
 
 A run appends ``delivered`` and ``rejected`` lines as it goes; a later line outdates an earlier ``watching``. The first
 line proves the lines that were there before, itself included, and each appended one proves itself.
@@ -38,7 +39,7 @@ class Handled(NamedTuple):
     outcome: str = "delivered"  # or another of `OUTCOMES`: the word that its line begins with
 
 
-OUTCOMES = ("delivered", "rejected", "twin")
+OUTCOMES = ("delivered", "rejected", "twin", "left_out")
 
 
 class Refusal(NamedTuple):

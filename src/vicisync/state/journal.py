@@ -128,7 +128,7 @@ class Journal:
 def _known_of(checkpoint: Checkpoint, now: int) -> Iterator[Entry]:
     """Yield what the checkpoint knows of the calls that it holds as handled."""
     for uniqueid, (start_epoch, lead_id, outcome) in checkpoint.handled.items():
-        if outcome != "twin":
+        if outcome in ("delivered", "rejected"):
             yield Entry(uniqueid, lead_id, None, None, start_epoch, None, None, None, now, outcome == "rejected", None)
 
 

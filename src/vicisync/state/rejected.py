@@ -67,14 +67,15 @@ def read_rejected(path: Path) -> Rejected:
     return result
 
 
-def why_rejected(path: Path, uniqueid: str) -> str | None:
-    """Return when and why a call was rejected that is still to get through; None for others. Raises CheckpointError."""
-    for _, line, entry in reversed(_entries(path)):
-        if entry == uniqueid:
-            return None
-        if isinstance(entry, Call) and entry.uniqueid == uniqueid:
-            return "{when}: {why}".format(**{"when": "-", "why": "-", **json.loads(line)})
-    return None
+def reasons(path: Path) -> dict[str, str]:
+    """Return when and why each call was rejected that is still to get through, by uniqueid. Raises CheckpointError."""
+    found: dict[str, str] = {}
+    for _, line, entry in _entries(path):
+        if isinstance(entry, Call):
+            found[entry.uniqueid] = "{when}: {why}".format(**{"when": "-", "why": "-", **json.loads(line)})
+        elif entry is not None:
+            found.pop(entry, None)
+    return found
 
 
 def forget_delivered(path: Path) -> None:

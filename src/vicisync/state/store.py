@@ -87,10 +87,10 @@ class Store:
         """Watch a call no longer: it is gone, not ours, or never ends."""
         self.checkpoint.watching.pop(uniqueid, None)
 
-    def twin(self, row: CallRow) -> None:
-        """Note that a row is the second one of a call."""
+    def set_aside(self, row: CallRow, why: str) -> None:
+        """Note that a row is never sent: it is a "twin", the second one of a call, or "left_out" with its campaign."""
         self.checkpoint.watching.pop(row.uniqueid, None)
-        self.checkpoint.handled[row.uniqueid] = Handled(row.start_epoch, row.lead_id, "twin")
+        self.checkpoint.handled[row.uniqueid] = Handled(row.start_epoch, row.lead_id, why)
 
     def delivered(self, uniqueid: str, end_epoch: int) -> None:
         """Record that the API has stored a call."""

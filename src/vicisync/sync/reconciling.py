@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vicisync.calls.call import Call, CallRow, alike
 from vicisync.calls.dispositions import folded
-from vicisync.calls.readiness import WAITING, Readiness, readiness
+from vicisync.calls.readiness import WAITING, Readiness, left_out_by, readiness
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.journal import Entry
@@ -25,7 +25,10 @@ class Standing(Enum):
     CHANGED = "changed since"  # delivered, with another disposition or duration than it has now
     NOT_IN_JOURNAL = "not in the journal"  # handled before it was begun, perhaps, or left out by a reset
     TWIN = "second row"  # of a call that is counted by its first
+    LEFT_OUT = "left out"  # with its campaign
 
+
+NOT_COUNTED = (Standing.TWIN, Standing.LEFT_OUT)
 
 _OUTCOMES = {"delivered": Standing.DELIVERED, "rejected": Standing.REJECTED, "twin": Standing.TWIN}
 
@@ -53,6 +56,9 @@ class Books:
         missing: set[tuple[int, int, str]] = set()
         for call in calls:
             row, sent = rows[call.uniqueid], entries.get(call.uniqueid)
+            if left_out_by(row.campaign, self._rules):
+                yield Ended(call, Standing.LEFT_OUT, sent)
+                continue
             standing = _by_journal(call, sent) if sent else self._by_files(row)
             if standing in (None, Standing.WAITING) and (sent := self._former(row)):
                 is_rewritten = sent.start_epoch == row.start_epoch and sent.uniqueid not in rows
@@ -71,7 +77,8 @@ class Books:
             return Standing.REJECTED
         if not checkpoint:
             return None
-        if handled := checkpoint.handled.get(uniqueid):
+        handled = checkpoint.handled.get(uniqueid)
+        if handled and handled.outcome in _OUTCOMES:
             return _OUTCOMES[handled.outcome]
         is_next = row.start_epoch >= self._next_since and (row.end_epoch or row.start_epoch) > checkpoint.ended_after
         is_seen_to = is_next or uniqueid in checkpoint.watching

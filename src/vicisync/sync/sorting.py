@@ -74,7 +74,7 @@ class Sorting:
         """Return whether a row is the second one of a call, which is handled by that."""
         is_twin = self._first_of_call.get(alike(row), (0, row.uniqueid))[1] != row.uniqueid
         if is_twin:
-            self._store.twin(row)
+            self._store.set_aside(row, "twin")
         return is_twin
 
     def _may_go(self, row: CallRow) -> bool:
@@ -124,6 +124,10 @@ class Sorting:
             )
             if row.end_epoch:
                 self.to_keep.append(row)
+        elif decided is Readiness.LEFT_OUT:
+            if before is not _UNSEEN:
+                self._report.left_out(row)
+            self._store.set_aside(row, "left_out")
         else:
             self._store.drop(row.uniqueid)
         if decided is Readiness.NEVER_ENDED:

@@ -33,7 +33,8 @@ SELECT lead_id, '' FROM vicidial_auto_calls
 
 _CALL_ROW = """
 SELECT uniqueid, lead_id, CAST(COALESCE(NULLIF(start_epoch, 0), UNIX_TIMESTAMP(call_date), 0) AS UNSIGNED),
-       CAST(COALESCE(end_epoch, 0) AS UNSIGNED), COALESCE(status, ''), COALESCE(comments, ''), COALESCE(user, '')
+       CAST(COALESCE(end_epoch, 0) AS UNSIGNED), COALESCE(status, ''), COALESCE(comments, ''), COALESCE(user, ''),
+       COALESCE(campaign_id, '')
   FROM vicidial_log"""
 
 # Nearly all rows of a poll are known: 600 lists of ids cost vicisync a tenth of what 5,000 rows do. Number and length
