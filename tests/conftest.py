@@ -133,6 +133,7 @@ class Pings:
 
     url: str
     paths: list[str] = field(default_factory=list)
+    bodies: list[str] = field(default_factory=list)
     answer: int = 200
     knows_start: bool = True  # or else only the address itself
 
@@ -159,6 +160,10 @@ def pings() -> Iterator[Pings]:
     """A monitoring service on loopback."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            service.bodies.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.do_GET()
+
         def do_GET(self) -> None:
             service.paths.append(self.path)
             is_known = service.knows_start or self.path == "/s3cret-id"

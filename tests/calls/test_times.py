@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import time_zone
-from vicisync.calls.times import local, parse_duration, parse_timestamp, parse_when, zoned
+from vicisync.calls.times import ago, local, parse_duration, parse_timestamp, parse_when, zoned
 
 NOW = 1729771200.9  # 2024-10-24 12:00:00 UTC, 08:00:00 in New York
 EARLIEST = 946684800  # 2000-01-01 00:00:00 UTC
@@ -137,6 +137,17 @@ def test_a_moment_before_all_epochs_is_refused() -> None:
 )  # fmt: skip
 def test_a_moment_can_be_said_as_how_long_ago(seconds_ago: int, text: str) -> None:
     assert 1729771200 - seconds_ago == parse_when(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (119, "119 s"), (150, "2 min"), (7199, "119 min"), (7200, "2 h"), (33120, "9 h 12 min"),
+        (172800, "2 days"), (183600, "2 days 3 h"),
+    ],
+)  # fmt: skip
+def test_a_length_of_time_is_told_as_people_say_it(seconds: int, text: str) -> None:
+    assert text == ago(seconds)
 
 
 @pytest.mark.parametrize(

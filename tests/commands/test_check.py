@@ -54,7 +54,7 @@ def test_every_setting_is_shown_with_its_value_and_where_it_was_found_but_no_sec
     assert re.fullmatch(r"yes +default", shown["verify_ssl"])
     assert re.fullmatch(r"\(none\) +default", shown["db_ssl_ca"])
     assert re.fullmatch(r"A=dropped B=busy +dids.conf", shown["[dispositions]"])
-    assert 28 == len(shown)
+    assert 31 == len(shown)
 
 
 def test_it_changes_nothing_and_nothing_is_recorded_or_left_connected(dialer: CheckedDialer) -> None:
@@ -173,6 +173,15 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
     # What is broken; the exit code; the line; and how its cure is typed, where that can be tried.
     "key readable by all": (lambda d: d.site.dids_conf.chmod(0o644), 0, FILE % ("read", "0644"), "sh"),
     "key writable by a group": (lambda d: d.site.dids_conf.chmod(0o660), 0, FILE % ("written to", "0660"), "sh"),
+    "key file another account's": (lambda d: os.chown(d.site.dids_conf, 65534, -1),
+        0, (r"⚠ {dids} belongs to account nobody, who so decides what is read and written here: api_base_url, api_key, "
+        r"checkpoint_file, .*metrics_file → chown root {dids}"), "sh"),
+    "database settings another account's": (lambda d: os.chown(d.site.astguiclient_conf, 4711, -1),
+        0, r"⚠ {conf} belongs to account 4711, who so decides [^:]*: the database → chown root {conf}", "sh"),
+    "an address that nothing reads": (lambda d: d.rewrite(d.site.dids_conf, "[general]",
+                                                          "[general]\nnotification_email=ops@example.com ; of alerts"),
+        0, (r"⚠ {dids} line 2: notification_email is read by nobody, neither here nor in DID Optimizer's own scripts"
+        r" → write under \[vicisync\]: alert_command=mail -s vicisync ops@example.com"), ""),
     "database settings writable by a group": (lambda d: d.site.astguiclient_conf.chmod(0o664),
         0, r"⚠ {conf} can be written to by others \(mode 0664\) → chmod go-w {conf}", "sh"),
     "http across the network": (lambda d: d.rewrite(d.site.dids_conf, "127.0.0.1", "127.1"),  # another for one's own

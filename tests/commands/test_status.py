@@ -14,6 +14,7 @@ from rehearsal.did_optimizer import LOST_ANSWER, NOT_ACCEPTED, DidOptimizer
 from rehearsal.lives import never_ends, new_call
 from rehearsal.site import Site
 from tests.commands.command import files, finish
+from tests.conftest import command_here
 from vicisync.state.last_run import last_run_file, read_last_run, write_last_run
 from vicisync.state.lock import lock_holder
 
@@ -157,7 +158,7 @@ def test_without_the_database_it_tells_what_the_files_say(site: Site) -> None:
     assert told[0].startswith(f"⚠ {error}")
     assert told[0].endswith("; what follows is from files alone")
     assert told[1].startswith("   → correct VARDB_database (")
-    assert re.fullmatch(r"✅ Lag: \d+ s at most", told[3])
+    assert re.fullmatch(r"⚠ Lag: \d+ s at most", told[3])
     assert "📞 Backlog: unknown; of those watched, 0 calls" == told[4]
     found = as_json(site)
     assert found["lag_is_estimated"] is True
@@ -186,6 +187,89 @@ def test_a_run_that_is_at_work_is_named_and_not_disturbed(site: Site) -> None:
         assert lock_holder(site.checkpoint_file) == "process 4711 since 2026-11-23 03:00:00"
         assert any(line.startswith("🚀 A run is at work: process 4711 since") for line in lines(site))
     assert lock_holder(site.checkpoint_file) is None
+
+
+def test_where_no_run_was_lately_and_no_cron_is_at_work_it_says_so(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vicisync.commands.status.daemon_lives", lambda: False)
+    site.vicisync("run")
+    assert "Cron" not in command_here(site, "status").stdout
+    path = last_run_file(site.checkpoint_file)
+    last = read_last_run(path)
+    assert last
+    write_last_run(path, replace(last, ended=last.ended - 400))
+    wrong = "❌ Cron: no daemon is at work, so nothing starts vicisync\n   → systemctl enable --now cron"
+    assert wrong in command_here(site, "status").stdout
+
+
+# For monitoring systems
+
+
+def plugin(site: Site, *options: str) -> tuple[int, str]:
+    """The exit code and the line of a plugin, without its numbers, which have to be in the plugins' form."""
+    done = site.vicisync("status", "--plugin", *options)
+    assert ("", 1) == (done.stderr, done.stdout.count("\n"))
+    told, _, numbers = done.stdout.rstrip().partition(" | ")
+    if done.returncode != 3:
+        names = " ".join(rf"{name}=(\d+|U){unit};\d*;\d*;0" for name, unit in FIGURES.items())
+        assert re.fullmatch(names, numbers)
+    return done.returncode, told
+
+
+FIGURES = {"lag": "s", "last_success": "s", "backlog": "", "waiting": "", "rejected": ""}
+
+
+def test_as_a_plugin_it_is_one_line_with_its_numbers_and_an_exit_code(site: Site, api: DidOptimizer) -> None:
+    assert (2, "VICISYNC CRITICAL - no run has ended well yet") == plugin(site)
+    finish(site, 2)
+    site.vicisync("run")
+    code, told = plugin(site)
+    assert (0, True) == (code, re.fullmatch(r"VICISYNC OK - lag 0 s, last run \d+ s ago", told) is not None)
+    finish(site, 1, ago=400)
+    site.configure(max_retries="0")
+    api.down()
+    site.vicisync("run")
+    for options, code, state in [((), 1, "WARNING"), (("--critical", "6m"), 2, "CRITICAL")]:
+        late = rf"VICISYNC {state} - calls are 6 min late; the last run ended with exit code 4: No call got through.*"
+        found = plugin(site, *options)
+        assert (code, True) == (found[0], re.fullmatch(late, found[1]) is not None), found
+    found = plugin(site, "--warning", "10m")
+    assert (1, "VICISYNC WARNING - the last run ended with exit code 4: No c") == (found[0], found[1][:60])
+
+
+def test_as_a_plugin_it_warns_of_rejected_calls_of_the_database_and_of_runs_that_are_no_more(
+    site: Site, api: DidOptimizer
+) -> None:
+    finish(site, 3)
+    api.fault_for = lambda _: NOT_ACCEPTED if api.posts else None
+    site.vicisync("run")
+    site.vicisync("run")
+    assert (1, "VICISYNC WARNING - 2 calls rejected") == plugin(site)
+    site.rejected_file.unlink()
+    path = last_run_file(site.checkpoint_file)
+    last = read_last_run(path)
+    assert last
+    for ago, code, state in ((400, 1, "WARNING"), (1000, 2, "CRITICAL")):
+        write_last_run(path, replace(last, last_success=int(time.time()) - ago))
+        assert (code, f"VICISYNC {state} - no run has ended well for {ago // 60} min") == plugin(site)
+    write_last_run(path, last)
+    site.mariadb.execute(f"RENAME TABLE {site.database}.vicidial_log TO {site.database}.elsewhere")
+    assert (1, "VICISYNC WARNING - the database cannot be asked") == plugin(site)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "options", "says"),
+    [
+        pytest.param({"concurency": "8"}, (), "no setting", id="a wrong setting"),
+        pytest.param({}, ("--warning", "soon"), "'soon' is no length of time", id="a wrong threshold"),
+        pytest.param({}, ("--dids-conf", "/no|such"), "/no/such does not exist", id="no file"),
+    ],
+)
+def test_as_a_plugin_it_says_what_keeps_it_from_knowing(
+    spoil: dict[str, str], options: tuple[str, ...], says: str, site: Site
+) -> None:
+    site.configure(**spoil)
+    code, told = plugin(site, *options)
+    assert (3, "VICISYNC UNKNOWN - ", True) == (code, told[:19], says in told)
 
 
 # For programs

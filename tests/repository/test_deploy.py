@@ -14,7 +14,6 @@ from tests.conftest import finish_calls
 from tests.machine import machine, needs_root
 from tests.state.test_last_run import LAST_RUN
 from tests.sync.test_monitoring import values
-from vicisync.commands.cli import commands
 from vicisync.sync.monitoring import write_metrics
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -190,9 +189,6 @@ def test_sudo_allows_what_monitoring_systems_ask_word_by_word_and_nothing_else()
         subprocess.run(["visudo", "-cf", DEPLOY / "sudoers" / "vicisync"], check=True, capture_output=True)
 
 
-@pytest.mark.skipif(
-    "plugin" not in {each.name for each in commands.commands["status"].params}, reason="it has none yet"
-)
 @pytest.mark.parametrize("line", SUDOERS)
 def test_status_knows_each_option_that_monitoring_systems_give_it(line: str, site: Site) -> None:
     program, *words = line.split()

@@ -98,7 +98,7 @@ def test_every_key_has_the_value_that_vicidial_gives_it(tmp_path: Path, text: by
 )
 def test_dids_finds_a_general_setting(conf: Path, line: str, value: str | None) -> None:
     conf.write_bytes(line.encode("utf-8", "surrogateescape"))
-    general, _, _, mistakes = read_dids(conf)
+    general, _, _, mistakes, _ = read_dids(conf)
     assert value == (general["api_key"].value if "api_key" in general else None)
     assert mistakes == []
 
@@ -111,14 +111,14 @@ def test_dids_knows_our_section_in_any_case_and_spacing(conf: Path, header: str)
 
 def test_dids_keeps_dispositions_apart(conf: Path) -> None:
     conf.write_text("[dispositions]\nXFER => answered\n")
-    assert read_dids(conf) == ({}, {}, {"XFER": Found("answered", f"{conf} line 2")}, [])
+    assert read_dids(conf) == ({}, {}, {"XFER": Found("answered", f"{conf} line 2")}, [], "")
 
 
 @pytest.mark.parametrize("section", ["vicisync", "dispositions"])
 @pytest.mark.parametrize("line", ["# overlap=1", "; overlap=1", "\t;", "#", ""])
 def test_a_comment_sets_nothing_in_our_sections(conf: Path, section: str, line: str) -> None:
     conf.write_text(f"[{section}]\n{line}\n")
-    assert read_dids(conf) == ({}, {}, {}, [])
+    assert read_dids(conf) == ({}, {}, {}, [], "")
 
 
 @pytest.mark.parametrize("section", ["vicisync", "dispositions"])

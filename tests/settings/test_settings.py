@@ -57,6 +57,7 @@ DEFAULTS = {
     "journal_file": Path("/var/lib/vicisync/journal.db"), "journal_days": 31,
     "old_checkpoint_file": Path("/tmp/did-optimizer-last-check.txt"),  # noqa: S108  (only named)
     "db_timeout": 10, "db_ssl_ca": None, "log_phone_numbers": True, "metrics_file": None, "ping_url": None,
+    "alert_command": None,
 }  # fmt: skip
 
 
@@ -226,6 +227,7 @@ GOOD = [
     ("ping_url", "https://hc-ping.com/id?rid=1", "https://hc-ping.com/id?rid=1"),
     ("metrics_file", "/var/lib/node_exporter/vicisync.prom", Path("/var/lib/node_exporter/vicisync.prom")),
     ("waiting_statuses", "INCALL,QUEUE , DISPO", frozenset({"INCALL", "QUEUE", "DISPO"})),
+    ("alert_command", "mail -s x é", "mail -s x é"),
     ("campaigns", "SALES, SOLAR2", frozenset({"SALES", "SOLAR2"})),
 ]  # fmt: skip
 NO_URLS = ["localhost:5000", "ftp://localhost", "http://", "http://a..b", "http://\u212aelvin", "http://[::"]
@@ -242,6 +244,7 @@ BAD = [
     ("db_host", "without white space", ["db 1"]),
     ("db_user", "printable ASCII", ["cr\udce4n"]),
     ("waiting_statuses", "1 to 6 characters, such as INCALL", ["INCALL TOOLONG", ","]),
+    ("alert_command", "printable UTF-8, on one line", ["mail\ts3cret", "\udcff"]),
     ("exclude_campaigns", "ids of campaigns, such as SALES", ["A" * 21, ","]),
     ("api_base_url", "http:// or https:// and a host", [*NO_URLS, "http://a:0", "http://a:65536", "http://a b"]),
     ("api_base_url", "without user, password", ["http://u:s3cret@a", "http://u:5/s3cret@a"]),

@@ -1,8 +1,12 @@
 """Each run tells its result to those who watch; nobody who does not listen keeps a call from going."""
 
+import io
+import os
+import re
 import signal
 import socket
 import stat
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,8 +18,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from rehearsal.did_optimizer import DidOptimizer, answer
 from rehearsal.ports import Listener
 from rehearsal.site import Site
-from tests.conftest import Pings, finish_calls
+from tests.conftest import Pings, finish_calls, run_here
 from tests.state.test_last_run import LAST_RUN
+from vicisync.errors import Stopped
+from vicisync.report import Report
+from vicisync.settings.settings import Settings, load_settings
 from vicisync.state.checkpoint import render
 from vicisync.state.last_run import LastRun, last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
@@ -27,6 +34,10 @@ def result_of(site: Site) -> LastRun:
     last_run = read_last_run(last_run_file(site.checkpoint_file))
     assert last_run
     return last_run
+
+
+def settings_of(site: Site) -> Settings:
+    return load_settings(site.astguiclient_conf, site.dids_conf, {})
 
 
 # The result of the last run
@@ -143,6 +154,133 @@ def test_what_cannot_be_told_is_a_warning_and_the_calls_go(site: Site, api: DidO
     assert 2 == done.stdout.count("⚠ The service behind ping_url cannot be reached; it was not told of this run")
     assert "s3cret-id" not in done.stdout + done.stderr
     assert 3 == len(api.records)
+
+
+@pytest.mark.parametrize("is_well", [True, False], ids=["well", "failing"])
+def test_the_service_behind_ping_url_gets_the_error_of_a_run_without_numbers(
+    is_well: bool, site: Site, api: DidOptimizer, pings: Pings
+) -> None:
+    site.configure(ping_url=pings.url)
+    finish_calls(site, 1, 120)
+    if not is_well:
+        api.fault_for = lambda sent: answer(401, body=f'{{"error": "{sent["phoneNumber"]}?"}}'.encode())
+    site.vicisync("run")
+    assert ([] if is_well else [True]) == [": 401 Unauthorized: …?" in body for body in pings.bodies], pings.bodies
+
+
+# Alerts
+
+
+@pytest.fixture
+def alerts(site: Site, tmp_path: Path) -> Callable[[], list[str]]:
+    """What an alert_command was told since it was last asked: state, by environment and on stdin."""
+    told = tmp_path / "told"
+    site.configure(alert_command=f'echo "$VICISYNC_ALERT: $VICISYNC_REASON / $(cat)" >> {told}')
+
+    def since() -> list[str]:
+        lines = told.read_text().splitlines() if told.exists() else []
+        told.unlink(missing_ok=True)
+        return lines
+
+    return since
+
+
+def test_three_failed_runs_in_a_row_are_told_once_and_once_that_they_are_well_again(
+    site: Site, api: DidOptimizer, alerts: Callable[[], list[str]]
+) -> None:
+    finish_calls(site, 1, 120)
+    api.down()
+    seen = []
+    for _ in range(5):
+        assert 4 == site.vicisync("run").returncode
+        seen.append(alerts())
+    assert [[], [], 1, [], []] == [len(lines) or lines for lines in seen]
+    reason = f"3 runs in a row have failed; the last: No call got through to DID Optimizer at {api.url}: "
+    assert re.fullmatch(rf"failing: {reason}.* / {reason}.*", seen[2][0])
+    api.up()
+    said = []
+    for _ in range(2):
+        assert 0 == site.vicisync("run").returncode
+        said += alerts()
+    assert ["well: Runs end well again, and no call is late / Runs end well again, and no call is late"] == said
+
+
+def test_a_database_that_is_away_and_a_damaged_checkpoint_are_told_too(
+    site: Site, alerts: Callable[[], list[str]]
+) -> None:
+    site.vicisync("run")
+    no_database(site)
+    for _ in range(2):
+        site.vicisync("run")
+    site.checkpoint_file.write_text("nonsense\n")
+    assert 5 == site.vicisync("run").returncode
+    said = "\n".join(alerts())
+    assert said.startswith("failing: 3 runs in a row have failed; the last: The checkpoint ")
+    assert "→ vicisync reset-checkpoint --to 1h" in said
+
+
+def test_calls_that_are_a_quarter_of_an_hour_late_are_told_at_once_and_a_stop_is_no_failure(
+    site: Site, api: DidOptimizer, alerts: Callable[[], list[str]]
+) -> None:
+    finish_calls(site, 1, 1000)
+    api.down()
+    assert 4 == site.vicisync("run").returncode
+    assert ["failing: Calls are 16 min late / Calls are 16 min late"] == alerts()
+    before = result_of(site)
+    with pytest.raises(Stopped), monitoring.Monitoring(settings_of(site), Report(io.StringIO())):
+        raise Stopped(signal.SIGTERM)
+    assert (before.failed_in_a_row, True, []) == (result_of(site).failed_in_a_row, result_of(site).alerted, alerts())
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        pytest.param("exit 3", "ended with exit code 3", id="fails"),
+        pytest.param("/no/such", "ended with exit code 127", id="is not there"),
+        pytest.param("sleep 60 & sleep 60", "did not end within 0.5 s", id="hangs"),
+    ],
+)
+def test_an_alert_that_cannot_be_told_is_a_warning_and_told_again_by_the_next_run(
+    command: str, why: str, site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert 10.0 == monitoring.ALERT_TIMEOUT
+    monkeypatch.setattr(monitoring, "ALERT_TIMEOUT", 0.5)
+    site.configure(alert_command=command)
+    finish_calls(site, 1, 1000)
+    api.down()
+    for _ in range(2):
+        done = run_here(site)
+        assert [f"⚠ alert_command {why}; that runs are failing is told again by the next one"] == [
+            line for line in done.lines if "alert_command" in line
+        ]
+    assert not subprocess.run(["pgrep", "-f", "^sleep 60$"], capture_output=True, check=False).stdout
+
+
+def test_an_alert_s_command_gets_no_secret_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("API_KEY", "VICIDIAL_DB_PASSWORD"):
+        monkeypatch.setenv(name, "s3cret")
+    assert monitoring.alert(f"env > {tmp_path}/env", "well", "2125550100 is a number") is None
+    text = (tmp_path / "env").read_text()
+    assert "VICISYNC_REASON=… is a number\n" in text
+    assert "s3cret" not in text
+
+
+@pytest.mark.parametrize("owner", [None, 65534], ids=["others can write to it", "another account's"])
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+def test_a_command_counts_only_in_a_file_that_nobody_else_can_write_to(owner: int | None, site: Site) -> None:
+    site.configure(alert_command=f"touch {site.folder}/ran")
+    if owner:
+        os.chown(site.dids_conf, owner, owner)
+    else:
+        site.dids_conf.chmod(0o666)
+    done = site.vicisync("run")
+    cure = f"chown root {site.dids_conf}" if owner else f"chmod go-w {site.dids_conf}"
+    assert 2 == done.returncode
+    assert f"alert_command counts only in a file that nobody else can write to, as root runs it: {cure}" in done.stderr
+    assert subprocess.run(cure, shell=True, check=True)  # noqa: S602
+    assert 0 == site.vicisync("run").returncode
 
 
 # Metrics

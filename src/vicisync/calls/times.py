@@ -33,10 +33,11 @@ def zoned(epoch: float) -> str:
 
 
 def ago(seconds: int) -> str:
-    """Return how long ago something was, in its largest unit: ``20 s``, ``5 min``, ``3 h``, ``2 days``."""
-    for unit, size in (("days", 86400), ("h", 3600), ("min", 60)):
+    """Return a length of time as people say it: ``20 s``, ``5 min``, ``9 h 12 min``, ``2 days 3 h``."""
+    for unit, size, smaller, part in (("days", 86400, "h", 3600), ("h", 3600, "min", 60), ("min", 60, "", 60)):
         if seconds >= 2 * size:
-            return f"{seconds // size} {unit}"
+            rest = seconds % size // part
+            return f"{seconds // size} {unit}" + (f" {rest} {smaller}" if rest else "")
     return f"{seconds} s"
 
 

@@ -15,9 +15,8 @@ from vicisync.commands.retry_rejected import list_rejected
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
 from vicisync.commands.telling import report_error, report_to, tell
-from vicisync.commands.typed import Commands, Files, conf_options, number_of_calls, parsed, reconcile_options
+from vicisync.commands.typed import Commands, Files, conf_options, number_of_calls, reconcile_options, status_options
 from vicisync.errors import BEHIND, CURE, NOT_FOUND, SOME_REJECTED, ConfigError, VicisyncError
-from vicisync.settings.parsers import duration
 from vicisync.settings.settings import load_settings
 from vicisync.sync.run import run as run_once
 
@@ -107,23 +106,21 @@ def check(files: Files) -> int:
 
 @commands.command(short_help="Show how things stand.")
 @conf_options
-@click.option("--json", "as_json", is_flag=True, help="As JSON, for programs.")
-@click.option(
-    "--max-lag",
-    callback=parsed(duration(0, 10**9)),
-    metavar="TIME",
-    help="Exit with 1 when calls are later: 300, 5m, 2h.",
-)
-def status(files: Files, as_json: bool, max_lag: int | None) -> int:
+@status_options
+def status(files: Files, as_json: bool, max_lag: int | None, plugin: bool, warning: str, critical: str) -> int:
     """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.
 
     The lag is the time since the oldest call that could go could have gone. Nothing is changed.
     """
-    from vicisync.commands.status import as_json as to_json
-    from vicisync.commands.status import as_lines, status_of
+    from vicisync.commands import status as standing
 
-    now = status_of(load_settings(*files, os.environ, needs_key=False))
-    for line in json.dumps(to_json(now, max_lag), indent=2).split("\n") if as_json else as_lines(now, max_lag):
+    if plugin:
+        code, line = standing.plugin(lambda: load_settings(*files, os.environ, needs_key=False), warning, critical)
+        tell(line)
+        return code
+    now = standing.status_of(load_settings(*files, os.environ, needs_key=False))
+    as_text = json.dumps(standing.as_json(now, max_lag), indent=2).split("\n") if as_json else None
+    for line in as_text or standing.as_lines(now, max_lag):
         tell(line)
     return BEHIND if max_lag is not None and now.is_behind(max_lag) else 0
 

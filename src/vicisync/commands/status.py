@@ -2,12 +2,13 @@
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from vicisync.calls.readiness import FAILED, TO_SEND, UNANSWERED
-from vicisync.calls.times import ago, zoned
-from vicisync.errors import DatabaseError
+from vicisync.calls.times import ago, parse_duration, zoned
+from vicisync.commands.cron import START_CRON, daemon_lives
+from vicisync.errors import CURE, DatabaseError, VicisyncError
 from vicisync.report import MANY, REASONS, counted, signed
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
@@ -18,6 +19,7 @@ from vicisync.state.rejected import read_rejected
 from vicisync.sync.poll import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
 
+PLUGIN = "VICISYNC"  # what the line of a monitoring plugin begins with
 LATE = 300  # seconds of lag, or since the last run, that are not as they should be
 
 
@@ -56,6 +58,10 @@ class Status:
         """Return whether calls are late by more than ``max_lag`` seconds, or no run has ever been."""
         return max_lag is not None and (self.lag is None or self.lag > max_lag)
 
+    def is_started(self) -> bool:
+        """Return whether runs go on being begun: there was one lately, or cron is at work."""
+        return self.last_run is None or self.now - self.last_run.ended <= LATE or daemon_lives()
+
 
 def status_of(settings: Settings) -> Status:
     """Gather it, from files and, where it answers, the database; raises CheckpointError where a file is no good."""
@@ -75,7 +81,7 @@ def status_of(settings: Settings) -> Status:
 
 
 def as_json(status: Status, max_lag: int | None) -> dict[str, object]:
-    """Return it in the stable shape that the README documents; epochs and seconds, null where nothing is known."""
+    """Return it in the stable shape that docs/json.md describes; epochs and seconds, null where nothing is known."""
     epochs = ("end_epoch", "ended_after", "looked_until")
     return {
         "now": status.now,
@@ -95,6 +101,47 @@ def as_json(status: Status, max_lag: int | None) -> dict[str, object]:
     }
 
 
+def plugin(load: Callable[[], Settings], warning: str, critical: str) -> tuple[int, str]:
+    """Return the exit code and the line of a monitoring plugin, whatever is wrong; times as they were typed."""
+    try:
+        allowed = [parse_duration(text) for text in (warning, critical)]
+        return as_plugin(status_of(load()), *allowed)
+    except (ValueError, VicisyncError) as error:
+        return 3, f"{PLUGIN} UNKNOWN - {_one_line(str(error))}"
+
+
+def _one_line(text: str) -> str:
+    """Return text that stands before the numbers of a plugin's line."""
+    return " ".join(text.split()).replace("|", "/")
+
+
+def as_plugin(status: Status, warning: int, critical: int) -> tuple[int, str]:
+    """Return the exit code and the one line of a monitoring plugin (Nagios, Icinga); lags allowed in seconds."""
+    last, lag = status.last_run, status.lag
+    age = status.now - last.last_success if last and last.last_success else None
+    late = [each for each in (lag, age) if each is not None]
+    said = f": {last.error.partition(CURE)[0]}" if last and last.error else ""
+    states = {
+        f"no run has ended well for {ago(age)}" if age else "no run has ended well yet": age is None or age > warning,
+        f"calls are {ago(lag or 0)} late": (lag or 0) > warning,
+        "the database cannot be asked": status.database_error is not None,
+        f"the last run ended with exit code {last.exit_code}{said}" if last else "": bool(last and last.exit_code),
+        f"{counted(status.rejected, 'call')} rejected": status.rejected > 0,
+    }
+    wrong = [words for words, is_so in states.items() if is_so]
+    code = 2 if not late or max(late) > critical else 1 if wrong else 0
+    told = "; ".join(wrong) or f"lag {ago(lag or 0)}, last run {ago(age or 0)} ago"
+    numbers = {
+        "lag": f"{'U' if lag is None else lag}s;{warning};{critical};0",
+        "last_success": f"{'U' if age is None else age}s;{warning};{critical};0",
+        "backlog": f"{status.could_go};;;0",
+        "waiting": f"{sum(status.waiting.values())};;;0",
+        "rejected": f"{status.rejected};;;0",
+    }
+    performance = " ".join(f"{name}={number}" for name, number in numbers.items())
+    return code, f"{PLUGIN} {('OK', 'WARNING', 'CRITICAL')[code]} - {_one_line(told)} | {performance}"
+
+
 def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
     """Tell it to a person, a fact a line, the sign in front as in a run's log."""
     if status.database_error:
@@ -108,7 +155,8 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         at_most = "" if status.backlog else " at most"
         allowed = f", {max_lag} s allowed" if max_lag is not None else ""
         lag = status.lag or 0
-        sign = "❌" if status.is_behind(max_lag) else "⚠" if lag > LATE and max_lag is None else "✅"
+        is_doubtful = not status.backlog or (lag > LATE and max_lag is None)
+        sign = "❌" if status.is_behind(max_lag) else "⚠" if is_doubtful else "✅"
         hours = f"{ago(lag)} ({lag} s)" if lag >= 7200 else f"{lag} s"
         yield f"{sign} Lag: {hours}{at_most}{allowed}"
         rows = status.backlog.rows_behind if status.backlog else 0
@@ -126,6 +174,9 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         at_work = "⚠ Lock" if status.running == UNKNOWN_HOLDER else "🚀 A run is at work"
         yield f"{at_work}: {status.running}"
     yield from _of_last_run(status.last_run, status.now)
+    if not status.is_started():
+        yield "❌ Cron: no daemon is at work, so nothing starts vicisync"
+        yield f"   → {START_CRON}"
 
 
 def _place(checkpoint: Checkpoint) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from vicisync.errors import CURE
-from vicisync.settings.parsers import whole_number
+from vicisync.settings.parsers import duration, whole_number
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
 
 Files = tuple[Path | None, Path | None]
@@ -78,6 +78,25 @@ def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parame
 
 
 number_of_calls = parsed(whole_number(1, 10**9 - 1))
+
+
+def status_options(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command the options of ``status``."""
+    late = "Exit with 1 when calls are later: 300, 5m, 2h."
+    one_line = "One line, and exit codes 0 to 3, for Nagios, Icinga and their kin."
+    for option in (
+        click.option(
+            "--critical", default="15m", show_default=True, metavar="TIME", help="With --plugin: a worse one."
+        ),
+        click.option(
+            "--warning", default="5m", show_default=True, metavar="TIME", help="With --plugin: a lag to tell."
+        ),
+        click.option("--plugin", is_flag=True, help=one_line),
+        click.option("--max-lag", callback=parsed(duration(0, 10**9)), metavar="TIME", help=late),
+        click.option("--json", "as_json", is_flag=True, help="As JSON, for programs."),
+    ):
+        option(command)
+    return command
 
 
 def reconcile_options(command: Callable[..., int]) -> Callable[..., int]:

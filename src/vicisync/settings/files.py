@@ -2,8 +2,8 @@
 
 import os
 import re
+import shlex
 import stat
-from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +27,7 @@ class DidsFile(NamedTuple):
     vicisync: dict[str, Found]
     dispositions: dict[str, Found]
     mistakes: list[str]  # a sentence for each line of our two sections that is no ``key=value``, or misspells one
+    owner_cure: str  # the command after which nobody but root, or who runs us, can write to it; "" where that is so
 
 
 # What every VICIdial script does to a line: s/ |>|\n|\r|\t|\#.*|;.*//gi
@@ -46,7 +47,7 @@ def read_astguiclient(path: Path) -> dict[str, Found]:
     """
     vicidial: dict[str, Found] = {}
     did_optimizer: dict[str, Found] = {}
-    for where, raw in _lines(path):
+    for where, raw in _lines(path)[1]:
         line = _DROPPED_BY_VICIDIAL.sub("", raw)
         if match := _KEY.match(line):
             spelling = vicidial if match[1] == "VARDB_" else did_optimizer
@@ -63,10 +64,11 @@ def read_dids(path: Path) -> DidsFile:
     be part of a key or password.
     Raises FileNotFoundError, and ConfigError for a file that cannot be read.
     """
-    file = DidsFile({}, {}, {}, [])
+    status, lines = _lines(path)
+    file = DidsFile({}, {}, {}, [], owner_cure(path, status))
     ours = {"vicisync": file.vicisync, "dispositions": file.dispositions}
     section = "general"
-    for where, raw in _lines(path):
+    for where, raw in lines:
         line = raw.removeprefix("\ufeff").strip(_WHITE_SPACE)
         if not line or line[0] in "#;":
             continue
@@ -86,15 +88,22 @@ def read_dids(path: Path) -> DidsFile:
     return file
 
 
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield each line with its place; raise FileNotFoundError, or ConfigError saying what the file is instead.
+def owner_cure(path: Path, status: os.stat_result) -> str:
+    """Return the command after which nobody but root, or who runs us, can write to a file; "" where nobody can."""
+    name, us = shlex.quote(str(path)), os.geteuid()
+    chown = [f"chown {us or 'root'} {name}"] if status.st_uid not in (0, us) else []
+    return " && ".join(chown + ([f"chmod go-w {name}"] if status.st_mode & 0o022 else []))
+
+
+def _lines(path: Path) -> tuple[os.stat_result, list[tuple[str, str]]]:
+    """Return what the file is, and each line with its place; raise FileNotFoundError, or ConfigError saying what it is.
 
     Bytes that are no UTF-8 become lone surrogates (PEP 383), as in the environment: no byte of a password is lost.
     """
     try:
         # A FIFO without a writer would hang the run, and every later one behind its lock.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            if not stat.S_ISREG((status := os.fstat(file.fileno())).st_mode):
                 raise ConfigError([f"{path} is not a regular file: name the configuration file itself."])
             data = file.read(SIZE_LIMIT + 1)
     except FileNotFoundError:
@@ -108,5 +117,5 @@ def _lines(path: Path) -> Iterator[tuple[str, str]]:
         raise ConfigError([f"{path} is larger than 1 MiB: that is no configuration file; name the right one."])
     if b"\0" in data:
         raise ConfigError([f"{path} holds NUL bytes: it is damaged or not plain text; restore it or save it as UTF-8."])
-    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), start=1):
-        yield f"{path} line {number}", line
+    lines = data.decode("utf-8", "surrogateescape").split("\n")
+    return status, [(f"{path} line {number}", line) for number, line in enumerate(lines, start=1)]

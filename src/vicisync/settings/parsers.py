@@ -96,6 +96,13 @@ def password(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("latin-1")
 
 
+def command(text: str) -> str:
+    """Parse a command of the shell's."""
+    if not text.isprintable():
+        raise ValueError("must be printable UTF-8, on one line")
+    return text
+
+
 def path(text: str) -> Path:
     """Parse the absolute path of a file, there or not: cron's working directory is no place to rely on."""
     if not text.startswith("/") or not text.isprintable() or COMMENT.search(text):

@@ -82,6 +82,7 @@ class Settings:
     log_phone_numbers: bool = setting("yes", parsers.yes_no)
     metrics_file: Path | None = setting("", path)
     ping_url: str | None = secret("", parsers.url)  # it holds the secret id of the check
+    alert_command: str | None = secret("", parsers.command)  # which may hold one, too
 
     def rules(self, ended_after: int, looked_until: int) -> Rules:
         """Return what decides about a call; both epochs are the checkpoint's."""
@@ -139,7 +140,7 @@ def load_settings(
     """
     mistakes: list[str] = []
     vicidial = _read(read_astguiclient, astguiclient_conf, ASTGUICLIENT_CONF, mistakes)
-    dids = _read(read_dids, dids_conf, DIDS_CONF, mistakes) or DidsFile({}, {}, {}, [])
+    dids = _read(read_dids, dids_conf, DIDS_CONF, mistakes) or DidsFile({}, {}, {}, [], "")
     if mistakes:  # without the files, what else seems missing may stand in them
         raise ConfigError(mistakes)
 
@@ -160,6 +161,9 @@ def load_settings(
     values["api_key"] = values.get("api_key") or ""
     if needs_key and not found["api_key"].value:
         mistakes.append(f"api_key is missing: write api_key=YOUR_KEY under [general] of {dids_conf or DIDS_CONF}.")
+    if found["alert_command"].value and dids.owner_cure:
+        why = "counts only in a file that nobody else can write to, as root runs it"
+        mistakes.append(f"{found['alert_command'].where}: alert_command {why}: {dids.owner_cure}")
     for one, other in combinations(("checkpoint_file", "rejected_file", "journal_file", "old_checkpoint_file"), 2):
         if os.path.normpath(found[one].value) == os.path.normpath(found[other].value):
             mistakes.append(f"{found[other].where}: {other} must be another file than {one} ({found[one].where}).")

@@ -30,6 +30,8 @@ class LastRun:
     rejected_total: int
     perhaps_twice: int = 0  # sent again after a POST whose answer was lost: the API may have stored them twice
     perhaps_twice_total: int = 0
+    failed_in_a_row: int = 0  # runs, this one included
+    alerted: bool = False  # whether alert_command was told that runs fail, and not yet that they are well again
     start_refused: bool = False  # whether the service behind ping_url takes no /start; its beat counts all the same
 
 
@@ -53,9 +55,8 @@ def _is_sound(name: str, value: object) -> bool:
     """Return whether a value can be shown and added to; 1e12 is far beyond every date and count."""
     if value is None or name == "error":
         return name in ("error", "last_success") and isinstance(value, (str, type(None)))
-    return (
-        isinstance(value, (int, float)) and isinstance(value, bool) is (name == "start_refused") and abs(value) < 1e12
-    )
+    is_flag = name in ("alerted", "start_refused")
+    return isinstance(value, (int, float)) and isinstance(value, bool) is is_flag and abs(value) < 1e12
 
 
 def write_last_run(path: Path, last_run: LastRun) -> None:

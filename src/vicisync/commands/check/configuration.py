@@ -1,6 +1,7 @@
 """The configuration files and what stands in them: found, and nobody else's to read or write."""
 
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,8 @@ from urllib.parse import urlsplit
 
 from vicisync.commands.check.finding import Finding, fine, warning
 from vicisync.commands.check.state import may_write
+from vicisync.errors import ConfigError
+from vicisync.settings.files import owner_cure, read_dids
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS, Settings
 
 
@@ -15,8 +18,12 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
     """Check who else may read or write the two files; what `load_settings` raises of them is not told here."""
     for named, standard in ((astguiclient_conf, ASTGUICLIENT_CONF), (dids_conf, DIDS_CONF)):
         path = named or standard
-        mode = path.stat().st_mode if os.path.exists(path) else 0  # noqa: PTH110 -- raises nothing
+        status = path.stat() if os.path.exists(path) else None  # noqa: PTH110 -- raises nothing
+        mode = status.st_mode if status else 0
         shown = f"mode {stat.S_IMODE(mode):04o}"
+        if status and status.st_uid not in (0, os.geteuid()):
+            whose = f"{path} belongs to account {_name_of(status.st_uid)}, who so decides what is read and written here"
+            yield warning(f"{whose}: {', '.join(_POWERS[standard])}", owner_cure(path, status))
         if standard == DIDS_CONF and mode & 0o027:
             what = "read" if mode & 0o007 else "written to"
             yield warning(f"{path} holds the key, and can be {what} by others ({shown})", f"chmod 600 {path}")
@@ -29,6 +36,35 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
             yield warning(f"{path} does not exist", cure)
         elif not named:
             yield fine(f"{path} does not exist: db_* of dids.conf count, or their defaults")
+    yield from _unread(dids_conf or DIDS_CONF)
+
+
+_POWERS = {
+    ASTGUICLIENT_CONF: ["the database"],
+    DIDS_CONF: [each.key for each in SETTINGS if each.key.endswith("_file") or each.key in ("api_base_url", "api_key")],
+}
+"""What the owner of a file can change by it."""
+
+
+def _name_of(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def _unread(dids_conf: Path) -> Iterator[Finding]:
+    """Tell what of DID Optimizer's template is read by nobody, and what does it instead."""
+    try:
+        general, ours = read_dids(dids_conf)[:2]
+    except (ConfigError, FileNotFoundError):
+        return
+    for key in ("notification_email", "alert_on_api_failure"):
+        if (found := general.get(key)) and found.value and "alert_command" not in ours:
+            address = general["notification_email"].value.split()[0] if "notification_email" in general else "root"
+            text = f"{found.where}: {key} is read by nobody, neither here nor in DID Optimizer's own scripts"
+            yield warning(text, f"write under [vicisync]: alert_command=mail -s vicisync {address}")
+            return
 
 
 def values(settings: Settings) -> Iterator[Finding]:
@@ -57,6 +93,8 @@ def values(settings: Settings) -> Iterator[Finding]:
 def _shown(name: str, value: object) -> str:
     if name in ("db_password", "api_key"):
         return "(not shown)" if value else "(empty)"
+    if name == "alert_command" and value:  # its arguments can hold a password
+        return f"{str(value).split()[0]} …"
     if name == "ping_url" and value:  # the rest of it is as good as a password
         parts = urlsplit(str(value))
         return f"{parts.scheme}://{parts.netloc}/…"
