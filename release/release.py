@@ -31,7 +31,6 @@ def main() -> int:
     tag, sdist, wheel = f"v{__version__}", *built[:2]
     print(f"""{listed}
 ✅ Built twice into the same bytes. What to do with them:
-   make test-dist                                        the suite's end-to-end part against them
    git tag -s {tag} && git push origin {tag}           the commit that they were built from
    gpg --armor --detach-sign dist/SHA256SUMS
    python3 -m twine upload dist/{sdist.name} dist/{wheel.name}

@@ -1,3 +1,3 @@
 """vicisync delivers VICIdial's finished calls to DID Optimizer."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
