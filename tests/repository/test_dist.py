@@ -7,7 +7,7 @@ import shutil
 import ssl
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from email import message_from_bytes
 from email.message import Message
 from pathlib import Path
@@ -222,3 +222,73 @@ def test_a_pyz_that_is_replaced_during_a_run_keeps_it_from_nothing(
     done = run(site, pyz, "run")
     assert (0, "") == (done.returncode, done.stderr)
     assert 20 == len(api.records)
+
+
+# What is uploaded
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone of git's")
+    tree = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", ROOT, tree], check=True)
+    (tree / "src/vicisync/__init__.py").write_text(f'__version__ = "{__version__}"\n')
+    changelog = (tree / "CHANGELOG.md").read_text()
+    (tree / "CHANGELOG.md").write_text(
+        re.sub(r"^## .*$", f"## {__version__} – 2026-11-26", changelog, count=1, flags=re.M)
+    )
+    commit(tree)
+    return tree
+
+
+def commit(tree: Path) -> None:
+    names = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.com"]
+    subprocess.run(["git", *names, "commit", "--quiet", "--all", "--allow-empty", "-m", "…"], cwd=tree, check=True)
+
+
+def release(tree: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": f"{tree}/src"}
+    return subprocess.run(
+        [sys.executable, "-m", "release.release"],
+        cwd=tree, env=environment, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+
+
+def test_a_release_is_built_with_its_sums_and_says_what_to_do_with_it(clone: Path) -> None:
+    done = release(clone)
+    assert 0 == done.returncode, done.stderr
+    sums = (clone / "dist" / "SHA256SUMS").read_text()
+    assert [path.name for path in products(clone / "dist")] == re.findall(r"^[0-9a-f]{64}  (\S+)$", sums, re.MULTILINE)
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=clone / "dist", check=True)
+    for words in (sums, f"git tag -s v{__version__}", "twine upload ", "CHANGELOG.md"):
+        assert words in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("spoil", "commits", "says"),
+    [
+        pytest.param(lambda tree: (tree / "README.md").write_text("?"), False, "Not all is committed", id="changed"),
+        pytest.param(
+            lambda tree: (tree / "CHANGELOG.md").write_text("## Unreleased\n"),
+            True,
+            f"CHANGELOG.md begins with 'Unreleased': write '## {__version__} – '",
+            id="no day",
+        ),
+        pytest.param(
+            lambda tree: subprocess.run(["git", "tag", f"v{__version__}"], cwd=tree, check=True),
+            True,
+            f"v{__version__} is tagged already",
+            id="tagged",
+        ),
+    ],
+)
+def test_what_is_no_release_is_not_built(
+    spoil: Callable[[Path], object], commits: bool, says: str, clone: Path
+) -> None:
+    spoil(clone)
+    if commits:
+        commit(clone)
+    done = release(clone)
+    assert (1, True) == (done.returncode, says in done.stderr)
+    assert not (clone / "dist").exists()
