@@ -39,6 +39,8 @@ START = 1_800_000_000
 PAGE = 3  # rows a page of the model holds; small, so that histories cross its edges
 
 FINAL = ("SALE", "NI", "CALLBK", "A")
+LEFT_OUT = "TEST"
+CAMPAIGN = st.sampled_from(["SALES", "SALES", "SALES", LEFT_OUT])
 
 
 class Killed(BaseException):
@@ -57,6 +59,7 @@ class Life:
     comments: str = "AUTO"
     poison: Meaning | None = None
     """What the API answers to this call and no other."""
+    campaign: str = "SALES"
     in_table: bool = True
     settled: bool = False
     """Nobody will change its disposition any more."""
@@ -165,7 +168,8 @@ def _page(lives: Sequence[Life], knows: Callable[[str], bool]) -> Page:
 
 
 def _sighting(life: Life) -> CallRow:
-    return CallRow(life.uniqueid, life.lead_id, life.start, life.end, life.status, life.comments, _user(life))
+    texts = life.status, life.comments, _user(life), life.campaign
+    return CallRow(life.uniqueid, life.lead_id, life.start, life.end, *texts)
 
 
 def _user(life: Life) -> str:
@@ -174,8 +178,8 @@ def _user(life: Life) -> str:
 
 def _call(life: Life) -> Call:
     return Call(
-        life.uniqueid, life.lead_id, 1, "C", "", life.start, life.end, 1, life.status, "1", "5550001", _user(life),
-        life.comments, "g", "CALLER", "NONE", 1,
+        life.uniqueid, life.lead_id, 1, life.campaign, "", life.start, life.end, 1, life.status, "1", "5550001",
+        _user(life), life.comments, "g", "CALLER", "NONE", 1,
     )  # fmt: skip
 
 
@@ -243,8 +247,9 @@ class History(RuleBasedStateMachine):
     def begin(self, concurrency: int, live_tables_are_known: bool) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="vicisync-history-", dir="/dev/shm"))
         self.settings = make_settings(
-            self.folder, concurrency=str(concurrency), max_retries="1", batch_size="2", overlap="450"
-        )
+            self.folder, concurrency=str(concurrency), max_retries="1", batch_size="2", overlap="450",
+            exclude_campaigns=LEFT_OUT,
+        )  # fmt: skip
         self.world = World(live_tables_are_known=live_tables_are_known)
         self.allowed_repeats = 0
         self.excused: set[int] = set()
@@ -287,18 +292,19 @@ class History(RuleBasedStateMachine):
         self.world.former_ids[life.uniqueid] = life
         return life
 
-    @rule(lead=st.integers(1, 3))
-    def customer_answers(self, lead: int) -> None:
-        self._new(self.world.now, lead_id=lead, live=True)
+    @rule(lead=st.integers(1, 3), campaign=CAMPAIGN)
+    def customer_answers(self, lead: int, campaign: str) -> None:
+        self._new(self.world.now, lead_id=lead, live=True, campaign=campaign)
 
     @rule(
         lead=st.integers(1, 3),
         late=st.sampled_from([0, 0, 30, 240, 420]),
         poison=st.sampled_from([None, None, None, None, Meaning.REJECTED, Meaning.TRY_AGAIN]),
+        campaign=CAMPAIGN,
     )
-    def nobody_answers(self, lead: int, late: int, poison: Meaning | None) -> None:
+    def nobody_answers(self, lead: int, late: int, poison: Meaning | None, campaign: str) -> None:
         start = max(START, self.world.now - late)
-        self._new(start, lead_id=lead, end=start, status="NA", poison=poison, settled=True)
+        self._new(start, lead_id=lead, end=start, status="NA", poison=poison, settled=True, campaign=campaign)
 
     @rule(data=st.data(), rewritten=st.booleans())
     @precondition(lambda self: self.running())
@@ -533,6 +539,11 @@ class History(RuleBasedStateMachine):
             assert life.poison or self.world.failed_in_runs[id(life)] >= FAILED_RUNS_TO_REJECT
 
     @invariant()
+    def nothing_of_a_campaign_that_is_left_out_is_sent_or_rejected(self) -> None:
+        sent = [life for life, _, _ in self.world.stored]
+        assert LEFT_OUT not in {life.campaign for life in [*sent, *self.world.rejected]}
+
+    @invariant()
     def a_disposition_is_final_or_the_wait_was_over(self) -> None:
         for life, disposition, at in self.world.stored:
             if life.settled and disposition != life.status:
@@ -556,6 +567,7 @@ class History(RuleBasedStateMachine):
             id(life): life
             for life in self.world.lives
             if life.end and self.world.now - life.end >= self.settings.wait_for_disposition
+            if life.campaign != LEFT_OUT
         }
         lost = [life for key, life in due.items() if key not in done | self.excused]
         calls = {_call_of(life) for life in self.world.lives if id(life) in done}
