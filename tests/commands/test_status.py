@@ -260,6 +260,7 @@ def test_as_a_plugin_it_warns_of_rejected_calls_of_the_database_and_of_runs_that
     ("spoil", "options", "says"),
     [
         pytest.param({"concurency": "8"}, (), "no setting", id="a wrong setting"),
+        pytest.param({}, ("--warning", "1h"), "--warning 1h must not be above --critical 15m", id="they cross"),
         pytest.param({}, ("--warning", "soon"), "'soon' is no length of time", id="a wrong threshold"),
         pytest.param({}, ("--dids-conf", "/no|such"), "/no/such does not exist", id="no file"),
     ],
@@ -270,6 +271,11 @@ def test_as_a_plugin_it_says_what_keeps_it_from_knowing(
     site.configure(**spoil)
     code, told = plugin(site, *options)
     assert (3, "VICISYNC UNKNOWN - ", True) == (code, told[:19], says in told)
+
+
+@pytest.mark.parametrize("options", [("--warning", "5m"), ("--plugin", "--json"), ("--plugin", "--max-lag", "5m")])
+def test_options_that_make_no_sense_together_are_refused(options: tuple[str, ...], site: Site) -> None:
+    assert 2 == site.vicisync("status", *options).returncode
 
 
 # For programs

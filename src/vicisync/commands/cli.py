@@ -107,15 +107,19 @@ def check(files: Files) -> int:
 @commands.command(short_help="Show how things stand.")
 @conf_options
 @status_options
-def status(files: Files, as_json: bool, max_lag: int | None, plugin: bool, warning: str, critical: str) -> int:
+def status(files: Files, as_json: bool, max_lag: int | None, plugin: bool, **lags: str | None) -> int:
     """Show how things stand: the checkpoint, the lag, what waits, and how the last run went.
 
     The lag is the time since the oldest call that could go could have gone. Nothing is changed.
     """
     from vicisync.commands import status as standing
 
+    if plugin and (as_json or max_lag is not None):
+        raise click.UsageError("--plugin excludes --json and --max-lag")
+    if any(lags.values()) and not plugin:
+        raise click.UsageError("--warning and --critical need --plugin")
     if plugin:
-        code, line = standing.plugin(lambda: load_settings(*files, os.environ, needs_key=False), warning, critical)
+        code, line = standing.plugin(lambda: load_settings(*files, os.environ, needs_key=False), **lags)
         tell(line)
         return code
     now = standing.status_of(load_settings(*files, os.environ, needs_key=False))

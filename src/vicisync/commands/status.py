@@ -101,11 +101,13 @@ def as_json(status: Status, max_lag: int | None) -> dict[str, object]:
     }
 
 
-def plugin(load: Callable[[], Settings], warning: str, critical: str) -> tuple[int, str]:
-    """Return the exit code and the line of a monitoring plugin, whatever is wrong; times as they were typed."""
+def plugin(load: Callable[[], Settings], warning: str | None, critical: str | None) -> tuple[int, str]:
+    """Return the exit code and the line of a monitoring plugin, whatever is wrong; times as they were typed, or not."""
     try:
-        allowed = [parse_duration(text) for text in (warning, critical)]
-        return as_plugin(status_of(load()), *allowed)
+        warns, worse = parse_duration(warning or "5m"), parse_duration(critical or "15m")
+        if warns > worse:
+            raise ValueError(f"--warning {warning or '5m'} must not be above --critical {critical or '15m'}")
+        return as_plugin(status_of(load()), warns, worse)
     except (ValueError, VicisyncError) as error:
         return 3, f"{PLUGIN} UNKNOWN - {_one_line(str(error))}"
 

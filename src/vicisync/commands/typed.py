@@ -85,12 +85,8 @@ def status_options(command: Callable[..., int]) -> Callable[..., int]:
     late = "Exit with 1 when calls are later: 300, 5m, 2h."
     one_line = "One line, and exit codes 0 to 3, for Nagios, Icinga and their kin."
     for option in (
-        click.option(
-            "--critical", default="15m", show_default=True, metavar="TIME", help="With --plugin: a worse one."
-        ),
-        click.option(
-            "--warning", default="5m", show_default=True, metavar="TIME", help="With --plugin: a lag to tell."
-        ),
+        click.option("--critical", show_default="15m", metavar="TIME", help="With --plugin: a worse one."),
+        click.option("--warning", show_default="5m", metavar="TIME", help="With --plugin: a lag to warn of."),
         click.option("--plugin", is_flag=True, help=one_line),
         click.option("--max-lag", callback=parsed(duration(0, 10**9)), metavar="TIME", help=late),
         click.option("--json", "as_json", is_flag=True, help="As JSON, for programs."),
