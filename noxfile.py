@@ -18,7 +18,7 @@ if pyenv := shutil.which("pyenv"):
     os.environ["PYENV_VERSION"] = ":".join(versions.stdout.split())
 
 
-@nox.session(python=nox.project.python_versions(PYPROJECT, max_version="3.13"))
+@nox.session(python=nox.project.python_versions(PYPROJECT, max_version="3.14"))
 @nox.parametrize("versions", ["lowest", "newest"])
 def suite(session: nox.Session, versions: str) -> None:
     """Run the suite; what stands behind ``--`` goes to pytest."""
