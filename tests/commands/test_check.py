@@ -172,6 +172,7 @@ FILE = r"⚠ {dids} holds the key, and can be %s by others \(mode %s\) → chmod
 PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
     # What is broken; the exit code; the line; and how its cure is typed, where that can be tried.
     "key readable by all": (lambda d: d.site.dids_conf.chmod(0o644), 0, FILE % ("read", "0644"), "sh"),
+    "key writable by all": (lambda d: d.site.dids_conf.chmod(0o666), 0, FILE % ("written to", "0666"), "sh"),
     "key writable by a group": (lambda d: d.site.dids_conf.chmod(0o660), 0, FILE % ("written to", "0660"), "sh"),
     "key file another account's": (lambda d: os.chown(d.site.dids_conf, 65534, -1),
         0, (r"⚠ {dids} belongs to account nobody, who so decides what is read and written here: api_base_url, api_key, "

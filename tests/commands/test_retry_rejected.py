@@ -108,8 +108,11 @@ def test_a_dry_run_lists_what_is_rejected_and_why_and_changes_nothing(
 def test_calls_of_a_campaign_that_is_left_out_stay_rejected(site: Site, api: DidOptimizer) -> None:
     reject(site, call(1), call(2, campaign_id="TEST"))
     site.configure(exclude_campaigns="test")
-    retry(site)
-    assert ([1], [2]) == (stored(api), left(site))
+    stays = "⚠ 1 rejected call not sent: left out by campaigns or exclude_campaigns"
+    lines = retry(site)
+    assert ([1], [2], "💾 Left: 1 rejected call") == (stored(api), left(site), lines[-1])
+    assert stays in lines
+    assert [stays] == retry(site)
 
 
 def test_what_fails_again_stays_as_it_was_written(site: Site, api: DidOptimizer) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pytest
 
 from rehearsal.dialer import Dialer
-from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.did_optimizer import ERROR_500, DidOptimizer
 from rehearsal.site import Site
 from tests.call_rows import NOON, insert, row
 from tests.conftest import command_here
@@ -93,3 +93,56 @@ def test_explain_says_which_setting_leaves_a_call_out(setting: str, site: Site, 
         done = command_here(site, "explain", uniqueid)
         assert f"✅ It is not ours: campaign SALES is left out by {setting} ({site.dids_conf} line " in done.stdout
         assert "lately" not in done.stdout
+
+
+@pytest.mark.parametrize("is_gone", [False, True], ids=["its row there", "its row gone"])
+def test_a_call_that_failed_is_forgotten_and_not_rejected_once_its_campaign_is_left_out(
+    is_gone: bool, site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    insert(site.mariadb, site.database, row(f"{NOON}.1", campaign_id="SALES"), row(f"{NOON}.9", lead_id=9))
+    api.fault_for = lambda sent: ERROR_500 if sent["campaignId"] == "SALES" else None
+    site.configure(max_retries="0")
+    at(site, dialer, NOON + 60)
+    tried = len(api.posts)
+    if is_gone:
+        site.mariadb.execute(f"DELETE FROM `{site.database}`.vicidial_log")
+    site.configure(exclude_campaigns="SALES")
+    said = at(site, dialer, NOON + 120)
+    at(site, dialer, NOON + 30000)
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint
+    assert ({}, tried) == (checkpoint.watching, len(api.posts))
+    assert [f"⚠ {NOON}.1: not sent, as campaign SALES is left out; see dids.conf"] == [s for s in said if ".1:" in s]
+    assert not site.rejected_file.exists()
+
+
+def test_no_call_is_taken_for_one_of_a_campaign_that_is_left_out(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    """Neither for its second row, nor for itself under another id."""
+    site.configure(campaigns="SALES")
+    ended = {"lead_id": 1, "end_epoch": NOON + 5}
+    insert(
+        site.mariadb, site.database,
+        row(f"{NOON}.1", campaign_id=None, **ended), row(f"{NOON}.2", NOON + 1, campaign_id="SALES", **ended),
+        row(f"{NOON}.3", lead_id=2, campaign_id="TEST"),
+    )  # fmt: skip
+    at(site, dialer, NOON + 60)
+    assert [f"{NOON}.2"] == list(api.records)
+    site.mariadb.execute(f"DELETE FROM `{site.database}`.vicidial_log WHERE uniqueid = '{NOON}.3'")
+    insert(site.mariadb, site.database, row(f"{NOON}.4", lead_id=2, campaign_id="SALES"))
+    at(site, dialer, NOON + 120)
+    assert [f"{NOON}.2", f"{NOON}.4"] == list(api.records)
+
+
+def test_what_was_left_out_is_missing_once_its_campaign_is_sent(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    """No run sees to it any more, also while the overlap still brings its row."""
+    insert(site.mariadb, site.database, row(f"{NOON}.9", lead_id=9), row(f"{NOON}.1", campaign_id="SALES"))
+    site.configure(exclude_campaigns="SALES")
+    at(site, dialer, NOON + 60)
+    site.configure(exclude_campaigns="")
+    at(site, dialer, NOON + 120)
+    assert [f"{NOON}.9"] == list(api.records)
+    when = ("--from", str(NOON - 60), "--to", str(NOON + 60))
+    proved = command_here(site, "reconcile", *when).stdout
+    assert "2 calls ended: 1 delivered, 0 rejected, 0 waiting, 1 missing" in proved
+    command_here(site, "reconcile", *when, "--send")
+    assert [f"{NOON}.9", f"{NOON}.1"] == list(api.records)

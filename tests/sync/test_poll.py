@@ -6,7 +6,7 @@ from rehearsal.dialer import Dialer, fill
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.lives import agent_call, browser_closed, new_call, no_answer
 from rehearsal.site import Site
-from tests.call_rows import NOON
+from tests.call_rows import NOON, insert, row
 from tests.conftest import run_at, run_here
 from tests.sync.conftest import at
 from vicisync.settings.settings import load_settings
@@ -25,6 +25,14 @@ def backlog_at(site: Site, epoch: int) -> Backlog:
     assert checkpoint
     with CallLog(settings) as call_log:
         return backlog(settings, call_log, checkpoint, epoch)
+
+
+def test_what_is_left_out_is_none_be_it_watched_or_new(site: Site, dialer: Dialer) -> None:
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON, campaign_id="TEST", status="DISPO"))
+    at(site, dialer, NOON + 60)
+    site.configure(exclude_campaigns="TEST")
+    insert(site.mariadb, site.database, row(f"{NOON}.2", NOON + 1, campaign_id="TEST"))
+    assert (0, 0) == backlog_at(site, NOON + 1500)[:2]
 
 
 def test_where_all_has_gone_there_is_none(site: Site, dialer: Dialer) -> None:

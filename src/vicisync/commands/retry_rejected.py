@@ -21,7 +21,7 @@ def list_rejected(settings: Settings, report: Report) -> None:
     """Tell of every call of the rejected file when and why it was rejected. Raises CheckpointError."""
     calls, why = read_rejected(settings.rejected_file).calls, reasons(settings.rejected_file)
     for uniqueid, call in calls.items():
-        report.listed(call, why[uniqueid])
+        report.listed(call, why.get(uniqueid, "sent again meanwhile"))
     report.summary(f"🔍 Dry run: {counted(len(calls), 'rejected call')}; nothing was sent, nothing was changed")
 
 
@@ -36,10 +36,15 @@ def retry_rejected(
     with locked(settings.checkpoint_file):
         calls, unreadable = read_rejected(settings.rejected_file)
         rules = settings.rules(0, 0)
-        calls = {each.uniqueid: each for each in calls.values() if not left_out_by(each.campaign_id or "", rules)}
+        left_out = {each.uniqueid for each in calls.values() if left_out_by(each.campaign_id or "", rules)}
+        calls = {uniqueid: each for uniqueid, each in calls.items() if uniqueid not in left_out}
         for number in unreadable:
             report.warning(f"{settings.rejected_file} line {number} holds no call; left as it is")
-        report.resending(len(calls))
+        if left_out:
+            count = counted(len(left_out), "rejected call")
+            report.warning(f"{count} not sent: left out by campaigns or exclude_campaigns")
+        if calls or not left_out:
+            report.resending(len(calls))
         for security_warning in settings.security_warnings() if calls else ():
             report.warning(security_warning)
         deadline = began + (settings.max_runtime or float("inf"))
@@ -59,7 +64,7 @@ def retry_rejected(
         report.warning(journal.problem)
     remaining = len(calls) - report.tally.delivered
     report.tally.seconds, report.tally.perhaps_twice = time.monotonic() - began, delivery.perhaps_twice
-    report.resent(remaining)
+    report.resent(remaining + len(left_out))
     if delivery.error:
         raise delivery.error
     return remaining

@@ -31,7 +31,8 @@ def _rewritten(
     # A vanished call explains one row, of the same stem, lead and start.
     vanished: dict[tuple[str, int | None, int], list[str]] = {}
     for uniqueid, past in calls.items():
-        if uniqueid not in present:
+        # One that was left out explains none: a row's own campaign decides.
+        if uniqueid not in present and getattr(past, "outcome", "") != "left_out":
             vanished.setdefault((stem(uniqueid), past.lead_id, past.start_epoch), []).append(uniqueid)
     result: dict[str, CallRow] = {}
     for row in unknown:

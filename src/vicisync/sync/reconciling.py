@@ -77,9 +77,8 @@ class Books:
             return Standing.REJECTED
         if not checkpoint:
             return None
-        handled = checkpoint.handled.get(uniqueid)
-        if handled and handled.outcome in _OUTCOMES:
-            return _OUTCOMES[handled.outcome]
+        if handled := checkpoint.handled.get(uniqueid):
+            return _OUTCOMES.get(handled.outcome)  # None where it was left out, and is no more: no run sees to it
         is_next = row.start_epoch >= self._next_since and (row.end_epoch or row.start_epoch) > checkpoint.ended_after
         is_seen_to = is_next or uniqueid in checkpoint.watching
         return Standing.WAITING if is_seen_to and self._has_ended(row) else None

@@ -12,6 +12,7 @@ from vicisync.calls.readiness import (
     Readiness,
     Watched,
     has_ended,
+    left_out_by,
     readiness,
 )
 from vicisync.report import Report
@@ -45,9 +46,9 @@ class Sorting:
         self.to_keep: list[CallRow] = []  # of calls that have ended and wait, should these be gone by then
 
     def seen(self, rows: Iterable[CallRow]) -> None:
-        """Take note of rows, known or not: of those alike, the first is a call, and VICIdial deletes the others."""
+        """Take note of rows, known or not: of those alike that are not left out, the first is a call."""
         for row in rows:
-            if row.end_epoch:
+            if row.end_epoch and not left_out_by(row.campaign, self._rules):
                 key, start = alike(row), (row.start_epoch, row.uniqueid)
                 self._first_of_call[key] = min(start, self._first_of_call.get(key, start))
 

@@ -25,7 +25,7 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
             whose = f"{path} belongs to account {_name_of(status.st_uid)}, who so decides what is read and written here"
             yield warning(f"{whose}: {', '.join(_POWERS[standard])}", owner_cure(path, status))
         if standard == DIDS_CONF and mode & 0o027:
-            what = "read" if mode & 0o007 else "written to"
+            what = "written to" if mode & 0o022 else "read"
             yield warning(f"{path} holds the key, and can be {what} by others ({shown})", f"chmod 600 {path}")
         elif mode & 0o022:  # being read by all is VICIdial's own way: its web pages log in with this file
             yield warning(f"{path} can be written to by others ({shown})", f"chmod go-w {path}")
