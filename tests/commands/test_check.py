@@ -167,13 +167,15 @@ NO_INDEX = (
 )
 MISSING = ", which is not there or cannot be executed → vicisync install"
 TWICE = " still runs the old script: each call would be sent twice → vicisync install --replace-old"
-FILE = r"⚠ {dids} holds the key, and can be %s by others \(mode %s\) → chmod 600 {dids}"
+FILE = r"⚠ {dids} holds the key, and can be %s by others \(mode %s\)%s → chmod 600 {dids}"
+DECIDE = ", who so decide on api_base_url, api_key, checkpoint_file, .*metrics_file"
 
 PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
     # What is broken; the exit code; the line; and how its cure is typed, where that can be tried.
-    "key readable by all": (lambda d: d.site.dids_conf.chmod(0o644), 0, FILE % ("read", "0644"), "sh"),
-    "key writable by all": (lambda d: d.site.dids_conf.chmod(0o666), 0, FILE % ("written to", "0666"), "sh"),
-    "key writable by a group": (lambda d: d.site.dids_conf.chmod(0o660), 0, FILE % ("written to", "0660"), "sh"),
+    "key readable by all": (lambda d: d.site.dids_conf.chmod(0o644), 0, FILE % ("read", "0644", ""), "sh"),
+    "key writable by all": (lambda d: d.site.dids_conf.chmod(0o666), 0, FILE % ("written to", "0666", DECIDE), "sh"),
+    "key writable by a group": (lambda d: d.site.dids_conf.chmod(0o660),
+        0, FILE % ("written to", "0660", DECIDE), "sh"),
     "key file another account's": (lambda d: os.chown(d.site.dids_conf, 65534, -1),
         0, (r"⚠ {dids} belongs to account nobody, who so decides what is read and written here: api_base_url, api_key, "
         r"checkpoint_file, .*metrics_file → chown root {dids}"), "sh"),
@@ -184,7 +186,7 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         0, (r"⚠ {dids} line 2: notification_email is read by nobody, neither here nor in DID Optimizer's own scripts"
         r" → write under \[vicisync\]: alert_command=mail -s vicisync ops@example.com"), ""),
     "database settings writable by a group": (lambda d: d.site.astguiclient_conf.chmod(0o664),
-        0, r"⚠ {conf} can be written to by others \(mode 0664\) → chmod go-w {conf}", "sh"),
+        0, r"⚠ {conf} can be written to by others \(.*0664\), who so decide on the database → chmod go-w {conf}", "sh"),
     "http across the network": (lambda d: d.rewrite(d.site.dids_conf, "127.0.0.1", "127.1"),  # another for one's own
         0, r"⚠ The API key and phone numbers go to 127\.1 unencrypted.* → write https:// in api_base_url", ""),
     "no metrics folder": (lambda d: d.site.configure(metrics_file=f"{d.root}/none/x.prom"),

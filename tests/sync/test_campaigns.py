@@ -68,6 +68,11 @@ def test_what_is_watched_when_its_campaign_is_left_out_is_told_and_forgotten(
     assert [f"⚠ {NOON}.2: not sent, as campaign SALES is left out; see dids.conf"] == said
     at(site, dialer, NOON + 1200)
     assert 2 * len(CAMPAIGNS) - 1 == len(api.records)
+    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET status = 'SALE' WHERE uniqueid = '{NOON}.1'")
+    when = ("--from", str(NOON - 60), "--to", str(NOON + 60))
+    proved = command_here(site, "reconcile", *when, "--send", "--corrections")
+    assert " Summary: 4 calls ended: 4 delivered" in proved.stdout
+    assert 2 * len(CAMPAIGNS) - 1 == len(api.posts)
     assert not site.rejected_file.exists()
 
 

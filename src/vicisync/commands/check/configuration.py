@@ -21,14 +21,15 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
         status = path.stat() if os.path.exists(path) else None  # noqa: PTH110 -- raises nothing
         mode = status.st_mode if status else 0
         shown = f"mode {stat.S_IMODE(mode):04o}"
+        decide = f", who so decide on {', '.join(_POWERS[standard])}" if mode & 0o022 else ""
         if status and status.st_uid not in (0, os.geteuid()):
             whose = f"{path} belongs to account {_name_of(status.st_uid)}, who so decides what is read and written here"
             yield warning(f"{whose}: {', '.join(_POWERS[standard])}", owner_cure(path, status))
         if standard == DIDS_CONF and mode & 0o027:
             what = "written to" if mode & 0o022 else "read"
-            yield warning(f"{path} holds the key, and can be {what} by others ({shown})", f"chmod 600 {path}")
+            yield warning(f"{path} holds the key, and can be {what} by others ({shown}){decide}", f"chmod 600 {path}")
         elif mode & 0o022:  # being read by all is VICIdial's own way: its web pages log in with this file
-            yield warning(f"{path} can be written to by others ({shown})", f"chmod go-w {path}")
+            yield warning(f"{path} can be written to by others ({shown}){decide}", f"chmod go-w {path}")
         elif mode:
             yield fine(f"{path} is there, {shown}")
         elif not named and standard == DIDS_CONF:
