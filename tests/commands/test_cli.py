@@ -246,7 +246,7 @@ USAGE_ERRORS = {
     "--dry-run run": ("--dry-run belongs behind the command", "run --dry-run"),
     "--limit 3 -v run": ("--limit belongs behind the command", "run --limit 3 -v"),
     "--json": ("--json belongs behind the command", "status --json"),
-    "--yes run": ("No such option '--yes'", "--help"),
+    "--yes run": ("No such option", "--help"),
     "run now": ("now", "run --help"),
     "run --dids-conf ''": ("'.' cannot be read: Is a directory; name a", ""),
     "run --astguiclient-conf=": ("'.' cannot be read: Is a directory; name a", ""),
