@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -153,6 +153,11 @@ def utc() -> Iterator[None]:
     """A machine in UTC."""
     with time_zone("UTC0"):
         yield
+
+
+def unmeasured(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which coverage neither imports anything, nor looks at another tree, nor writes."""
+    return {name: text for name, text in environment.items() if not name.startswith("COVERAGE_")}
 
 
 @pytest.fixture

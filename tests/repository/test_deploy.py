@@ -10,7 +10,7 @@ import pytest
 
 from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import COMMAND, Site
-from tests.conftest import finish_calls
+from tests.conftest import finish_calls, unmeasured
 from tests.machine import machine, needs_root
 from tests.state.test_last_run import LAST_RUN
 from tests.sync.test_monitoring import values
@@ -134,7 +134,7 @@ def test_a_run_delivers_with_no_more_rights_than_the_service_gives_it(
             rm /var/lib/vicisync/own
             umask 0077
             exec setpriv --bounding-set=-all,+{kept.lower()} --inh-caps=-all --no-new-privs {COMMAND} run"""
-        environment = {**site.environment(), "VICISYNC_DIDS_CONF": "/etc/dids.conf"}
+        environment = {**unmeasured(site.environment()), "VICISYNC_DIDS_CONF": "/etc/dids.conf"}
         done = server.run("unshare", "--mount", "sh", "-c", script, environment=environment)
         assert (0, "") == (done.returncode, done.stderr)
         assert "✅ Sync completed successfully" in done.stdout

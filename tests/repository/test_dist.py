@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 
 from rehearsal.did_optimizer import ERROR_500, DidOptimizer, Fault
 from rehearsal.site import Site
-from tests.conftest import finish_calls
+from tests.conftest import finish_calls, unmeasured
 from vicisync import __version__
 
 pytestmark = pytest.mark.slow
@@ -248,7 +248,7 @@ def commit(tree: Path) -> None:
 
 
 def release(tree: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": f"{tree}/src"}
+    environment = {**unmeasured(os.environ), "PYTHONPATH": f"{tree}/src"}
     return subprocess.run(
         [sys.executable, "-m", "release.release"],
         cwd=tree, env=environment, capture_output=True, text=True, timeout=180, check=False,

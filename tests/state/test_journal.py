@@ -15,7 +15,7 @@ import pytest
 
 from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import Site
-from tests.conftest import finish_calls, run_here
+from tests.conftest import finish_calls, run_here, unmeasured
 from vicisync.commands.reset_checkpoint import reset
 from vicisync.settings.settings import load_settings
 from vicisync.state import journal
@@ -204,7 +204,7 @@ def test_an_idle_run_does_not_import_sqlite3(site: Site) -> None:
         "print('sqlite3' in sys.modules, 'vicisync.state.journal' in sys.modules)"
     )
     # Measured coverage is written by sqlite3, too.
-    environment = {name: text for name, text in site.environment().items() if not name.startswith("COVERAGE_")}
+    environment = unmeasured(site.environment())
     said = [
         subprocess.run(
             [sys.executable, "-c", program], env=environment, capture_output=True, check=True, encoding="utf-8"
