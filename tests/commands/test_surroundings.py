@@ -55,6 +55,7 @@ def test_a_proxy_is_named_without_its_password_and_with_what_fixes_it(proxy: str
 
 
 def test_with_few_file_descriptors_a_run_says_what_it_lacks_and_loses_nothing(site: Site, api: DidOptimizer) -> None:
+    site.configure(max_retries="0")
     calls = finish(site, 20)
     for descriptors in range(5, 17):
         command: list[str | Path] = ["prlimit", f"--nofile={descriptors}", COMMAND, "run"]

@@ -68,10 +68,12 @@ def test_time_signals_and_errors_end_a_run_that_nobody_reads(
     ends: str, unread: Unread, site: Site, api: DidOptimizer
 ) -> None:
     finish(site, 60)
-    site.configure(concurrency="1")
+    site.configure(concurrency="1", max_retries="0")
     api.latency = 0.2
     with start(site, unread, "run", "--max-runtime", "1" if ends == "time" else "0") as run:
-        time.sleep(1)
+        until = time.monotonic() + SOON
+        while not api.records and time.monotonic() < until:
+            time.sleep(0.05)
         if ends == "signal":
             run.send_signal(signal.SIGTERM)
         if ends == "error":

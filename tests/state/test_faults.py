@@ -13,7 +13,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler: apt-get install gcc libc6-dev"),
 ]
 
-EVERY = 23
+EVERY = 47
 """Of a number of points that is divided by the number of faults, each kind has its share."""
 
 

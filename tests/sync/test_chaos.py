@@ -1,4 +1,4 @@
-"""Twenty seconds of chaos with the real command; ``make chaos`` is the long form."""
+"""Twelve seconds of chaos with the real command; ``make chaos`` is the long form."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_after_kills_faults_and_a_restart_the_books_balance(tmp_path: Path) -> None:
-    outcome = chaos(tmp_path, seconds=20, seed=7)
+    outcome = chaos(tmp_path, seconds=12, seed=7)
     assert outcome.balanced, f"{outcome}\n{outcome.verdict}"
     # Chaos in which nothing went wrong would prove nothing.
     assert outcome.calls > 200

@@ -76,6 +76,7 @@ def test_calls_are_found_again_when_a_swapped_table_comes_back(
     fails: bool, site: Site, dialer: Dialer, api: DidOptimizer
 ) -> None:
     """Renamed away by archiving, repair or failover, for some runs."""
+    site.configure(max_retries="0")
     lives = [dialer.begin(agent_call(new_call(NOON + second), talk=300)) for second in range(20)]
     at(site, dialer, NOON + 60)
     name = f"`{site.database}`"
@@ -190,6 +191,7 @@ def test_a_checkpoint_that_is_written_while_the_very_first_run_reaches_for_the_d
 def test_what_failed_in_an_outage_and_was_archived_is_sent_as_it_was_kept(
     site: Site, dialer: Dialer, api: DidOptimizer
 ) -> None:
+    site.configure(max_retries="0")
     dialer.begin(no_answer(new_call(NOON)))
     dialer.play(NOON + 60)
     site.mariadb.set_clock(NOON + 60)
@@ -204,6 +206,7 @@ def test_what_failed_in_an_outage_and_was_archived_is_sent_as_it_was_kept(
 def test_what_is_gone_and_never_got_through_is_rejected_when_others_as_old_would_be_given_up(
     site: Site, dialer: Dialer, api: DidOptimizer
 ) -> None:
+    site.configure(max_retries="0")
     for late in (0, 10):
         dialer.begin(no_answer(new_call(NOON + late)))
     dialer.play(NOON + 60)
@@ -395,7 +398,7 @@ def test_rows_that_an_alter_by_copy_holds_up_arrive(site: Site, api: DidOptimize
     """SELECT passes and INSERT waits while the table is rebuilt."""
     now = int(time.time())
     with site.mariadb.connect(site.database) as connection:
-        fill(connection, 60_000, now - 3000, per_hour=30_000)
+        fill(connection, 60_000, now - 4000, per_hour=30_000)  # older than what the first run sends
     insert(site.mariadb, site.database, row(f"{now}.1", now - 2000))
     assert run_here(site).error is None
     before = len(api.records)

@@ -107,7 +107,7 @@ def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_succ
     well = result_of(site)
     finish_calls(site, 3, 120)
     break_it(site, api)
-    site.configure(ping_url=pings.url)
+    site.configure(ping_url=pings.url, max_retries="0")
     assert exit_code == site.vicisync("run").returncode
     last = result_of(site)
     assert (exit_code, well.last_success) == (last.exit_code, last.last_success)
@@ -117,6 +117,7 @@ def test_a_run_that_ends_badly_tells_its_exit_code_and_the_time_of_the_last_succ
 
 
 def test_calls_that_could_not_go_are_late_from_their_start(site: Site, api: DidOptimizer) -> None:
+    site.configure(max_retries="0")
     finish_calls(site, 3, 120)
     api.down()
     site.vicisync("run")
@@ -175,7 +176,7 @@ def test_the_service_behind_ping_url_gets_the_error_of_a_run_without_numbers(
 def alerts(site: Site, tmp_path: Path) -> Callable[[], list[str]]:
     """What an alert_command was told since it was last asked: state, by environment and on stdin."""
     told = tmp_path / "told"
-    site.configure(alert_command=f'echo "$VICISYNC_ALERT: $VICISYNC_REASON / $(cat)" >> {told}')
+    site.configure(max_retries="0", alert_command=f'echo "$VICISYNC_ALERT: $VICISYNC_REASON / $(cat)" >> {told}')
 
     def since() -> list[str]:
         lines = told.read_text().splitlines() if told.exists() else []
@@ -245,7 +246,7 @@ def test_an_alert_that_cannot_be_told_is_a_warning_and_told_again_by_the_next_ru
 ) -> None:
     assert 10.0 == monitoring.ALERT_TIMEOUT
     monkeypatch.setattr(monitoring, "ALERT_TIMEOUT", 0.5)
-    site.configure(alert_command=command)
+    site.configure(max_retries="0", alert_command=command)
     finish_calls(site, 1, 1000)
     api.down()
     for _ in range(2):
