@@ -67,11 +67,7 @@ def stretch(from_: str | None, to: str | None, now: float) -> tuple[int, int]:
 
 
 def reconcile(
-    settings: Settings,
-    wanted: Wanted,
-    report: Report,
-    stop_signal: StopSignal,
-    open_session: Callable[[], Session],
+    settings: Settings, wanted: Wanted, report: Report, stop_signal: StopSignal, open_session: Callable[[], Session]
 ) -> int:
     """Hold every call that ended in a stretch of time against the journal; return how many are missing in the end.
 

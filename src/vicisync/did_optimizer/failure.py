@@ -24,11 +24,7 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ),
     ((ReadTimeoutError,), "no answer within {timeout:g} s", True),
     ((TimeoutError,), "no connection within {timeout:g} s", False),
-    (
-        (socket.gaierror,),
-        "the name in api_base_url cannot be resolved; correct it, or this machine's DNS",
-        False,
-    ),
+    ((socket.gaierror,), "the name in api_base_url cannot be resolved; correct it, or this machine's DNS", False),
     ((ConnectionRefusedError,), "connection refused", False),
     ((DecodeError,), "the answer cannot be decompressed", True),
     (CUT, "the connection was cut without an answer", True),

@@ -186,10 +186,7 @@ def _number(digits: str) -> int:
 def render(checkpoint: Checkpoint) -> str:
     """Write a checkpoint as text; ``parse`` reads it back the same."""
     head = f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}"
-    lines = [
-        f"ended_after\t{checkpoint.ended_after}",
-        f"looked_until\t{checkpoint.looked_until}",
-    ]
+    lines = [f"ended_after\t{checkpoint.ended_after}", f"looked_until\t{checkpoint.looked_until}"]
     if checkpoint.polled:
         lines.append(f"polled\t{checkpoint.polled}")
     if checkpoint.refusal:

@@ -114,11 +114,7 @@ _METRICS = (
     ("duplicates_total", "duplicates_total", "Of those, known to the API already"),
     ("failed_total", "failed_total", "Tries of a run that did not get a call through"),
     ("rejected_total", "rejected_total", "Calls put into the rejected file"),
-    (
-        "perhaps_twice_total",
-        "perhaps_twice_total",
-        "Calls sent again after a lost answer, perhaps stored twice",
-    ),
+    ("perhaps_twice_total", "perhaps_twice_total", "Calls sent again after a lost answer, perhaps stored twice"),
 )
 """Each metric behind ``vicisync_``, the field of `LastRun` that it shows, and what it is about."""
 
