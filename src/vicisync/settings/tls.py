@@ -11,7 +11,7 @@ _BY_NUMBER = {
     20: f"{_OWN_CA}; else have it send the certificates in between, too",  # nobody vouches for the last one sent
 }
 _BY_WORD = (  # the first that the reason holds
-    ("PROTOCOL VERSION_TOO_LOW", "it speaks no TLS of today", "switch TLS 1.2 or 1.3 on there"),
+    ("PROTOCOL VERSION_TOO_LOW SIGALG", "it speaks no TLS of today", "switch TLS 1.2 or 1.3 on there"),
     ("CIPHER HANDSHAKE_FAILURE", "it has no cipher in common with us, or wants a certificate of ours",
         "switch one of today's on there, such as ECDHE with AES-GCM, and let this server pass without"),
     ("UNRECOGNIZED_NAME", "it does not go by that name", "write the name that it goes by in {address}"),
@@ -28,6 +28,7 @@ def tls_failure(error: ssl.SSLError, ca: str, address: str) -> tuple[str, str]:
     if isinstance(error, ssl.SSLCertVerificationError):
         wrong = f"its certificate is not to be trusted ({error.verify_message})"
         return wrong, _BY_NUMBER.get(error.verify_code, _OWN_CA).format(ca=ca, address=address)
-    reason = error.reason or str(error)
-    wrong, cure = next((wrong, cure) for words, wrong, cure in _BY_WORD if any(w in reason for w in words.split(" ")))
+    reason = error.reason or str(error)  # Python has no name for some of OpenSSL's, and then its words
+    said = reason.upper().replace(" ", "_")
+    wrong, cure = next((wrong, cure) for words, wrong, cure in _BY_WORD if any(w in said for w in words.split(" ")))
     return f"{wrong} ({reason})", cure.format(ca=ca, address=address)
