@@ -192,7 +192,7 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
     "no metrics folder": (lambda d: d.site.configure(metrics_file=f"{d.root}/none/x.prom"),
         0, r"⚠ metrics_file lies in {root}/none, which does not exist → mkdir -p {root}/none", "sh"),
     "checkpoint damaged": (lambda d: d.site.checkpoint_file.write_text("nonsense\n"),
-        5, "❌ The checkpoint {state}/checkpoint is damaged: line 1 is not.* ago: vicisync reset-checkpoint --to 1h",
+        5, "❌ The checkpoint {state}/checkpoint is damaged: line 1 is not.* → vicisync reset-checkpoint",
         "vicisync"),
     "checkpoint a link": (lambda d: d.site.checkpoint_file.symlink_to("/etc/passwd"),
         5, "❌ Cannot read the checkpoint .*symbolic link, [^→]* → remove it, or name .*", ""),

@@ -1,5 +1,6 @@
 """``vicisync reset-checkpoint``, by the installed command: what it moves, what it refuses, whom it asks."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -12,6 +13,7 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.site import COMMAND, Site
 from tests.commands.command import INDIA, arrived, files, finish, lines, local, on_terminal, vicisync
 from tests.commands.conftest import Refused
+from vicisync.state.last_run import last_run_file
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,22 @@ def test_a_reset_without_a_time_goes_back_to_the_begin_of_a_long_outage(site: Si
     vicisync(site, "reset-checkpoint", "--yes")
     vicisync(site, "run")
     assert 3 == len(arrived(api))
+
+
+@pytest.mark.parametrize("text", ["nonsense\n", "2099-01-01 00:00:00", None], ids=["damaged", "lies ahead", "removed"])
+def test_where_no_checkpoint_tells_that_the_last_good_run_does(text: str | None, site: Site, api: DidOptimizer) -> None:
+    vicisync(site, "reset-checkpoint", "--yes", "--to", "4h")
+    vicisync(site, "run")
+    path = last_run_file(site.checkpoint_file)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "last_success": int(time.time()) - 9000}))
+    finish(site, 2, ago=8000)
+    site.checkpoint_file.unlink()
+    if text:
+        site.checkpoint_file.write_text(text)
+        assert vicisync(site, "run", code=5).stderr.endswith("→ vicisync reset-checkpoint\n")
+    vicisync(site, "reset-checkpoint", "--yes")
+    vicisync(site, "run")
+    assert 2 == len(arrived(api))
 
 
 def test_a_folder_in_the_checkpoint_s_place_stops_a_reset_at_the_reading(site: Site) -> None:

@@ -215,7 +215,7 @@ def reconcile(files: Files, from_: str | None, to: str | None, quiet: bool, **wa
 @conf_options
 @click.option(
     "--to",
-    show_default="1h; the newest end delivered, where that is older",
+    show_default="1h, or from where an outage began",
     metavar="TIME",
     help="Deliver what ended after this: '2024-10-24 12:00:00' (local, or with its zone), an epoch, 14:00, yesterday, "
     "or how long ago: 90m, 1h30m, 2d.",

@@ -95,6 +95,9 @@ def reconcile(
     if missing:
         cure = f"to send them: vicisync reconcile --from '{zoned(wanted.begin)}' --to '{zoned(wanted.until)}' --send"
         report.warning(f"{counted(missing, 'call')} missing{CURE}{cure}")
+    elif (unknown := counts[Standing.NOT_IN_JOURNAL]) and not wanted.everything:
+        why = "before the journal was begun, or left out by a reset: to send them all the same, --send --all"
+        report.note(f"⚠ Nothing is known to be missing, and nothing of {counted(unknown, 'call')}: {why}")
     else:
         report.note("✅ Nothing is missing")
     return missing

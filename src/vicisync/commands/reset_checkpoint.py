@@ -10,6 +10,7 @@ from vicisync.report import counted, signed
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, Damaged, starting_at
 from vicisync.state.journal import Journal
+from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.store import Store
@@ -20,11 +21,11 @@ def reset(
 ) -> bool:
     """Save a checkpoint from which on the next run delivers what ended after ``to``; return whether that was done.
 
-    ``to`` is for `parse_when`; None: an hour ago, or the newest end delivered where that is older. Unless ``yes`` was
+    ``to`` is for `parse_when`; None: an hour ago, or where an outage began before that, see `_begin`. Unless ``yes`` was
     said beforehand, ``ask`` decides after ``say`` has told what changes, while runs go on; None: nobody can be asked.
     Raises ConfigError, also then, AlreadyRunning where the checkpoint has changed meanwhile, and CheckpointError.
     """
-    now = time.time()
+    now = int(time.time())
     try:
         epoch = parse_when("1h" if to is None else to, now)
     except ValueError as error:
@@ -35,8 +36,8 @@ def reset(
         if yes:
             stack.enter_context(locked(settings.checkpoint_file))
         old, was = _old(settings)
-        if old and to is None:
-            epoch = min(epoch, old.end_epoch)
+        if to is None:
+            epoch = min(epoch, _begin(settings, old, now))
         say(f"Old checkpoint: {was}")
         say(f"New checkpoint: {zoned(epoch)}; what ended after that will be sent, or sent again")
         if old and (warning := _left_out(old, epoch)):
@@ -61,6 +62,15 @@ def reset(
             store.save()
     say(f"💾 Saved checkpoint: {zoned(epoch)}")
     return True
+
+
+def _begin(settings: Settings, old: Checkpoint | None, now: int) -> int:
+    """Return the epoch up to which all has been delivered, as far as anything sound that is left tells."""
+    if old and old.end_epoch <= now:
+        return old.end_epoch
+    last_run = read_last_run(last_run_file(settings.checkpoint_file))
+    # What waited when that run ended had mostly ended within the hour before.
+    return last_run.last_success - 3600 if last_run and last_run.last_success else now
 
 
 def _old(settings: Settings) -> tuple[Checkpoint | None, str]:

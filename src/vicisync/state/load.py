@@ -32,5 +32,5 @@ def read_checkpoint(path: Path, give_up_after: int) -> Checkpoint | None:
             raise CheckpointError(f"Cannot read the checkpoint {path}: {error.strerror}") from error
         damage = Damaged("the disk cannot read it (Input/output error)")
     kept = "Nothing was sent and the file was left as it is"
-    cure = "vicisync reset-checkpoint --to 1h"  # or another time
-    raise CheckpointError(f"The checkpoint {path} is damaged: {damage}. {kept}{CURE}{cure}") from damage
+    text = f"The checkpoint {path} is damaged: {damage}. {kept}"
+    raise CheckpointError(f"{text}{CURE}vicisync reset-checkpoint") from damage

@@ -105,7 +105,7 @@ class Poll:
         found = verdict(seen, self.now, self.machine)
         if found is Verdict.TIME_IS_AHEAD:
             text = f"The checkpoint {self.settings.checkpoint_file} lies ahead, at {zoned(seen)}: {clocks}"
-            raise CheckpointError(f"{text}; nothing was sent{CURE}vicisync reset-checkpoint --to 1h")
+            raise CheckpointError(f"{text}; nothing was sent{CURE}vicisync reset-checkpoint")
         walks = checkpoint.refusal and has_walked(checkpoint.refusal, self.now, self.machine)
         if found is Verdict.DATABASE_IS_BEHIND:
             if not walks:

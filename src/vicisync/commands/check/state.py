@@ -74,12 +74,12 @@ def _checkpoint(settings: Settings) -> Finding:
     except CheckpointError as error:
         if isinstance(error.__cause__, Damaged):
             text = f"The checkpoint {path} is damaged: {error.__cause__}"
-            return _unusable(text, "to go on from an hour ago: vicisync reset-checkpoint --to 1h")
+            return _unusable(text, "vicisync reset-checkpoint")
         return _told(str(error), path)
     if checkpoint:
         seen, now = max(checkpoint.looked_until, checkpoint.ended_after), int(time.time())
         if verdict(seen, now, now) is Verdict.TIME_IS_AHEAD:
-            return _unusable(f"The checkpoint {path} lies ahead, at {zoned(seen)}", "vicisync reset-checkpoint --to 1h")
+            return _unusable(f"The checkpoint {path} lies ahead, at {zoned(seen)}", "vicisync reset-checkpoint")
         watched = counted(len(checkpoint.watching), "call")
         return fine(f"Delivered up to {zoned(checkpoint.end_epoch)}, {watched} watched")
     old, words = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
