@@ -29,7 +29,7 @@ HOUR = 3600
 
 def records(site: Site, days: int = 31) -> Records:
     checkpoint = read_checkpoint(site.checkpoint_file, 28800)
-    return Records(site.journal_file, days, checkpoint)
+    return Records(site.journal_file, checkpoint)
 
 
 def entries(site: Site) -> dict[str, Entry]:
@@ -242,7 +242,7 @@ def change_its_tables(site: Site) -> None:
 
 TROUBLES = {
     "damaged": (damage, "not a database\n   → to begin a new one: mv "),
-    "no file": (occupy, "Is a directory"),
+    "no file": (occupy, "it is not a file"),
     "a link": (plant_a_link, "symbolic link"),
     "full": (fill_its_disk, "its disk has less than .* MiB left"),
     "another's tables": (change_its_tables, "11 values.*"),
@@ -365,7 +365,7 @@ def test_a_dry_run_writes_none(site: Site) -> None:
 
 
 def test_without_one_there_is_nothing_in_it_and_none_is_made_by_asking(tmp_path: Path) -> None:
-    with Records(tmp_path / "journal.db", 31, None) as found:
+    with Records(tmp_path / "journal.db", None) as found:
         assert ({}, []) == (found.of_calls(["1.1"]), found.last_of("1", 20))
         assert found.may_lack(int(time.time()))
     assert not (tmp_path / "journal.db").exists()

@@ -12,7 +12,7 @@ from tests.sync.conftest import at
 from vicisync.settings.settings import load_settings
 from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
-from vicisync.sync.poll import Backlog, backlog
+from vicisync.sync.outlook import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.pages import PAGE
 

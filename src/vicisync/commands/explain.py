@@ -58,9 +58,9 @@ class _Known(NamedTuple):
 
     def ended(self, calls: list[Call], rows: dict[str, CallRow]) -> dict[str, Ended]:
         """Return what became of those calls that have ended, by id."""
-        if not self.records:
+        if not self.records or not self.call_log:
             return {}
-        books = Books(self.settings, self.checkpoint, self.records, self.now)
+        books = Books(self.settings, self.checkpoint, self.records, self.call_log, self.now)
         return {each.call.uniqueid: each for each in books.hold_against(rows, calls)}
 
 
@@ -93,7 +93,7 @@ def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[Checkpoi
     except CheckpointError as error:
         troubles.append(error)
     try:
-        records = stack.enter_context(Records(settings.journal_file, settings.journal_days, checkpoint))
+        records = stack.enter_context(Records(settings.journal_file, checkpoint))
     except CheckpointError as error:
         troubles.append(error)
     try:

@@ -21,7 +21,7 @@ from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
 from vicisync.state.old_checkpoint import read_old_checkpoint
 from vicisync.state.rejected import read_rejected
-from vicisync.state.store import RESERVE
+from vicisync.state.reserve import RESERVE
 
 _unusable = partial(broken, exit_code=CheckpointError.exit_code)
 
