@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from vicisync.calls.call import Call, CallRow, alike
 from vicisync.calls.dispositions import folded
-from vicisync.calls.readiness import LONGEST_HELD, WAITING, Readiness, left_out_by, readiness
+from vicisync.calls.readiness import LONGEST_HELD, WAITING, Readiness, awaits_disposition, left_out_by, readiness
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.journal import Entry
@@ -82,7 +82,7 @@ class Books:
                 is_rewritten = sent.start_epoch == row.start_epoch and sent.uniqueid not in rows
                 standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
             standing = standing or self._by_row(row)
-            if standing is Standing.CHANGED and readiness(row, self._now, self._rules) is not Readiness.READY:
+            if standing is Standing.CHANGED and (not row.end_epoch or awaits_disposition(row, self._rules)):
                 standing = (
                     Standing.DELIVERED
                 )  # so VICIdial archives what it copies of a call that goes on, and keeps that

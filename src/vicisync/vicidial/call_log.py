@@ -136,11 +136,13 @@ class CallLog:
         goes_on = {(row.lead_id, stem(row.uniqueid)) for row in of_leads}
         gone = [uniqueid for uniqueid in gone if (leads[uniqueid], stem(uniqueid)) not in goes_on]
         if gone and self.has_archive():
-            archived = self._rows(statements.of_archive(statements.BY_UNIQUEID), gone)
-            here = {row.uniqueid for row in archived}
-            left = sorted({leads[uniqueid] for uniqueid in gone if uniqueid not in here})
-            of_leads += self._rows(statements.of_archive(statements.BY_LEAD), left, LEADS_AT_ONCE)
-            rows += archived
+            wanted = sorted({leads[uniqueid] for uniqueid in gone})
+            archived = self._rows(statements.of_archive(statements.BY_LEAD), wanted, LEADS_AT_ONCE)
+            ends: dict[tuple[int, str, int], int] = {}  # of those archived under two ids, the later one counts
+            for row in archived:
+                ends[_call_of(row)] = max(row.end_epoch, ends.get(_call_of(row), 0))
+            rows += [row for row in archived if row.uniqueid in gone and row.end_epoch == ends[_call_of(row)]]
+            of_leads += archived
         return rows, of_leads
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
@@ -195,6 +197,11 @@ class CallLog:
                 unknown = (ER.PARSE_ERROR, ER.UNKNOWN_SYSTEM_VARIABLE)  # what a server that cannot answers
                 if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] in unknown):
                     raise
+
+
+def _call_of(row: CallRow) -> tuple[int, str, int]:
+    """Return what stays of a call whose id is rewritten."""
+    return row.lead_id, stem(row.uniqueid), row.start_epoch
 
 
 def _socket(settings: Settings) -> str | None:
