@@ -371,3 +371,10 @@ def test_where_the_api_asks_for_a_longer_wait_than_a_run_lasts_nothing_more_is_s
     in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
     api.fault_for = lambda _: rate_limited_429(900)
     assert any(" asks us to wait 900 s " in line for line in call(site, "--send", code=4)[1])
+
+
+def test_what_a_longer_overlap_does_not_bring_back_waits_for_no_run(site: Site) -> None:
+    ended_long_ago(site)
+    site.configure(overlap="4200")
+    finish_calls(site, 1, ago=1500, first_lead=40_000_000)
+    assert [8, 7, 0, 0, 1, 0, 0] == call(site, code=6)[0]

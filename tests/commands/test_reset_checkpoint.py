@@ -159,18 +159,22 @@ def test_a_reset_without_a_time_goes_back_to_the_begin_of_a_long_outage(site: Si
 
 @pytest.mark.parametrize("text", ["nonsense\n", "2099-01-01 00:00:00", None], ids=["damaged", "lies ahead", "removed"])
 def test_where_no_checkpoint_tells_that_the_last_good_run_does(text: str | None, site: Site, api: DidOptimizer) -> None:
-    vicisync(site, "reset-checkpoint", "--yes", "--to", "4h")
+    """What ended before that is found missing: nobody has left it out on purpose."""
+    vicisync(site, "reset-checkpoint", "--yes", "--to", "5h")
+    finish(site, 1, ago=16_000)
     vicisync(site, "run")
     path = last_run_file(site.checkpoint_file)
     path.write_text(json.dumps({**json.loads(path.read_text()), "last_success": int(time.time()) - 9000}))
+    finish(site, 1, ago=14_000)
     finish(site, 2, ago=8000)
     site.checkpoint_file.unlink()
     if text:
         site.checkpoint_file.write_text(text)
         assert vicisync(site, "run", code=5).stderr.endswith("→ vicisync reset-checkpoint\n")
-    vicisync(site, "reset-checkpoint", "--yes")
+        vicisync(site, "reset-checkpoint", "--yes")
     vicisync(site, "run")
-    assert 2 == len(arrived(api))
+    assert 3 == len(arrived(api))
+    assert "3 delivered, 0 rejected, 0 waiting, 1 missing" in vicisync(site, "reconcile", "--from", "5h", code=6).stdout
 
 
 def test_a_folder_in_the_checkpoint_s_place_stops_a_reset_at_the_reading(site: Site) -> None:

@@ -383,6 +383,10 @@ def test_a_run_killed_in_a_backlog_has_left_no_gap_in_it(site: Site, api: DidOpt
         run.kill()
     api.latency = 0
     finish_calls(site, 1, ago=5, first_lead=80_000_000)
+    site.configure(max_retries="0")
+    api.down()
+    run_here(site)
+    api.up()
     run_here(site)
     assert sorted(api.records) == sorted(entries(site))
 
