@@ -53,6 +53,8 @@ def test_every_setting_is_shown_with_its_value_and_where_it_was_found_but_no_sec
     assert re.fullmatch(r"ALTNUM DISPO DONEM INCALL QUEUE XFER +default", shown["waiting_statuses"])
     assert re.fullmatch(r"yes +default", shown["verify_ssl"])
     assert re.fullmatch(r"\(none\) +default", shown["db_ssl_ca"])
+    assert re.fullmatch(r"\(all\) +default", shown["campaigns"])
+    assert re.fullmatch(r"\(none\) +default", shown["exclude_campaigns"])
     assert re.fullmatch(r"A=dropped B=busy +dids.conf", shown["[dispositions]"])
     assert 31 == len(shown)
 
@@ -607,6 +609,52 @@ def test_the_installed_command_exits_with_the_code_of_the_first_thing_that_a_run
     with open("/dev/full", "w") as full:  # noqa: PTH123 -- a device
         code = subprocess.call([COMMAND, "check"], env=dialer.site.environment(), stdout=full, stderr=full)
     assert 3 == code, "a full disk behind its output changes no exit code"
+
+
+# Campaigns that settings name
+
+USED = ", {dids} line {line}); they are of SALES, SOLAR2"
+SALES = "UPDATE vicidial_log SET campaign_id = IF(lead_id % 5, 'SALES', 'SOLAR2')"
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"campaigns": "SLAES solar2"}, [f"is of campaign SLAES (campaigns{USED}"]),
+        ({"exclude_campaigns": "TEST DEMO"}, [f"is of campaigns DEMO, TEST (exclude_campaigns{USED}"]),
+        ({"campaigns": "SLAES"}, [f"is of campaign SLAES (campaigns{USED}", "{nothing}"]),
+        ({"exclude_campaigns": "SALES SOLAR2"}, ["{nothing}"]),
+        ({"campaigns": "sales"}, []),
+    ],
+    ids=["one misspelt", "two to leave out", "nothing is left", "all left out", "as MariaDB compares them"],
+)  # fmt: skip
+def test_campaigns_that_a_setting_names_and_no_call_has_are_told_with_those_that_calls_have(
+    named: dict[str, str], told: list[str], dialer: CheckedDialer
+) -> None:
+    dialer.sql(SALES)
+    dialer.site.configure(**named)
+    lines = dialer.site.dids_conf.read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, 1) if text.startswith(tuple(named)))
+    nothing = "All of the newest 50 calls are left out by their campaign: nothing would be sent"
+    expected = [each.format(dids=dialer.site.dids_conf, line=line, nothing=nothing) for each in told]
+    code, worse = dialer.worse()
+    assert (0, expected) == (code, [re.sub("^⚠ (None of the newest 50 calls )?", "", text) for text in worse])
+
+
+def test_only_the_newest_1000_calls_are_asked_for_their_campaigns_and_ten_are_shown(dialer: CheckedDialer) -> None:
+    dialer.sql(
+        "UPDATE vicidial_log SET campaign_id = 'OLD', call_date = call_date - INTERVAL 1 DAY, "
+        "start_epoch = start_epoch - 86400"
+    )
+    dialer.site.configure(campaigns="OLD")
+    dialer.fill(1000, first_lead=9000)
+    dialer.sql("UPDATE vicidial_log SET campaign_id = CONCAT('C', 10 + lead_id % 12) WHERE campaign_id != 'OLD'")
+    _, worse = dialer.worse()
+    assert re.match(
+        r"⚠ None of the newest 1000 calls is of campaign OLD \(.*; they are of (C\d\d, ){10}…$", worse[0]
+    ), worse
+    dialer.sql("TRUNCATE vicidial_log")
+    assert (0, []) == dialer.worse(), "where there are no calls, nothing is known of campaigns"
 
 
 # What a run goes by beside the table

@@ -99,6 +99,8 @@ def _shown(name: str, value: object) -> str:
     if name == "ping_url" and value:  # the rest of it is as good as a password
         parts = urlsplit(str(value))
         return f"{parts.scheme}://{parts.netloc}/…"
+    if name == "campaigns" and not value:
+        return "(all)"
     if value is None or isinstance(value, bool):
         return {None: "(none)", True: "yes", False: "no"}[value]
     if isinstance(value, frozenset):
