@@ -657,6 +657,24 @@ def test_only_the_newest_1000_calls_are_asked_for_their_campaigns_and_ten_are_sh
     assert (0, []) == dialer.worse(), "where there are no calls, nothing is known of campaigns"
 
 
+# Settings where they do not count
+
+
+@pytest.mark.parametrize("place", ["[general]\n", "", "[vicidial]\n"], ids=["general", "no header", "unknown section"])
+def test_a_setting_of_ours_that_stands_elsewhere_is_told_with_where_to_move_it(
+    place: str, dialer: CheckedDialer
+) -> None:
+    dids = dialer.site.dids_conf
+    before = dids.read_text()
+    assert "[vicisync]" in before
+    dids.write_text(f"{place}log_phone_numbers=no\nbatch_size=\njournal_file={dialer.site.journal_file}\n{before}")
+    text = f"{dids} line {2 if place else 1}: log_phone_numbers is a setting of [vicisync]"
+    line = f"⚠ {text}, and does not count where it stands → move it below a line [vicisync]"
+    code, lines = dialer.check()
+    assert (0, [line]) == (code, [each for each in lines[:-1] if each.startswith(SIGNS[1:])])
+    assert any(re.fullmatch("✓ log_phone_numbers +yes +default", each) for each in lines)
+
+
 # What a run goes by beside the table
 
 SERVER_UPDATER = "CREATE TABLE server_updater (server_ip VARCHAR(15), last_update DATETIME, db_time DATETIME)"

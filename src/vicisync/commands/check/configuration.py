@@ -55,11 +55,15 @@ def _name_of(uid: int) -> str:
 
 
 def _unread(dids_conf: Path) -> Iterator[Finding]:
-    """Tell what of DID Optimizer's template is read by nobody, and what does it instead."""
+    """Tell what of ours stands in the wrong section, and of DID Optimizer's template what is read by nobody."""
     try:
         general, ours = read_dids(dids_conf)[:2]
     except (ConfigError, FileNotFoundError):
         return
+    for key in (each.key for each in SETTINGS if each.section == "vicisync" and each.key not in ours):
+        if (found := general.get(key)) and found.value:
+            text = f"{found.where}: {key} is a setting of [vicisync], and does not count where it stands"
+            yield warning(text, "move it below a line [vicisync]")
     for key in ("notification_email", "alert_on_api_failure"):
         if (found := general.get(key)) and found.value and "alert_command" not in ours:
             address = general["notification_email"].value.split()[0] if "notification_email" in general else "root"
