@@ -92,6 +92,8 @@ def test_every_command_of_the_readme_does_what_it_says(
             return done.stdout
 
         (grants,) = re.findall(r"^```sql\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+        phones = "lead_id INT, phone_number VARCHAR(18), KEY phone_number (phone_number)"
+        mariadb.execute(f"CREATE TABLE `{database}`.vicidial_list ({phones})")
         mariadb.execute("REVOKE ALL, GRANT OPTION FROM cron@localhost")
         for grant in grants.strip().splitlines():
             mariadb.execute(grant.replace("asterisk", f"`{database}`"))
