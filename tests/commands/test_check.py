@@ -81,6 +81,14 @@ def test_it_changes_nothing_and_nothing_is_recorded_or_left_connected(dialer: Ch
         time.sleep(0.02)
 
 
+def test_the_files_of_a_run_are_read_and_stay_as_they_are(dialer: CheckedDialer) -> None:
+    assert 0 == dialer.site.vicisync("run").returncode
+    before = {path: path.read_bytes() for path in dialer.site.folder.rglob("*") if path.is_file()}
+    assert dialer.site.journal_file in before
+    assert (0, []) == dialer.worse()
+    assert before == {path: path.read_bytes() for path in dialer.site.folder.rglob("*") if path.is_file()}
+
+
 # One thing broken: one line
 
 
@@ -206,6 +214,11 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         5, "❌ {state} cannot be used: others can write to its folder [^→]* → chmod go-w {state}", "sh"),
     "lock a folder": (lambda d: d.site.checkpoint_file.with_name("checkpoint.lock").mkdir(),
         5, "❌ {state}/checkpoint.lock is no file that a run can lock → rm -r {state}/checkpoint.lock", "sh"),
+    "journal damaged": (lambda d: d.site.journal_file.write_bytes(b"x" * 9000),
+        0, "⚠ Cannot use the journal {state}/journal.db: file is not a database → to begin a new one: mv .*.damaged",
+        "sh"),
+    "journal a folder": (lambda d: d.site.journal_file.mkdir(),
+        0, "⚠ Cannot use the journal {state}/journal.db: .*", ""),
     "rejected file torn": (lambda d: d.site.rejected_file.write_text("torn\n" * 7),
         0, "⚠ {rejected} holds no call in lines 1, 2, 3, 4, 5, … → look at it: less -N {rejected}", ""),
     "rejected file a link": (lambda d: d.site.rejected_file.symlink_to("/etc/passwd"),
@@ -402,6 +415,10 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
     "no crontab": (no_crontab, f"{{cron}} line 1 runs {COMMAND}"),
     "odd files of cron's": (odd_files_of_cron, f"{{cron}} line 1 runs {COMMAND}"),
     "no checkpoint": (lambda _: None, f"{NO_CHECKPOINT}delivers what ended in the hour before it"),
+    "no journal": (lambda _: None, "No journal yet: the first run that sends a call begins it"),
+    "an empty journal": (lambda d: d.site.journal_file.touch(),
+        "No journal yet: the first run that sends a call begins it"),
+    "a journal": (lambda d: d.site.vicisync("run"), "The journal {state}/journal.db can be read"),
     "an old one": (lambda d: (d.site.folder / "did-optimizer-last-check.txt").write_text("2026-01-02 03:04:05\n"),
         f"{NO_CHECKPOINT}goes on where the old script stopped, {zoned(parse_timestamp('2026-01-02 03:04:05'))}"),
     "a checkpoint": (one_call_watched, f"Delivered up to {zoned(1_767_323_045)}, 1 call watched"),
