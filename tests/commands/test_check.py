@@ -156,9 +156,21 @@ def agi(line: str) -> Callable[[CheckedDialer], None]:
     return breakage
 
 
-def last_run(dialer: CheckedDialer, ago: int) -> None:
+def last_run(dialer: CheckedDialer, ago: int, exit_code: int = 0) -> None:
     ended = int(time.time()) - ago
-    write_last_run(last_run_file(dialer.site.checkpoint_file), replace(LAST_RUN, ended=ended, exit_code=0))
+    write_last_run(last_run_file(dialer.site.checkpoint_file), replace(LAST_RUN, ended=ended, exit_code=exit_code))
+
+
+def asleep(dialer: CheckedDialer) -> str:
+    """Return the job of half a minute later."""
+    return dialer.cron.read_text().replace(" root ", " root sleep 30; ")
+
+
+def twice_a_minute_in_the_crontab(dialer: CheckedDialer) -> None:
+    later = asleep(dialer)
+    job_in_roots_crontab(dialer)
+    with dialer.crontab.open("a") as file:
+        file.write(later.replace(" root ", " "))
 
 
 def under_a_file(dialer: CheckedDialer) -> None:
@@ -259,8 +271,16 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         0, r"⚠ root's crontab cannot be read: crontab -l failed: You \(root\) are not allowed", ""),
     "two jobs": (lambda d: (d.etc / "cron.d" / "second").write_text(d.cron.read_text()),
         0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
+    "two jobs of one file": (lambda d: d.cron.write_text(d.cron.read_text() * 2),
+        0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
+    "two that sleep": (lambda d: d.cron.write_text(asleep(d) * 2),
+        0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
+    "one that sleeps in another file": (lambda d: (d.etc / "cron.d" / "second").write_text(asleep(d)),
+        0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
     "cron dead": (lambda d: d.daemon.write_text("systemd\n"),
         0, "⚠ No cron daemon is at work, so nothing starts vicisync → systemctl enable --now cron  # on .*", ""),
+    "the last run failed": (lambda d: last_run(d, ago=0, exit_code=3),
+        0, r"⚠ The last run ended \d s ago, with exit code 3 → vicisync status", ""),
     "no run for an hour": (lambda d: last_run(d, ago=3700),
         0, "⚠ The last run ended 61 min ago, with exit code 0; cron starts one .* → systemctl status cron", ""),
     "log's folder missing": (job("/var/log/did-", "/nowhere/did-"),
@@ -410,6 +430,9 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
     "calls without a start": (sql("UPDATE vicidial_log SET start_epoch = 0 LIMIT 3"),
         "call_date and start_epoch of the newest 47 calls agree, time zone {zone}"),
     "a job in root's crontab": (job_in_roots_crontab, f"root's crontab line 3 runs {COMMAND}"),
+    "two jobs, for twice a minute": (lambda d: d.cron.write_text(d.cron.read_text() + asleep(d)),
+        f"{{cron}} line 2 runs {COMMAND}"),
+    "the same in root's crontab": (twice_a_minute_in_the_crontab, f"root's crontab line 4 runs {COMMAND}"),
     "a job on its PATH": (lambda d: d.cron.write_text(f"PATH={COMMAND.parent}:/usr/bin\n{JOB.format(COMMAND.name)}"),
         f"{{cron}} line 2 runs {COMMAND.name}"),
     "no crontab": (no_crontab, f"{{cron}} line 1 runs {COMMAND}"),
@@ -484,9 +507,12 @@ def test_rejected_calls_are_a_warning_with_the_command_that_sends_them_again(dia
     dialer.api.fault_for = lambda payload: no if payload and dialer.api.records else None
     assert 6 == dialer.site.vicisync("run", "--limit", "4").returncode
     line = f"⚠ 3 calls have been rejected; {dialer.site.rejected_file} says why → vicisync retry-rejected"
-    assert (0, [line]) == dialer.worse()
+    code, worse = dialer.worse()
+    assert (0, line) == (code, worse[-1])
+    assert re.fullmatch(r"⚠ The last run ended \d+ s ago, with exit code 6 → vicisync status", worse[0])
     dialer.api.fault_for = None
     assert 0 == dialer.site.vicisync("retry-rejected").returncode
+    assert 0 == dialer.site.vicisync("run").returncode
     assert (0, []) == dialer.worse()
 
 
