@@ -252,7 +252,8 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
     "b, a busy line": (sql("UPDATE vicidial_log SET status = 'b ' ORDER BY call_date DESC LIMIT 1"),
         0, "⚠ Status B is in use and goes out as dnc, while in .* a busy line → write under .* here: B=busy", ""),
     "wrong password": (lambda d: d.rewrite(d.site.astguiclient_conf, PASSWORD, "another"),
-        3, r"❌ The database at \S+ refuses user cron \(.*\) → correct VARDB_pass \({conf} line 6\); .*", ""),
+        3, r"❌ The database at \S+ refuses user cron \(.*\) → correct VARDB_user or VARDB_pass \({conf} line 6\), or "
+        "the hosts that the account is for; where it wants TLS, write db_ssl_ca", ""),
     "database down": (lambda d: d.rewrite(d.site.astguiclient_conf, f"=> {d.site.mariadb.port}", "=> 1"),
         3, r"❌ Cannot reach the database at 127\.0\.0\.1:1 \(.*\) → start it there: .* \({conf} line 3\)", ""),
     "no job": (lambda d: d.cron.unlink(), 0, "⚠ No cron entry runs vicisync → vicisync install", ""),
@@ -544,6 +545,15 @@ def test_all_mistakes_of_a_configuration_are_told_and_what_needs_it_is_left_out_
     assert [f"{left_out} → fix the settings, then vicisync check"] == [line for line in lines if line.startswith("⚠")]
     assert f"✓ {dialer.cron} line 1 runs {COMMAND}" in lines
     assert "❌ 3 problems to fix, 1 warning" == lines[-1]
+
+
+def test_an_astguiclient_conf_without_the_database_is_told(dialer: CheckedDialer) -> None:
+    conf = dialer.site.astguiclient_conf
+    lines = [line for line in conf.read_text().splitlines() if "VARDB_" not in line]
+    conf.write_text("\n".join([*lines, "#VARDB_server => 127.0.0.1"]))
+    _, worse = dialer.worse()
+    text = f"⚠ {conf} holds no VARDB_ line, so that the defaults count → write VARDB_server, _database, "
+    assert worse[0].startswith(text), worse
 
 
 @pytest.mark.parametrize("which", ["astguiclient_conf", "dids_conf"])

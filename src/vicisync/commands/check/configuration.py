@@ -4,13 +4,14 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from vicisync.commands.check.finding import Finding, fine, warning
 from vicisync.commands.check.state import may_write
 from vicisync.errors import ConfigError
-from vicisync.settings.files import owner_cure, read_dids
+from vicisync.settings.files import owner_cure, read_astguiclient, read_dids
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS, Settings
 
 
@@ -37,6 +38,10 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
             yield warning(f"{path} does not exist", cure)
         elif not named:
             yield fine(f"{path} does not exist: db_* of dids.conf count, or their defaults")
+    with suppress(ConfigError, FileNotFoundError):
+        if not read_astguiclient(path := astguiclient_conf or ASTGUICLIENT_CONF):
+            text = f"{path} holds no VARDB_ line, so that the defaults count"
+            yield warning(text, "write VARDB_server, _database, _user, _pass and _port into it, as VICIdial does")
     yield from _unread(dids_conf or DIDS_CONF)
 
 
