@@ -290,6 +290,17 @@ def test_as_a_plugin_it_says_which_option_is_wrong_in_its_one_line(
     assert "|" not in told
 
 
+def test_a_lag_that_is_allowed_says_nothing_of_a_run_that_failed_and_the_plugin_does(site: Site) -> None:
+    finish(site, 1)
+    site.vicisync("run")
+    path = last_run_file(site.checkpoint_file)
+    last = read_last_run(path)
+    assert last
+    write_last_run(path, replace(last, exit_code=3, error="No database"))
+    assert 0 == site.vicisync("status", "--max-lag", "5m").returncode
+    assert (1, "VICISYNC WARNING - the last run ended with exit code 3: No database") == plugin(site)
+
+
 def test_thresholds_without_the_plugin_are_refused(site: Site) -> None:
     assert 2 == site.vicisync("status", "--warning", "5m").returncode
 

@@ -115,6 +115,8 @@ def test_every_command_of_the_readme_does_what_it_says(
                 said[line] = ran(f"{line} || test $? = 1")  # nothing has failed
             elif line not in ELSEWHERE:
                 said[line] = ran(f"{line} --yes" if line == "vicisync reset-checkpoint" else line)
+        (copied,) = re.findall(r"^cp (/opt/\S+) ", README, re.MULTILINE)
+        assert "vicisync-reconcile.timer" in ran(f"ls {copied}")
 
     assert "0 were sent twice." in said["make demo"]
     assert ", 0 are missing." in said["make demo"]
