@@ -252,8 +252,8 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
     "b, a busy line": (sql("UPDATE vicidial_log SET status = 'b ' ORDER BY call_date DESC LIMIT 1"),
         0, "⚠ Status B is in use and goes out as dnc, while in .* a busy line → write under .* here: B=busy", ""),
     "wrong password": (lambda d: d.rewrite(d.site.astguiclient_conf, PASSWORD, "another"),
-        3, r"❌ The database at \S+ refuses user cron \(.*\) → correct VARDB_user or VARDB_pass \({conf} line 6\), or "
-        "the hosts that the account is for; where it wants TLS, write db_ssl_ca", ""),
+        3, (r"❌ The database at \S+ refuses user cron \(.*\) → correct VARDB_user or VARDB_pass \({conf} line 6\), or "
+        "the hosts that the account is for; where it wants TLS, write db_ssl_ca"), ""),
     "database down": (lambda d: d.rewrite(d.site.astguiclient_conf, f"=> {d.site.mariadb.port}", "=> 1"),
         3, r"❌ Cannot reach the database at 127\.0\.0\.1:1 \(.*\) → start it there: .* \({conf} line 3\)", ""),
     "no job": (lambda d: d.cron.unlink(), 0, "⚠ No cron entry runs vicisync → vicisync install", ""),
