@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from rehearsal.did_optimizer import ERROR_500, NOT_ACCEPTED, DidOptimizer
+from rehearsal.did_optimizer import ERROR_500, NOT_ACCEPTED, DidOptimizer, rate_limited_429
+from rehearsal.mariadb import READ
 from rehearsal.site import PASSWORD, Site
 from tests.conftest import command_here, finish_calls, pages_of, run_here
 from vicisync.commands import reconcile
@@ -57,7 +58,7 @@ def test_after_runs_nothing_is_missing_and_the_numbers_are_the_receiver_s(site: 
     (first, *_) = ids(site)
     api.fault_for = lambda sent: NOT_ACCEPTED if sent["uniqueid"] == first else None
     run_here(site)
-    sql(site, "UPDATE vicidial_log SET status = 'DISPO' WHERE lead_id = 10000004")
+    sql(site, "UPDATE vicidial_log SET status = 'CALLBK' WHERE lead_id = 10000004")
     finish_calls(site, 2, ago=5, first_lead=20_000_000)
     numbers, lines = call(site, code=0)
     assert [7, 3, 1, 2, 0, 1, 0] == numbers
@@ -220,7 +221,9 @@ def test_a_run_at_work_is_waited_for_and_in_vain_ends_it_with_75(
 def test_what_was_delivered_before_the_journal_or_left_out_by_a_reset_is_not_missing(site: Site) -> None:
     ended_long_ago(site)
     site.journal_file.unlink()
-    assert [7, 1, 0, 0, 0, 0, 6] == call(site)[0]  # the checkpoint still knows the last
+    numbers, lines = call(site)
+    assert [7, 1, 0, 0, 0, 0, 6] == numbers  # the checkpoint still knows the last
+    assert lines[-1].startswith("⚠ Nothing is known to be missing, and nothing of 6 calls: ")
     finish_calls(site, 1, ago=5, first_lead=40_000_000)
     run_here(site)
     assert 6 == call(site)[0][6]
@@ -300,3 +303,71 @@ def test_a_damaged_journal_proves_nothing(site: Site) -> None:
     site.journal_file.write_bytes(b"x" * 9000)
     lines = call(site, "--send", code=5)[1]
     assert any("to begin a new one: mv " in line for line in lines)
+
+
+def test_what_stands_in_the_table_and_its_archive_is_one_call_and_sent_once(site: Site, api: DidOptimizer) -> None:
+    ended_long_ago(site)
+    site.mariadb.create_reader("cron", PASSWORD, site.database, ("vicidial_log", "vicidial_log_archive"))
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    sql(site, "INSERT INTO vicidial_log_archive SELECT * FROM vicidial_log")
+    before = len(api.posts)
+    assert [7, 1, 0, 0, 6, 0, 0] == call(site, "--send")[0]
+    assert 6 == len(api.posts) - before
+    assert [7, 7, 0, 0, 0, 0, 0] == call(site)[0]
+
+
+def test_a_copy_that_was_archived_while_the_call_went_on_corrects_nothing(site: Site, api: DidOptimizer) -> None:
+    ended_long_ago(site)
+    site.mariadb.create_reader("cron", PASSWORD, site.database, ("vicidial_log", "vicidial_log_archive"))
+    sql(site, "INSERT INTO vicidial_log_archive SELECT * FROM vicidial_log WHERE lead_id < 30000000")
+    sql(site, "UPDATE vicidial_log_archive SET status = 'INCALL', length_in_sec = 1")
+    sql(site, "DELETE FROM vicidial_log WHERE lead_id < 30000000")
+    before = len(api.posts)
+    assert [7, 7, 0, 0, 0, 0, 0] == call(site, "--send", "--corrections")[0]
+    assert before == len(api.posts)
+
+
+def test_a_call_whose_lead_vicidial_still_has_is_not_sent_however_final_it_looks(site: Site, api: DidOptimizer) -> None:
+    """As of a dialer whose clock is behind, whose calls no run finds."""
+    site.mariadb.create_reader("cron", PASSWORD, site.database, READ)
+    ended_long_ago(site)
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    sql(site, "UPDATE vicidial_log SET status = 'SALE', user = 'agent1' WHERE lead_id < 30000000")
+    sql(site, "INSERT INTO vicidial_auto_calls (server_ip, lead_id, call_time) VALUES ('', 10000003, NOW())")
+    before = len(api.posts)
+    assert [7, 1, 0, 1, 5, 0, 0] == call(site, "--send", code=0)[0]
+    assert 5 == len(api.posts) - before
+    assert "10000003" not in {post.payload["leadId"] for post in api.posts[before:]}
+
+
+@pytest.mark.parametrize("asked", [False, True], ids=["alone", "while somebody asks explain"])
+def test_what_was_sent_is_in_the_journal_at_once_whoever_else_reads_it(
+    asked: bool, site: Site, api: DidOptimizer
+) -> None:
+    """To close a file drops the locks that SQLite has on it: the other then takes the log of what was written away."""
+    site.configure(concurrency="1")
+    ended_long_ago(site, 60)
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    before = len(api.posts)
+    api.latency = 0.02
+    with site.start("reconcile", *RANGE, "--send", "-q") as sending:
+        while len(api.posts) < before + 20:
+            time.sleep(0.01)
+        if asked:
+            assert 0 == site.vicisync("explain", ids(site)[0]).returncode
+        while len(api.posts) < before + 50:
+            time.sleep(0.01)
+        sending.kill()
+    api.latency = 0
+    call(site, "--send")
+    assert len(api.posts) - before <= 61
+
+
+def test_where_the_api_asks_for_a_longer_wait_than_a_run_lasts_nothing_more_is_sent(
+    site: Site, api: DidOptimizer
+) -> None:
+    """Runs would be kept away by the lock meanwhile."""
+    ended_long_ago(site)
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    api.fault_for = lambda _: rate_limited_429(900)
+    assert any(" asks us to wait 900 s " in line for line in call(site, "--send", code=4)[1])

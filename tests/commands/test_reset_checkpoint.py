@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import COMMAND, Site
 from tests.commands.command import INDIA, arrived, files, finish, lines, local, on_terminal, vicisync
 from tests.commands.conftest import Refused
@@ -178,3 +178,27 @@ def test_a_folder_in_the_checkpoint_s_place_stops_a_reset_at_the_reading(site: S
     done = vicisync(site, "reset-checkpoint", "--yes", code=5)
     assert lines(done.stderr)[0].startswith(f"❌ Cannot read the checkpoint {site.checkpoint_file}: ")
     assert ("", []) == (done.stdout, list(site.checkpoint_file.iterdir()))
+
+
+def test_a_reset_keeps_what_it_is_to_send_of_calls_whose_rows_are_gone(site: Site, api: DidOptimizer) -> None:
+    vicisync(site, "run")
+    finish(site, 4, ago=1200)
+    site.configure(max_retries="0")
+    api.down()
+    vicisync(site, "run", code=4)
+    site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+    vicisync(site, "reset-checkpoint", "--to", "3h", "--yes")
+    api.up()
+    vicisync(site, "run")
+    assert 4 == len(api.records)
+
+
+def test_a_rejected_call_that_a_run_delivers_after_a_reset_is_rejected_no_more(site: Site, api: DidOptimizer) -> None:
+    bad, *_ = finish(site, 6, ago=1800)
+    api.fault_for = lambda payload: NOT_ACCEPTED if payload["uniqueid"] == bad else None
+    vicisync(site, "run", code=6)
+    api.fault_for = None
+    vicisync(site, "reset-checkpoint", "--to", "2h", "--yes")
+    vicisync(site, "run")
+    assert "✅ No rejected calls" in vicisync(site, "retry-rejected").stdout
+    assert [bad] == [post.payload["uniqueid"] for post in api.posts if post.stored and post.payload["uniqueid"] == bad]

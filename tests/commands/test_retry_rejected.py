@@ -353,3 +353,13 @@ def test_a_call_that_a_run_rejected_gets_through_and_no_later_run_sends_it_again
     numbers = [post.payload["phoneNumber"] for post in api.posts if post.payload["uniqueid"] == f"{now}.1"]
     assert ["", "2125550199"] == numbers
     assert "2125550199" == api.records[f"{now}.1"]["phoneNumber"]
+
+
+def test_the_one_of_many_that_was_mended_gets_through_wherever_its_turn_comes(site: Site, api: DidOptimizer) -> None:
+    """That the others are refused once more tells nothing of the API."""
+    reject(site, *(call(number) for number in range(1, 31)))
+    api.fault_for = lambda sent: None if number_of(sent["uniqueid"]) == 7 else NOT_ACCEPTED
+    retry(site, code=6)
+    assert [7] == stored(api)
+    assert 29 == len(left(site))
+    assert "✅" not in "".join(retry(site, code=6)), "none gets through"

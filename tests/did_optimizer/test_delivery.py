@@ -345,7 +345,7 @@ NOTHING_STORED = "answers, but stores nothing: 5 calls in a row failed, 400 Bad 
 @pytest.mark.parametrize(
     ("reply", "calls", "rejected", "said"),
     [
-        pytest.param(always(UNSTORABLE), 4, 0, "", id="none of four where nothing was stored"),
+        pytest.param(always(UNSTORABLE), 4, 0, "No call got through to ", id="none of four where nothing was stored"),
         pytest.param(always(UNSTORABLE), 20, 0, NOTHING_STORED, id="none of all where nothing is stored"),
         pytest.param(lambda number, _: OK if number < 4 else UNSTORABLE, 8, 4, "", id="four behind a stored one"),
         pytest.param(lambda number, _: UNSTORABLE if number < 4 else OK, 8, 4, "", id="four before a stored one"),

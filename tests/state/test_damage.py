@@ -42,7 +42,7 @@ def bad_sector(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("why", "hurt"),
     [
-        pytest.param("it is cut short: 6 of its 7 lines are there", changed(lambda data: data[:-5]), id="cut short"),
+        pytest.param("it is cut short: 7 of its 8 lines are there", changed(lambda data: data[:-5]), id="cut short"),
         pytest.param(
             "it is cut short", changed(lambda data: b"".join(data.splitlines(True)[:-1])), id="cut between lines"
         ),
@@ -64,7 +64,7 @@ def test_damage_ends_run_status_and_check_with_5_until_a_reset_which_works(
     for command in ("run", "status", "check"):
         done = command_here(site, command)
         assert 5 == done.returncode
-        assert re.search(f"(?s)is damaged: .*{why}.*vicisync reset-checkpoint --to ", done.stdout + done.stderr)
+        assert re.search(f"(?s)is damaged: .*{why}.*vicisync reset-checkpoint\n", done.stdout + done.stderr)
         assert before == site.checkpoint_file.read_bytes()
     done = command_here(site, "reset-checkpoint", "--to", "1h", "--yes")
     assert (0, True) == (done.returncode, why in done.stdout)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -27,9 +28,9 @@ from vicisync.state.store import Store
 HOUR = 3600
 
 
-def records(site: Site, days: int = 31) -> Records:
+def records(site: Site) -> Records:
     checkpoint = read_checkpoint(site.checkpoint_file, 28800)
-    return Records(site.journal_file, days, checkpoint)
+    return Records(site.journal_file, checkpoint)
 
 
 def entries(site: Site) -> dict[str, Entry]:
@@ -242,7 +243,7 @@ def change_its_tables(site: Site) -> None:
 
 TROUBLES = {
     "damaged": (damage, "not a database\n   → to begin a new one: mv "),
-    "no file": (occupy, "Is a directory"),
+    "no file": (occupy, "it is not a file"),
     "a link": (plant_a_link, "symbolic link"),
     "full": (fill_its_disk, "its disk has less than .* MiB left"),
     "another's tables": (change_its_tables, "11 values.*"),
@@ -365,7 +366,51 @@ def test_a_dry_run_writes_none(site: Site) -> None:
 
 
 def test_without_one_there_is_nothing_in_it_and_none_is_made_by_asking(tmp_path: Path) -> None:
-    with Records(tmp_path / "journal.db", 31, None) as found:
+    with Records(tmp_path / "journal.db", None) as found:
         assert ({}, []) == (found.of_calls(["1.1"]), found.last_of("1", 20))
         assert found.may_lack(int(time.time()))
     assert not (tmp_path / "journal.db").exists()
+
+
+def test_a_run_killed_in_a_backlog_has_left_no_gap_in_it(site: Site, api: DidOptimizer) -> None:
+    """The next run adds what the checkpoint still holds before that forgets it, though it begins with another page."""
+    move(site, time.time() - 9 * HOUR)
+    finish_calls(site, 600, ago=600, per_hour=100)
+    api.latency = 0.01
+    with site.start("run", "-q") as run:
+        while len(api.posts) < 300:
+            time.sleep(0.01)
+        run.kill()
+    api.latency = 0
+    finish_calls(site, 1, ago=5, first_lead=80_000_000)
+    run_here(site)
+    assert sorted(api.records) == sorted(entries(site))
+
+
+def test_an_empty_file_in_its_place_is_a_new_one(site: Site) -> None:
+    finish_calls(site, 2, ago=1000)
+    run_here(site)
+    site.journal_file.write_bytes(b"")
+    finish_calls(site, 1, ago=3, first_lead=20_000_000)
+    run_here(site)
+    assert [True] == may_lack(site, time.time() - 1000)
+
+
+def test_what_it_has_forgotten_it_knows_to_lack_whatever_journal_days_or_the_clock_say_later(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish_calls(site, 20, ago=1000)
+    run_here(site)
+    with monkeypatch.context() as patch:
+        patch.setattr("vicisync.state.journal.time", mock.Mock(time=lambda: time.time() + 40 * 86400))
+        finish_calls(site, 1, ago=3, first_lead=20_000_000)
+        run_here(site)
+    assert 2 > len(entries(site))
+    assert [True, False] == may_lack(site, time.time() - 1000, time.time() + 60)
+
+
+def test_after_a_first_row_that_is_no_call_it_is_complete_from_the_begin(site: Site) -> None:
+    site.configure(exclude_campaigns="SALES")
+    finish_calls(site, 4, ago=1000)
+    run_here(site)
+    assert [True, False] == may_lack(site, time.time() - 2 * HOUR, time.time() - 1000)

@@ -21,7 +21,8 @@ from vicisync.state.files import write_whole
 from vicisync.state.identity import new_calls
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
-from vicisync.state.store import RESERVE, Store
+from vicisync.state.reserve import RESERVE
+from vicisync.state.store import Store
 
 START = 1000
 WATCHING = {"5.1": Watched(7, 5, "to_send"), "5.2": Watched(8, 5, "failed", 3)}

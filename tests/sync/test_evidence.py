@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from rehearsal.dialer import Dialer, fill
-from rehearsal.did_optimizer import ERROR_500, DidOptimizer
+from rehearsal.did_optimizer import ERROR_500, DidOptimizer, Fault, slow
 from rehearsal.lives import agent_call, new_call, no_answer
 from rehearsal.mariadb import READ, MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
-from tests.conftest import Done, command_here, run_at, run_here
+from tests.conftest import Done, command_here, pages_of, run_at, run_here
 from tests.sync.conftest import at
 from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.state.load import read_checkpoint
@@ -414,3 +414,83 @@ def test_rows_that_an_alter_by_copy_holds_up_arrive(site: Site, api: DidOptimize
     assert run_here(site).error is None
     assert before + 26 == len(api.records)
     assert 0 == api.repeats
+
+
+def test_calls_whose_turn_did_not_come_in_an_outage_are_sent_as_they_were_kept_when_their_table_is_emptied(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    insert(site.mariadb, site.database, *(row(f"{NOON}.{lead}", NOON, lead_id=lead) for lead in range(1, 41)))
+    site.configure(max_retries="0")
+    api.down()
+    for minute in (1, 2):
+        site.mariadb.set_clock(NOON + 60 * minute)
+        assert run_here(site).error is not None
+    site.mariadb.execute(f"TRUNCATE `{site.database}`.vicidial_log")
+    api.up()
+    at(site, dialer, NOON + 180)
+    assert 40 == len(api.records)
+
+
+def rewritten(site: Site, former: str, uniqueid: str) -> None:
+    site.mariadb.execute(
+        f"UPDATE `{site.database}`.vicidial_log SET uniqueid = %s WHERE uniqueid = %s", (uniqueid, former)
+    )
+
+
+def test_an_id_that_is_rewritten_while_its_call_is_on_its_way_is_still_that_call_s(
+    site: Site, dialer: Dialer, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page that is read before its answer comes shows it under the id of today."""
+    pages_of(3, monkeypatch)
+    insert(site.mariadb, site.database, *(row(f"{NOON + n}.1", NOON + n, lead_id=n) for n in range(1, 30)))
+    insert(site.mariadb, site.database, row(f"{NOON + 35}.1", NOON + 35, lead_id=500, end_epoch=None, status="INCALL"))
+    at(site, dialer, NOON + 60)
+    insert(site.mariadb, site.database, *(row(f"{NOON + n}.2", NOON + n, lead_id=1000 + n) for n in range(1, 30)))
+    ended = f"status = 'SALE', end_epoch = {NOON + 70}"
+    site.mariadb.execute(f"UPDATE `{site.database}`.vicidial_log SET {ended} WHERE lead_id = 500")
+    sent: list[str] = []
+
+    def rewrite(payload: dict[str, Any]) -> Fault | None:
+        if payload["leadId"] != "500":
+            return None
+        sent.append(payload["uniqueid"])
+        rewritten(site, f"{NOON + 35}.1", f"{NOON + 35}.7")
+        return slow(0.5)
+
+    api.fault_for = rewrite
+    for minute in (2, 3):
+        site.mariadb.set_clock(NOON + 60 * minute)
+        assert run_here(site).error is None
+    assert [f"{NOON + 35}.1"] == sent
+
+
+def test_an_id_that_is_rewritten_before_the_turn_of_a_call_that_failed_is_tried_by_the_next_run(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    site.configure(max_retries="0")
+    insert(site.mariadb, site.database, *(row(f"{NOON + n}.1", NOON + n, lead_id=n) for n in range(1, 6)))
+    api.fault_for = lambda payload: ERROR_500 if payload["leadId"] == "3" else None
+    at(site, dialer, NOON + 60)
+    insert(site.mariadb, site.database, row(f"{NOON}.2", NOON, lead_id=7))
+    api.fault_for = lambda _: rewritten(site, f"{NOON + 3}.1", f"{NOON + 3}.7")
+    for minute in (2, 3):
+        at(site, dialer, NOON + 60 * minute)
+    assert (6, 0, 0) == (len(api.records), api.repeats, site.checkpoint_file.read_text().count("watching"))
+
+
+def test_a_longer_overlap_than_yesterday_s_sends_nothing_again(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
+    insert(site.mariadb, site.database, *(row(f"{NOON + 60 * n}.1", NOON + 60 * n, lead_id=n) for n in range(1, 40)))
+    at(site, dialer, NOON + 2400)
+    site.configure(overlap="4200")
+    insert(site.mariadb, site.database, row(f"{NOON + 2401}.1", NOON + 2401, lead_id=50))
+    at(site, dialer, NOON + 2460)
+    assert (40, 0) == (len(api.records), api.repeats)
+
+
+def test_calls_that_wait_for_this_machine_s_clock_are_late_and_that_is_said(site: Site, api: DidOptimizer) -> None:
+    run_at(site, NOON)
+    insert(site.mariadb, site.database, row(f"{NOON + 60}.1", NOON + 60))
+    done = clocks(site, NOON + 120, NOON - 3 * 3600)
+    assert any(line.startswith("⚠ This machine's clock is behind, and calls wait until it says") for line in done.lines)
+    assert done.tally
+    assert (0, 3 * 3600 + 120) == (len(api.records), done.tally.lag)

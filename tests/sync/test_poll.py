@@ -12,7 +12,7 @@ from tests.sync.conftest import at
 from vicisync.settings.settings import load_settings
 from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
-from vicisync.sync.poll import Backlog, backlog
+from vicisync.sync.outlook import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.pages import PAGE
 
@@ -105,3 +105,13 @@ def test_a_run_leaves_the_lag_of_what_had_to_wait_and_did_not_get_through(
     last_run = read_last_run(last_run_file(site.checkpoint_file))
     assert last_run
     assert lag == last_run.lag
+
+
+@pytest.mark.parametrize(("late", "lag"), [(400, 60), (1000, 1060)], ids=["as VICIdial writes some", "held back"])
+def test_a_row_that_comes_late_is_late_since_the_poll_that_could_not_see_it(
+    late: int, lag: int, site: Site, dialer: Dialer
+) -> None:
+    insert(site.mariadb, site.database, row(f"{NOON}.9", NOON, lead_id=9))
+    at(site, dialer, NOON + late)
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON))
+    assert Backlog(1, 0, lag) == backlog_at(site, NOON + late + 60)

@@ -1,17 +1,18 @@
 """The run, on a real MariaDB and a real HTTP server; the database's clock stands where a test puts it."""
 
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from rehearsal.dialer import Dialer, fill
-from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, SUCCESS_FALSE, DidOptimizer, Fault, answer
+from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, NOT_ACCEPTED, SUCCESS_FALSE, DidOptimizer, Fault, answer
 from rehearsal.lives import Call, agent_call, never_ends, new_call, no_answer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
-from tests.conftest import run_at, run_here
+from tests.conftest import finish_calls, run_at, run_here
 from tests.sync.conftest import at
 from vicisync.errors import ApiError
 from vicisync.state.checkpoint import starting_at
@@ -209,3 +210,25 @@ def test_a_run_says_how_many_calls_it_may_have_stored_twice_also_where_the_answe
     assert "; 2 may have been stored twice (their answers were lost)" in told
     assert 2 <= api.repeats
     assert "may have been stored twice" not in "\n".join(at(site, dialer, NOON + 180))
+
+
+def test_a_run_after_one_that_was_killed_says_how_many_calls_it_may_repeat(site: Site, api: DidOptimizer) -> None:
+    finish_calls(site, 30)
+    api.latency = 0.2
+    with site.start("run") as run:
+        while len(api.posts) < 10:
+            time.sleep(0.01)
+        run.kill()
+    api.latency = 0
+    words = "⚠ The run before was killed while it sent calls: the API may have stored, and get again, up to 8 of them"
+    assert [1, 0] == [run_here(site).lines.count(words) for _ in range(2)]
+    assert api.repeats <= 8
+
+
+def test_a_run_of_which_the_api_took_nothing_did_not_go_well(site: Site, api: DidOptimizer) -> None:
+    finish_calls(site, 3)
+    api.fault_for = lambda _: NOT_ACCEPTED
+    done = run_here(site)
+    assert "No call got through to DID Optimizer at " in str(done.error)
+    assert "✅ Sync completed successfully" not in done.lines
+    assert not site.rejected_file.exists()

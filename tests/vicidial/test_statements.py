@@ -23,7 +23,8 @@ STATEMENTS = {
 }
 """Every statement of the module that reads the table, collected so that a new one is not forgotten."""
 
-NOT_EXPLAINED = {"HAS_CALLED_COUNT", "OLDEST"}  # the one reads no row, the other the first entry of an index
+NOT_EXPLAINED = {"HAS_CALLED_COUNT", "FIRST_BEFORE", "HAS_ARCHIVE"}
+"""The first reads no row, the second one entry of an index, the third any row."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def test_every_statement_is_indexed(statement: str, mariadb: MariaDB, tables: di
                 assert "filesort" not in (plan["Extra"] or ""), (table, len(wanted), plan)
 
 
-def test_all_statements_are_explained_but_the_one_that_reads_no_row() -> None:
+def test_all_statements_are_explained_but_those_that_read_a_row_at_most() -> None:
     assert STATEMENTS.keys() > NOT_EXPLAINED
     assert all(text.lstrip().startswith("SELECT") for name, text in STATEMENTS.items() if name not in NOT_EXPLAINED)
     assert 8 <= len(STATEMENTS)

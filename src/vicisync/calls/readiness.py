@@ -109,7 +109,7 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
     waited = now - max(row.end_epoch, line.released)
     if old and waited < 0:
         waited = rules.wait_for_disposition
-    if waited < rules.wait_for_disposition and not is_left and _awaits_disposition(row, rules.waiting_statuses):
+    if waited < rules.wait_for_disposition and not is_left and awaits_disposition(row, rules):
         return Readiness.RELEASED if line.released else Readiness.NO_DISPOSITION
     if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and folded(row.status) in MESSAGE_STATUSES:
         return Readiness.MESSAGE_PLAYING
@@ -130,10 +130,11 @@ def has_ended(row: CallRow, rules: Rules) -> bool:
 
 def _has_final_status(row: CallRow, rules: Rules) -> bool:
     """Return whether an agent's final status stands there: where the browser finds no row, nothing sets its end."""
-    return row.user not in NO_AGENT and not _awaits_disposition(row, rules.waiting_statuses)
+    return row.user not in NO_AGENT and not awaits_disposition(row, rules)
 
 
-def _awaits_disposition(row: CallRow, waiting_statuses: Collection[str]) -> bool:
+def awaits_disposition(row: CallRow, rules: Rules) -> bool:
+    """Return whether what stands in the place of a row's disposition is none yet."""
     status = folded(row.status)
     if status == "XFER" and row.comments == "REMOTE":
         return False  # a remote agent has no screen to change it on
@@ -141,7 +142,7 @@ def _awaits_disposition(row: CallRow, waiting_statuses: Collection[str]) -> bool
         return True
     if status == "DROP" and row.user not in NO_AGENT:
         return True  # the customer's side went first while the agent left a message
-    return not status or status in waiting_statuses
+    return not status or status in rules.waiting_statuses
 
 
 def lag(now: int, could_go_since: Iterable[int]) -> int:

@@ -59,7 +59,9 @@ class _Known(NamedTuple):
 
     def ended(self, calls: list[Call], rows: dict[str, CallRow]) -> dict[str, Ended]:
         """Return what became of those calls that have ended, by id."""
-        books = Books(self.settings, self.checkpoint, self.records, self.now)
+        if not self.call_log:
+            return {}
+        books = Books(self.settings, self.checkpoint, self.records, self.call_log, self.now)
         return {each.call.uniqueid: each for each in books.hold_against(rows, calls)}
 
 
@@ -95,10 +97,10 @@ def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[Checkpoi
     except CheckpointError as error:
         troubles.append(error)
     try:
-        records = stack.enter_context(Records(settings.journal_file, settings.journal_days, checkpoint))
+        records = stack.enter_context(Records(settings.journal_file, checkpoint))
     except CheckpointError as error:
         troubles.append(error)
-        records = Records(settings.journal_file / "none", 0, None)  # one that cannot be read holds nothing
+        records = Records(settings.journal_file / "none", None)  # one that cannot be read holds nothing
     try:
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()

@@ -120,9 +120,9 @@ def _ended(
     settings: Settings, wanted: Wanted, stack: ExitStack, stop_signal: StopSignal, *, room: bool
 ) -> Iterator[Ended]:
     checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
-    records = stack.enter_context(Records(settings.journal_file, settings.journal_days, checkpoint, room=room))
+    records = stack.enter_context(Records(settings.journal_file, checkpoint, room=room))
     call_log = stack.enter_context(CallLog(settings))
-    books = Books(settings, checkpoint, records, call_log.now())
+    books = Books(settings, checkpoint, records, call_log, call_log.now())
     longest = settings.give_up_after
     return ended_between(call_log, books, wanted.begin, wanted.until, longest, lambda: stop_signal.number != 0)
 

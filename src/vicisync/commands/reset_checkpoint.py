@@ -10,7 +10,7 @@ from vicisync.report import counted, signed
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, Damaged, starting_at
 from vicisync.state.journal import Journal
-from vicisync.state.last_run import last_run_file, read_last_run
+from vicisync.state.last_run import last_good_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.store import Store
@@ -21,9 +21,9 @@ def reset(
 ) -> bool:
     """Save a checkpoint from which on the next run delivers what ended after ``to``; return whether that was done.
 
-    ``to`` is for `parse_when`; None: an hour ago, or where an outage began before that, see `_begin`. Unless ``yes`` was
-    said beforehand, ``ask`` decides after ``say`` has told what changes, while runs go on; None: nobody can be asked.
-    Raises ConfigError, also then, AlreadyRunning where the checkpoint has changed meanwhile, and CheckpointError.
+    ``to`` is for `parse_when`; None: an hour ago, or where an outage began before that, see `_begin`. Unless ``yes``
+    was said beforehand, ``ask`` decides after ``say`` has told what changes, while runs go on; None: nobody can be
+    asked. Raises ConfigError, also then, AlreadyRunning where the checkpoint has changed meanwhile, CheckpointError.
     """
     now = int(time.time())
     try:
@@ -58,19 +58,25 @@ def reset(
         if old:
             Journal(settings.journal_file, settings.journal_days, old).write(last=True)  # what a killed run left to it
         new = starting_at(epoch, settings.give_up_after)
+        if old:  # what is kept of them may be all that there is: their rows may be gone
+            new.watching = {uniqueid: each for uniqueid, each in old.watching.items() if each.payload}
         with Store(new, settings.checkpoint_file, settings.rejected_file) as store:
             store.save()
+        if to is None and not _is_sound(old, now):
+            Journal(settings.journal_file, settings.journal_days, new).carry_on()
     say(f"💾 Saved checkpoint: {zoned(epoch)}")
     return True
 
 
 def _begin(settings: Settings, old: Checkpoint | None, now: int) -> int:
     """Return the epoch up to which all has been delivered, as far as anything sound that is left tells."""
-    if old and old.end_epoch <= now:
+    if old and _is_sound(old, now):
         return old.end_epoch
-    last_run = read_last_run(last_run_file(settings.checkpoint_file))
-    # What waited when that run ended had mostly ended within the hour before.
-    return last_run.last_success - 3600 if last_run and last_run.last_success else now
+    return last_good_run(settings.checkpoint_file) or now
+
+
+def _is_sound(old: Checkpoint | None, now: int) -> bool:
+    return old is not None and old.end_epoch <= now
 
 
 def _old(settings: Settings) -> tuple[Checkpoint | None, str]:

@@ -52,7 +52,7 @@ def retry_rejected(
         # In any order: calls that can never be stored must not stand before all others each time.
         shuffled = random.sample(list(calls.values()), len(calls))
         journal = Journal(settings.journal_file if settings.journal_file.exists() else None, settings.journal_days)
-        for call, answer in delivery.answers(Attempt(call) for call in shuffled):
+        for call, answer in delivery.answers(Attempt(call, was_rejected=True) for call in shuffled):
             with delivery.stopped_by_errors():
                 if answer.meaning is Meaning.DELIVERED:
                     add_delivered(settings.rejected_file, call.uniqueid)

@@ -16,7 +16,7 @@ from vicisync.state.last_run import LastRun, last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import UNKNOWN_HOLDER, lock_holder
 from vicisync.state.rejected import read_rejected
-from vicisync.sync.poll import Backlog, backlog
+from vicisync.sync.outlook import Backlog, backlog
 from vicisync.vicidial.call_log import CallLog
 
 PLUGIN = "VICISYNC"  # what the line of a monitoring plugin begins with

@@ -19,6 +19,7 @@ class Attempt(NamedTuple):
     Once others have got through since, its failing tells nothing new about the API.
     """
     poisoned: bool = False  # it failed in earlier runs while others passed: alone, that tells nothing of the API
+    was_rejected: bool = False  # another verdict against it tells nothing new, neither of it nor of the API
     perhaps_stored: bool = False  # an earlier POST of it may have been stored, though no answer said so
     tries: int = 0
 

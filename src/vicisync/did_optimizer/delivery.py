@@ -74,8 +74,7 @@ class Delivery:
             if self._has_taken_all and not (self._workers.in_flight or self._retries):
                 break
             yield from self._next_answer()
-        for _, _, attempt, answer in self._retries:
-            yield self._give_up(attempt, answer)
+        yield from (self._give_up(attempt, answer) for _, _, attempt, answer in self._retries)
         until = (self._over_since or 0) + self._settings.api_timeout + POLL_INTERVAL
         while self._workers.in_flight and time.monotonic() <= until:
             yield from self._next_answer()
@@ -112,7 +111,8 @@ class Delivery:
     @property
     def error(self) -> BaseException | None:
         """Why the API could not be given everything; None where it could, or time was up."""
-        given_up = [answer for attempt, answer in self._given_up if not attempt.poisoned]
+        verdicts = [each for each in self._verdicts if not each[0].was_rejected]
+        given_up = [answer for attempt, answer in (*self._given_up, *verdicts) if not attempt.poisoned]
         if self._error is None and not self._got_through and given_up:
             why, cure = given_up[-1].why_and_cure
             return ApiError(f"No call got through to {self._api}: {why}. {_KEPT}{cure}")
@@ -183,7 +183,8 @@ class Delivery:
             yield attempt.call, result
         elif result.meaning is Meaning.REJECTED:
             self._verdicts.append((attempt, result))
-            self._count_given_up(attempt, result)
+            if not attempt.was_rejected:
+                self._count_given_up(attempt, result)
         elif result.meaning is Meaning.REFUSED:
             why, cure = result.why_and_cure
             self.stop(ApiError(f"{self._api} cannot be used: {why}. {_KEPT}{cure}"))
@@ -200,9 +201,8 @@ class Delivery:
     def _will_retry(self, attempt: Attempt, answer: Answer) -> bool:
         """Return whether a call waits for another try in this run."""
         self._failing_in_a_row += 1
-        if attempt.failed_after is None:
-            attempt = attempt._replace(failed_after=self._got_through)
-        attempt = attempt._replace(perhaps_stored=attempt.perhaps_stored or answer.perhaps_stored)
+        first = self._got_through if attempt.failed_after is None else attempt.failed_after
+        attempt = attempt._replace(failed_after=first, perhaps_stored=attempt.perhaps_stored or answer.perhaps_stored)
         due = time.monotonic() + backoff(attempt.tries)
         if answer.retry_after is not None:
             due = max(due, self._pause(answer, answer.retry_after))
@@ -227,7 +227,7 @@ class Delivery:
         """Have all workers wait as long as Retry-After says; where that outlasts the run, end it. Return until when."""
         until = time.monotonic() + seconds
         wait = f"{self._api} asks us to wait {seconds:.0f} s ({answer.words})"
-        if until >= self._deadline:
+        if until >= self._deadline or seconds > (self._settings.max_runtime or float("inf")):
             cure = f"{CURE}have its operator lift the limit for this server" if answer.throttled else ""
             self.stop(ApiError(f"{wait}. {_KEPT}{cure}"))
         elif seconds > LONGEST_BACKOFF and until > self._paused_until + POLL_INTERVAL:  # told once, not by each worker

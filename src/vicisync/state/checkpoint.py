@@ -6,6 +6,7 @@ Its text is tab-separated, one fact a line, and starts with what an operator wan
     ended_after   1729767600                                calls that ended at or before this are not ours
     looked_until  1729771260                                the newest start among the calls seen
     polled        1729771290                                when the table was last looked through to its end
+    forgotten     1729770540                                delivered calls that started before this are not below
     refused       1729778490  1729771290                    the database's clock, not believed, and this machine's
     unjournalled  1729767600                                a run has not written the journal yet, see `Journal.begin`
     watching      <uniqueid> <lead_id> <start_epoch> <reason> [payload]
@@ -59,6 +60,7 @@ class Checkpoint:
     watching: dict[str, Watched] = field(default_factory=dict)
     handled: dict[str, Handled] = field(default_factory=dict)
     polled: int = 0  # when the table was last looked through to its end
+    forgotten: int = 0  # handled calls that started before this have been forgotten
     refusal: Refusal | None = None
     unjournalled: int | None = None  # while the journal lacks calls that are handled: an end up to which it may ever
     version: tuple[int, ...] | None = field(default=None, init=False, compare=False)  # of the file it was read from
@@ -77,6 +79,7 @@ class Checkpoint:
 
     def forget_before(self, since: int) -> None:
         """Forget handled calls that no poll since then can meet again, nor the search for a rewritten one's stem."""
+        self.forgotten = max(self.forgotten, since)
         stems = {stem(uniqueid) for uniqueid in self.watching}
         old = [uniqueid for uniqueid, call in self.handled.items() if call.start_epoch < since]
         for uniqueid in old:
@@ -118,7 +121,7 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
                 uniqueid, watching[uniqueid] = _watched(*values)
             elif word == "refused":
                 refusal = Refusal(*map(_number, values))
-            elif word in (*_EPOCHS, "polled", "unjournalled"):
+            elif word in (*_EPOCHS, *_MORE_EPOCHS):
                 epochs[word] = _number(values[0])
             else:
                 raise ValueError(word)
@@ -130,6 +133,7 @@ def parse(text: str, give_up_after: int) -> Checkpoint:
 
 
 _EPOCHS = ("end_epoch", "ended_after", "looked_until")
+_MORE_EPOCHS = ("polled", "forgotten", "unjournalled")
 
 _FIRST_LINE = re.compile(r"(end_epoch\t[0-9]+(?:\t[^\ta-z]*)?)(?:\t([0-9]{1,9}) lines, crc32 ([0-9a-f]{8}))?")
 
@@ -187,8 +191,7 @@ def render(checkpoint: Checkpoint) -> str:
     """Write a checkpoint as text; ``parse`` reads it back the same."""
     head = f"end_epoch\t{checkpoint.end_epoch}\t{local(checkpoint.end_epoch)}"
     lines = [f"ended_after\t{checkpoint.ended_after}", f"looked_until\t{checkpoint.looked_until}"]
-    if checkpoint.polled:
-        lines.append(f"polled\t{checkpoint.polled}")
+    lines += [f"{word}\t{epoch}" for word in ("polled", "forgotten") if (epoch := getattr(checkpoint, word))]
     if checkpoint.refusal:
         lines.append("refused\t{}\t{}".format(*checkpoint.refusal))
     if checkpoint.unjournalled is not None:

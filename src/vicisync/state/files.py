@@ -32,10 +32,25 @@ def open_regular(path: Path) -> tuple[IO[bytes], os.stat_result]:
 def open_in_place(path: Path, flags: int) -> int:
     """Open a file for writing into it as it stands, made with mode 0600 where there is none; raise OSError as above."""
     fd = open_ours(path, os.O_RDWR | os.O_CREAT | flags)
-    if os.fstat(fd).st_nlink > 1:  # what is written to it would be written to a file somewhere else
+    try:
+        _check_names(os.fstat(fd))
+    except OSError:
         os.close(fd)
-        raise OSError(errno.EMLINK, "it has a second name, elsewhere (a hard link); remove this one")
+        raise
     return fd
+
+
+def make_in_place(path: Path) -> None:
+    """Make a file with mode 0600 where there is none; raise OSError as above for what is there, without opening it.
+
+    To close a file takes away the locks that SQLite has on it anywhere in this process, as POSIX has it.
+    """
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600))
+    except FileExistsError:
+        status = path.lstat()
+        _check(status)
+        _check_names(status)
 
 
 def open_ours(path: Path, flags: int) -> int:
@@ -43,18 +58,32 @@ def open_ours(path: Path, flags: int) -> int:
     try:
         fd = os.open(path, flags | os.O_NONBLOCK | NO_FOLLOW, 0o600)
     except OSError as error:
-        if error.errno != errno.ELOOP:
-            raise
+        if error.errno == errno.ELOOP:
+            _check(path.lstat())
+        raise
+    try:
+        _check(os.fstat(fd))
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _check(status: os.stat_result) -> None:
+    """Raise OSError for what is no file, or another's."""
+    if stat.S_ISLNK(status.st_mode):
         cure = "remove it, or name the file itself in dids.conf"
-        raise OSError(errno.ELOOP, f"it is a symbolic link, which vicisync does not follow; {cure}") from error
-    status = os.fstat(fd)
-    if stat.S_ISREG(status.st_mode) and _is_ours(status):
-        return fd
-    os.close(fd)
+        raise OSError(errno.ELOOP, f"it is a symbolic link, which vicisync does not follow; {cure}")
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is not a file; move it away, or name another in dids.conf")
-    cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} it"
-    raise OSError(errno.EPERM, f"it belongs to another account; {cure}")
+    if not _is_ours(status):
+        cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} it"
+        raise OSError(errno.EPERM, f"it belongs to another account; {cure}")
+
+
+def _check_names(status: os.stat_result) -> None:
+    if status.st_nlink > 1:  # what is written to it would be written to a file somewhere else
+        raise OSError(errno.EMLINK, "it has a second name, elsewhere (a hard link); remove this one")
 
 
 def _is_ours(status: os.stat_result) -> bool:

@@ -8,14 +8,14 @@ while it could not be written, left out by a reset) it knows the stretches, by t
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from vicisync.calls.call import Call
 from vicisync.errors import CURE
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.files import check_folder, open_in_place
+from vicisync.state.files import check_folder, make_in_place
 
 if TYPE_CHECKING:  # sqlite3 takes longer to import than an idle run has
     from sqlite3 import Connection
@@ -33,7 +33,12 @@ CREATE TABLE IF NOT EXISTS known (name TEXT PRIMARY KEY, epoch INTEGER);
 CREATE TABLE IF NOT EXISTS left_out (after INTEGER, until INTEGER);
 """
 _ADD = "INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_FORGET = "DELETE FROM calls WHERE rowid IN (SELECT rowid FROM calls ORDER BY rowid LIMIT ?) AND sent < ?"
+_CARRY_ON = "UPDATE known SET epoch = ? WHERE name IN ('ended_after', 'lacking')"
+_OLDEST = "FROM calls WHERE rowid IN (SELECT rowid FROM calls ORDER BY rowid LIMIT ?) AND sent < ?"
+_FORGET = f"DELETE {_OLDEST}"
+# What ended when the newest of these was sent may be lacking, whatever the clock says later, or journal_days.
+_FORGOTTEN = f"""UPDATE known SET epoch = max(epoch, (SELECT ifnull(max(sent), 0) {_OLDEST}))
+                 WHERE name = 'complete_after'"""  # noqa: S608 -- of the text above
 
 
 class Entry(NamedTuple):
@@ -70,9 +75,18 @@ class Journal:
         checkpoint = self._checkpoint
         if self._path and checkpoint and checkpoint.unjournalled is None:
             # Fresh: since the first run, or a reset, nothing was delivered, and a new journal is complete from there.
-            is_fresh = not checkpoint.handled and checkpoint.end_epoch == checkpoint.ended_after
-            goes_on = is_fresh or self._path.exists()
+            is_fresh = not any(_known_of(checkpoint, 0)) and checkpoint.end_epoch == checkpoint.ended_after
+            goes_on = is_fresh or self._is_there()
             checkpoint.unjournalled = checkpoint.ended_after if goes_on else int(time.time())
+
+    def _is_there(self) -> bool:
+        return self._path is not None and self._path.exists() and self._path.stat().st_size > 0
+
+    def carry_on(self) -> None:
+        """Note that the checkpoint was lost, and is a new one: what ended before it was not left out on purpose."""
+        if (checkpoint := self._checkpoint) and self._is_there():
+            self._do(lambda connection: connection.execute(_CARRY_ON, (checkpoint.ended_after,)))
+            self.close()
 
     def note(self, call: Call, words: str, *, is_rejected: bool = False) -> None:
         """Note what came of a call."""
@@ -84,23 +98,15 @@ class Journal:
                 self.write()
 
     def write(self, *, last: bool = False) -> None:
-        """Write what was noted; ``last`` also what an earlier run left, and close it. Sets ``problem`` where it cannot.
+        """Write what was noted, and what an earlier run left; ``last``: close it. Sets ``problem`` where it cannot.
 
         With nothing to write, it does not even import sqlite3.
         """
         checkpoint = self._checkpoint
-        adds_earlier = last and self._is_behind
-        if self._path and not self.problem and (self._pending or adds_earlier):
-            import sqlite3
-
-            try:
-                self._connection = self._connection or open_journal(self._path, ROOM_LEFT)
-                with self._connection:
-                    self._write(self._connection, adds_earlier=adds_earlier)
-                if last:
-                    self.close()
-            except (OSError, sqlite3.Error, ValueError) as error:  # ValueError: what is no text
-                self.problem = problem_of(self._path, error)
+        if self._pending or self._is_behind:
+            self._is_behind = not self._do(self._write)
+        if last:
+            self.close()
         self._pending.clear()
         if not checkpoint or checkpoint.unjournalled is None:
             return
@@ -113,16 +119,33 @@ class Journal:
         """Let go of the file; what was written is on the disk then."""
         if self._connection:
             self._connection.close()
+            self._connection = None
 
-    def _write(self, connection: "Connection", *, adds_earlier: bool) -> None:
-        connection.execute("BEGIN IMMEDIATE")
+    def _do(self, act: Callable[["Connection"], object]) -> bool:
+        """Do something in one transaction; return whether it was done, else ``problem`` says why."""
+        if not self._path or self.problem:
+            return False
+        import sqlite3
+
+        try:
+            self._connection = self._connection or open_journal(self._path, ROOM_LEFT)
+            with self._connection:
+                self._connection.execute("BEGIN IMMEDIATE")
+                act(self._connection)
+        except (OSError, sqlite3.Error, ValueError) as error:  # ValueError: what is no text
+            self.problem = problem_of(self._path, error)
+        return not self.problem
+
+    def _write(self, connection: "Connection") -> None:
         now, checkpoint = int(time.time()), self._checkpoint
         if checkpoint:
             _keep_account(connection, checkpoint, now)
         connection.executemany(f"INSERT OR REPLACE {_ADD}", self._pending)
-        if checkpoint and adds_earlier:
+        if checkpoint and self._is_behind:
             connection.executemany(f"INSERT OR IGNORE {_ADD}", _known_of(checkpoint, now))
-        connection.execute(_FORGET, (2 * len(self._pending) + 100, now - self._days * 86400))
+        oldest = 2 * len(self._pending) + 100, now - self._days * 86400
+        connection.execute(_FORGOTTEN, oldest)
+        connection.execute(_FORGET, oldest)
 
 
 def _known_of(checkpoint: Checkpoint, now: int) -> Iterator[Entry]:
@@ -179,7 +202,7 @@ def open_journal(path: Path, room: int = 0) -> "Connection":
 
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_folder(path.parent)
-    os.close(open_in_place(path, 0))
+    make_in_place(path)
     disk = os.statvfs(path.parent)
     if disk.f_bavail * disk.f_frsize < room:
         raise OSError(errno.ENOSPC, f"its disk has less than {room >> 20} MiB left (df -h {path.parent})")

@@ -51,6 +51,12 @@ def read_last_run(path: Path) -> LastRun | None:
     return LastRun(**values) if all(_is_sound(name, value) for name, value in values.items()) else None
 
 
+def last_good_run(checkpoint_file: Path) -> int | None:
+    """Return an epoch an hour before a run last ended well: what waited then has hardly ended before; None: unknown."""
+    last_run = read_last_run(last_run_file(checkpoint_file))
+    return last_run.last_success - 3600 if last_run and last_run.last_success else None
+
+
 def _is_sound(name: str, value: object) -> bool:
     """Return whether a value can be shown and added to; 1e12 is far beyond every date and count."""
     if value is None or name == "error":

@@ -1,6 +1,5 @@
 """The journal for whoever asks: what became of these calls, and of which ends it may lack some."""
 
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,14 +19,14 @@ class Records:
     ``checkpoint`` tells of a reset since it was written.
     """
 
-    def __init__(self, path: Path, days: int, checkpoint: Checkpoint | None, *, room: bool = False) -> None:
+    def __init__(self, path: Path, checkpoint: Checkpoint | None, *, room: bool = False) -> None:
         self._room = ROOM_LEFT if room else 0  # where it is about to be written, too
         self._path, self._is_there = path, path.exists()
         self._connection: Connection | None = None
         self.complete_after: int | None = None  # of what ended after this, all is in it but what lies in `left_out`
         self.left_out: list[tuple[int, int]] = []
         if known := dict(self._read("SELECT name, epoch FROM known")):
-            self.complete_after = max(known["complete_after"], int(time.time()) - days * 86400)
+            self.complete_after = known["complete_after"]
             self.left_out = list(self._read("SELECT after, until FROM left_out"))
             self.left_out += left_out_since(known, checkpoint) if checkpoint else []
 

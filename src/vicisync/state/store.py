@@ -9,7 +9,7 @@ import errno
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -19,13 +19,11 @@ from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.calls.times import local
 from vicisync.errors import CURE, CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, appended_line, render
-from vicisync.state.files import Version, close, create, fsync_folder, put_in_place, version_of, write_whole
+from vicisync.state.files import Version, close, fsync_folder, put_in_place, version_of, write_whole
 from vicisync.state.journal import Journal
 from vicisync.state.lock import lock
-from vicisync.state.rejected import add_rejected
-
-RESERVE = 64 * 1024
-"""Bytes of disk held back while calls are in flight, so that their answers can be recorded on a full disk."""
+from vicisync.state.rejected import add_delivered, add_rejected, read_rejected
+from vicisync.state.reserve import Reserve
 
 SYNC_INTERVAL = 1.0  # seconds after which the disk is to remember what was appended meanwhile
 
@@ -45,6 +43,7 @@ class Store:
         self.journal = journal or Journal(None)
         self._path = path
         self._rejected_file = rejected_file
+        self._today: dict[str, str] = {}  # ids by the former one
         self._fd = -1
         self._size = 0
         self._saved = b""
@@ -53,23 +52,31 @@ class Store:
         if path and self._version is None:
             with suppress(OSError):
                 self._version = _version_at(path)
-        self._reserve = path.with_name(path.name + ".reserve") if path else None
-        self._has_reserve = False
+        self.reserve = Reserve(path)
+        self._rejected: Collection[str] | None = None
 
     def __enter__(self) -> "Store":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.journal.close()
-        self._release_reserve()
+        self.reserve.release()
         if self._fd >= 0:
             close(self._fd)
 
     def rewritten(self, former: str, uniqueid: str) -> None:
-        """Know a call by the id that VICIdial has given it since."""
+        """Know a call by the id that VICIdial has given it since, also where its answer comes under the former one."""
+        self._today.pop(uniqueid, None)
+        self._today[former] = uniqueid
         for calls in (self.checkpoint.watching, self.checkpoint.handled):
             if former in calls:
                 calls[uniqueid] = calls.pop(former)  # type: ignore[assignment]
+
+    def today(self, uniqueid: str) -> str:
+        """Return the id of today of a call that this run has known by a former one."""
+        while uniqueid in self._today:
+            uniqueid = self._today[uniqueid]
+        return uniqueid
 
     def watch(self, row: CallRow, reason: str, since: int = 0) -> None:
         """Keep looking a call up until it is handled; ``reason`` is why it has not gone yet."""
@@ -93,8 +100,12 @@ class Store:
         self.checkpoint.handled[row.uniqueid] = Handled(row.start_epoch, row.lead_id, why)
 
     def delivered(self, uniqueid: str, end_epoch: int) -> None:
-        """Record that the API has stored a call."""
+        """Record that the API has stored a call, in the rejected file too where that has it since before a reset."""
         self._handled(uniqueid, "delivered")
+        if self._path and self._rejected is None:
+            self._rejected = read_rejected(self._rejected_file).calls
+        if uniqueid in (self._rejected or ()):
+            add_delivered(self._rejected_file, uniqueid)
         self.checkpoint.end_epoch = max(self.checkpoint.end_epoch, end_epoch)
 
     def rejected(self, uniqueid: str, why: str, payload: Mapping[str, object]) -> None:
@@ -105,6 +116,7 @@ class Store:
 
     def _handled(self, uniqueid: str, outcome: str) -> None:
         """Record it in the file first: memory outlives no kill."""
+        uniqueid = self.today(uniqueid)
         watched = self.checkpoint.watching[uniqueid]
         handled = Handled(watched.start_epoch, watched.lead_id, outcome)
         try:
@@ -116,12 +128,14 @@ class Store:
 
     def failed(self, uniqueid: str, payload: Mapping[str, object], *, perhaps_stored: bool = False) -> None:
         """Note that a call did not get through, as far as is known; in later runs it comes last."""
+        uniqueid = self.today(uniqueid)
         watched = self.checkpoint.watching.pop(uniqueid)
         reason = UNANSWERED if perhaps_stored else FAILED
         self.checkpoint.watching[uniqueid] = watched._replace(reason=reason, payload=json.dumps(payload))
 
     def count_failed_run(self, uniqueid: str) -> int:
         """Count a run in which a call failed while others passed; return how many such runs there have been."""
+        uniqueid = self.today(uniqueid)
         watched = self.checkpoint.watching[uniqueid]
         self.checkpoint.watching[uniqueid] = watched._replace(failed_runs=watched.failed_runs + 1)
         return watched.failed_runs + 1
@@ -184,20 +198,10 @@ class Store:
 
     def make_ready(self) -> None:
         """Make ready to record answers, before calls are sent: a disk that has no room for them is found here."""
-        if self._has_reserve or not (self._path and self._reserve):
-            return
-        self.journal.begin()
-        self.save()
-        try:
-            with os.fdopen(create(self._reserve), "wb") as reserve:
-                os.posix_fallocate(reserve.fileno(), 0, RESERVE)
-        except OSError as error:
-            self._release_reserve()
-            why = (
-                f"Nothing was sent, since what is sent could not be recorded{CURE}make room: df -h {self._path.parent}"
-            )
-            raise CheckpointError(f"No room beside the checkpoint {self._path}: {error.strerror}. {why}") from error
-        self._has_reserve = True
+        if not self.reserve.is_held:
+            self.journal.begin()
+            self.save()
+            self.reserve.hold()
 
     def _append(self, path: Path, line: str) -> None:
         """Add one line, at once. On a full disk the reserve makes room for it, and CheckpointError ends the run."""
@@ -210,7 +214,7 @@ class Store:
         except OSError as error:
             if error.errno not in _DISK_FULL:
                 raise CheckpointError(f"Cannot write the checkpoint {path}: {error.strerror}") from error
-            self._release_reserve()
+            self.reserve.release()
             with suppress(OSError):  # no room even now: this one call will be sent again
                 self._write(line.encode("ascii"))
             cure = f"The calls in flight were recorded, no more were sent{CURE}make room: df -h {path.parent}"
@@ -226,11 +230,6 @@ class Store:
             raise
         finally:
             self._note_version()
-
-    def _release_reserve(self) -> None:
-        with suppress(OSError):  # one that stays behind does no harm: the next run makes its own
-            if self._reserve:
-                self._reserve.unlink()
 
 
 def _version_at(path: Path) -> Version | None:

@@ -2,26 +2,26 @@
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator
-from copy import deepcopy
 from dataclasses import dataclass, field
-from io import StringIO
 from typing import NamedTuple
 
 from vicisync.calls.call import Call, CallRow, call_of, payload, row_of
-from vicisync.calls.clocks import Verdict, has_walked, verdict
-from vicisync.calls.readiness import TRIED, UNANSWERED, Watched, lag
+from vicisync.calls.clocks import CLOCK_TOLERANCE, Verdict, has_walked, verdict
+from vicisync.calls.readiness import TO_SEND, TRIED, UNANSWERED, Watched, lag
 from vicisync.calls.times import zoned
 from vicisync.did_optimizer.attempt import Attempt
 from vicisync.errors import CURE, CheckpointError, DatabaseError
 from vicisync.report import MANY, Report
 from vicisync.settings.settings import Settings
-from vicisync.state.checkpoint import Checkpoint, Refusal
+from vicisync.state.checkpoint import Refusal
 from vicisync.state.identity import follow, new_calls
 from vicisync.state.store import Store
 from vicisync.sync.sorting import Sorting
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.live_calls import live_leads
 from vicisync.vicidial.pages import Page
+
+MOST_KEPT = 50_000  # calls of which the checkpoint keeps what the API is to be told: 30 MB, written by each run
 
 
 class Turn(NamedTuple):
@@ -53,12 +53,21 @@ class Poll:
     def _live_leads(self, leads: Collection[int]) -> Collection[int] | None:
         return live_leads(self.call_log, leads)
 
-    def waiting_since(self) -> list[int]:
-        """Return since when each call that can go and has not gone could have gone: epochs, as `lag` takes them."""
+    def could_go(self) -> list[int]:
+        """Return since when each call that can go and has not gone could have gone: epochs."""
+        could_go = self.sorting.could_go_since.items()
+        return [since for uniqueid, since in could_go if self.store.today(uniqueid) in self.store.checkpoint.watching]
+
+    def lag(self) -> int:
+        """Return how many seconds the oldest deliverable call has been waiting, of what was not looked at included."""
         checkpoint = self.store.checkpoint
         unseen = [] if self.looked_at_all else [max(checkpoint.looked_until, checkpoint.polled)]
-        could_go = self.sorting.could_go_since.items()
-        return unseen + [since for uniqueid, since in could_go if uniqueid in checkpoint.watching]
+        # What has ended by the database's clock, and not by this machine's, waits for that.
+        held_up = [self.machine] if self._is_machine_behind() and checkpoint.watching else []
+        return lag(self.now, [*unseen, *held_up, *self.could_go()])
+
+    def _is_machine_behind(self) -> bool:
+        return self.now - self.machine > CLOCK_TOLERANCE
 
     def calls(self, limit: int | None) -> Iterator[Attempt]:
         """Yield the calls that can go, whole, at most ``limit``; from then on each is watched until it is handled."""
@@ -116,8 +125,13 @@ class Poll:
             again = checkpoint.refusal.database
             text = f"The database's clock went back; calls since {zoned(again - overlap)} are looked at again"
             self.report.warning(f"{text}, and some may be sent twice")
+            checkpoint.forgotten = 0
             self.store.looked(min(checkpoint.looked_until, again), overlap)
-        return min(checkpoint.looked_until, self.now) - overlap
+        if self._is_machine_behind():
+            text = f"This machine's clock is behind, and calls wait until it says, too, that they have ended: {clocks}"
+            self.report.warning(f"{text}{CURE}on both: timedatectl set-ntp true")
+        # By a longer overlap than yesterday's, what was handled and is forgotten would be sent again.
+        return max(min(checkpoint.looked_until, self.now) - overlap, checkpoint.forgotten)
 
     def _watched(self) -> tuple[list[CallRow], list[CallRow]]:
         """Find the watched calls again; return those that can go, and those that have failed before, poison last."""
@@ -135,6 +149,9 @@ class Poll:
                 self.store.rewritten(uniqueid, row.uniqueid)
         before = {row.uniqueid: watching[uniqueid] for uniqueid, row in found.items()}
         can_go = self._sorted(found.values())
+        # Their turn did not come in an outage; whole ones are large, and the rest of a backlog stands in the table.
+        left = [row for row in can_go if before[row.uniqueid].reason == TO_SEND and not before[row.uniqueid].payload]
+        self._keep(left[: max(0, MOST_KEPT - sum(bool(each.payload) for each in watching.values()))])
         failed = [row for row in can_go if before[row.uniqueid].reason in TRIED]
         # Of poison, one is tried alone. What fails is put last by the store, so that none stands in the others' way.
         failed.sort(key=lambda row: before[row.uniqueid].failed_runs > 0)
@@ -153,11 +170,13 @@ class Poll:
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Sort rows as they were found; keep of those that have ended and wait what the API is to be told."""
         can_go = self.sorting.polled(list(rows), self.gone)
-        changed = [row.uniqueid for row in self.sorting.to_keep if not self._is_kept(row)]
-        for call in self.call_log.whole(changed):
-            self.store.keep(call.uniqueid, payload(call, self.settings.dispositions))
+        self._keep(self.sorting.to_keep)
         self.sorting.to_keep.clear()
         return can_go
+
+    def _keep(self, rows: Iterable[CallRow]) -> None:
+        for call in self.call_log.whole([row.uniqueid for row in rows if not self._is_kept(row)]):
+            self.store.keep(call.uniqueid, payload(call, self.settings.dispositions))
 
     def _is_kept(self, row: CallRow) -> bool:
         call = _kept(row.uniqueid, self.store.checkpoint.watching[row.uniqueid])
@@ -175,19 +194,19 @@ class Poll:
 
     def _whole(self, rows: list[CallRow], turn: Turn) -> Iterator[Attempt]:
         """Read a batch whole, and yield what can still go: since the poll, a call may have changed."""
-        batch = {row.uniqueid: row for row in rows}
+        watching = self.store.checkpoint.watching
+        batch = {row.uniqueid: row for row in rows if row.uniqueid in watching}  # else rewritten since
         self.store.make_ready()
         calls = self.call_log.whole(list(batch))
         gone = batch.keys() - {call.uniqueid for call in calls}
-        watching = self.store.checkpoint.watching
         calls += [call for uniqueid in batch if uniqueid in gone and (call := _kept(uniqueid, watching[uniqueid]))]
         can_go = self.sorting.sorted(row_of(call, batch[call.uniqueid].start_epoch) for call in calls)
         ready = {row.uniqueid for row in can_go}
         for call in calls:
             if call.uniqueid in ready:
                 watched = watching[call.uniqueid]
-                failed_after = 0 if turn.failed_before else None
-                yield Attempt(call, failed_after, watched.failed_runs > 0, watched.reason == UNANSWERED)
+                failed_after, is_perhaps_stored = 0 if turn.failed_before else None, watched.reason == UNANSWERED
+                yield Attempt(call, failed_after, watched.failed_runs > 0, perhaps_stored=is_perhaps_stored)
 
     def _looked_through(self, page: Page, first_seen: Iterable[CallRow]) -> None:
         """Note how late a start has been seen: what the table has shown, not what the clock says.
@@ -208,25 +227,3 @@ def _kept(uniqueid: str, watched: Watched) -> Call | None:
         return call_of(json.loads(watched.payload))._replace(uniqueid=uniqueid) if watched.payload else None
     except (KeyError, TypeError, ValueError):  # of another version of vicisync
         return None
-
-
-class Backlog(NamedTuple):
-    """The calls that could go: watched ones, and new ones as far as the first page of the table that has any."""
-
-    calls: int
-    rows_behind: int  # rows after that page, not looked at yet
-    lag: int  # seconds that the oldest of these calls has been waiting
-
-
-def backlog(settings: Settings, call_log: CallLog, checkpoint: Checkpoint, machine: int) -> Backlog:
-    """Return what a run would send now, at this ``machine``'s epoch: a poll that changes nothing.
-
-    Raises DatabaseError, and CheckpointError where its times cannot be believed.
-    """
-    with StringIO() as nowhere:
-        store = Store(deepcopy(checkpoint), None, settings.rejected_file)
-        poll = Poll(settings, call_log, store, Report(nowhere), call_log.now(), machine)
-        turn = next((turn for turn in poll.turns() if turn.rows), Turn([]))
-        poll.looked_at_all = True  # what is behind the first page that has any is newer
-    since = poll.waiting_since()
-    return Backlog(len(since), poll.behind(turn), lag(poll.now, since))

@@ -6,13 +6,14 @@ from typing import NamedTuple
 
 from vicisync.calls.call import Call, CallRow, alike
 from vicisync.calls.dispositions import folded
-from vicisync.calls.readiness import WAITING, Readiness, left_out_by, readiness
+from vicisync.calls.readiness import LONGEST_HELD, WAITING, Readiness, awaits_disposition, left_out_by, readiness
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.journal import Entry
 from vicisync.state.records import Records
 from vicisync.state.rejected import read_rejected
 from vicisync.vicidial.call_log import CallLog
+from vicisync.vicidial.live_calls import live_leads
 
 
 class Standing(Enum):
@@ -30,6 +31,8 @@ class Standing(Enum):
 
 NOT_COUNTED = (Standing.TWIN, Standing.LEFT_OUT)
 
+_WOULD_BE_SENT = (Standing.MISSING, Standing.CHANGED)
+
 _OUTCOMES = {"delivered": Standing.DELIVERED, "rejected": Standing.REJECTED, "twin": Standing.TWIN}
 
 
@@ -44,14 +47,29 @@ class Ended(NamedTuple):
 class Books:
     """What is written down of calls, against which their rows are held; ``now`` is the database's epoch."""
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint | None, records: Records, now: int) -> None:
-        self._checkpoint, self._records, self._now = checkpoint, records, now
+    def __init__(
+        self, settings: Settings, checkpoint: Checkpoint | None, records: Records, call_log: CallLog, now: int
+    ) -> None:
+        self._checkpoint, self._records, self._call_log, self._now = checkpoint, records, call_log, now
         self._rejected = read_rejected(settings.rejected_file).calls
         self._rules = settings.rules(0, now)
-        self._next_since = checkpoint.looked_until - settings.overlap if checkpoint else now
+        self._next_since = now  # the start from which on the next run looks
+        if checkpoint:
+            self._next_since = max(checkpoint.looked_until - settings.overlap, checkpoint.forgotten)
 
     def hold_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
-        """Yield the calls that have ended, of ``rows`` that include theirs and all of the same seconds."""
+        """Yield the calls that have ended, of ``rows`` that include theirs and all of the same seconds.
+
+        What would be sent waits while VICIdial has its lead. Raises DatabaseError.
+        """
+        found = list(self._held_against(rows, calls))
+        to_ask = {each.call.lead_id for each in found if each.standing in _WOULD_BE_SENT}
+        live = (live_leads(self._call_log, to_ask) if to_ask else None) or ()
+        for each in found:
+            is_held = each.call.lead_id in live and self._now - rows[each.call.uniqueid].start_epoch < LONGEST_HELD
+            yield each._replace(standing=Standing.WAITING) if is_held and each.standing in _WOULD_BE_SENT else each
+
+    def _held_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
         entries = self._records.of_calls([call.uniqueid for call in calls])
         missing: set[tuple[int, int, str]] = set()
         for call in calls:
@@ -64,6 +82,10 @@ class Books:
                 is_rewritten = sent.start_epoch == row.start_epoch and sent.uniqueid not in rows
                 standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
             standing = standing or self._by_row(row)
+            if standing is Standing.CHANGED and (not row.end_epoch or awaits_disposition(row, self._rules)):
+                standing = (
+                    Standing.DELIVERED
+                )  # so VICIdial archives what it copies of a call that goes on, and keeps that
             key = alike(row)
             if standing is Standing.MISSING and key in missing:
                 standing = Standing.TWIN

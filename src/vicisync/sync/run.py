@@ -6,7 +6,6 @@ from contextlib import ExitStack, contextmanager
 
 from vicisync.calls.call import Call, payload
 from vicisync.calls.clocks import FIRST_RUN_TOLERANCE
-from vicisync.calls.readiness import lag
 from vicisync.calls.times import zoned
 from vicisync.did_optimizer.answer import Answer, Meaning
 from vicisync.did_optimizer.delivery import Delivery, StopSignal
@@ -16,9 +15,10 @@ from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
 from vicisync.state.journal import Journal
+from vicisync.state.last_run import last_good_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
-from vicisync.state.old_checkpoint import read_old_checkpoint
+from vicisync.state.old_checkpoint import OLD_CHECKPOINT_MAX_AGE, read_old_checkpoint
 from vicisync.state.store import Store
 from vicisync.sync.monitoring import Monitoring
 from vicisync.sync.poll import Poll
@@ -52,6 +52,9 @@ def run(
         delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)
         poll = Poll(settings, call_log, store, report, now, machine, delivery.is_over)
 
+        if store.reserve.was_left:
+            text = "The run before was killed while it sent calls: the API may have stored, and get again, up to"
+            report.warning(f"{text} {settings.concurrency} of them")
         for call, answer in delivery.answers(poll.calls(limit)):
             with delivery.stopped_by_errors():
                 record(settings, store, call, answer, now)
@@ -67,7 +70,7 @@ def run(
         if store.journal.problem:
             report.warning(store.journal.problem)
         tally, end_epoch, watching = report.tally, store.checkpoint.end_epoch, store.checkpoint.watching
-        tally.lag, tally.perhaps_twice = lag(now, poll.waiting_since()), delivery.perhaps_twice
+        tally.lag, tally.perhaps_twice = poll.lag(), delivery.perhaps_twice
         tally.seconds, tally.poll_seconds = time.monotonic() - began, call_log.seconds
         report.end(end_epoch, watching, ended_well=error is None, looked_at_all=poll.looked_at_all)
         if error:
@@ -92,6 +95,8 @@ def _opened(settings: Settings, report: Report, machine: int, *, dry_run: bool) 
             checkpoint.version = ()  # of no file: one that somebody has written since is not written over
         path, journal_file = (None, None) if dry_run else (settings.checkpoint_file, settings.journal_file)
         journal = Journal(journal_file, settings.journal_days, checkpoint)
+        if checkpoint.version == ():
+            journal.carry_on()
         yield call_log, stack.enter_context(Store(checkpoint, path, settings.rejected_file, journal)), now
 
 
@@ -146,6 +151,12 @@ def _first_checkpoint(settings: Settings, now: int, machine: int, report: Report
     if abs(now - machine) > FIRST_RUN_TOLERANCE:
         text = f"The database's clock says {zoned(now)}, this machine's {zoned(machine)}: where to begin is not clear"
         raise DatabaseError(f"{text}{CURE}set the clocks, or name a time: vicisync reset-checkpoint --to 1h")
+    good_run = last_good_run(settings.checkpoint_file)
+    if good_run and now - good_run < OLD_CHECKPOINT_MAX_AGE:
+        first = starting_at(min(good_run, now - FIRST_RUN_LOOKS_BACK), settings.give_up_after)
+        why = "the checkpoint is gone, and that is an hour before a run last ended well"
+        report.warning(f"Delivering what ended after {zoned(first.ended_after)}: {why}; some may be sent twice")
+        return first
     path = settings.old_checkpoint_file
     old, words = read_old_checkpoint(path, settings.give_up_after)
     if old:

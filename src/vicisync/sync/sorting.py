@@ -39,6 +39,7 @@ class Sorting:
         checkpoint = store.checkpoint
         self._rules = settings.rules(checkpoint.ended_after, checkpoint.looked_until)
         self._store, self._report, self._now, self._live_leads = store, report, now, live_leads
+        self._overlap = settings.overlap
         self._polled_before = checkpoint.polled or checkpoint.looked_until
         self._lines: dict[str, Line] = {}  # by uniqueid
         self._first_of_call: dict[tuple[int, int, str], tuple[int, str]] = {}
@@ -114,10 +115,13 @@ class Sorting:
         if decided is Readiness.READY:
             # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
             self._store.watch(row, before.reason if before.reason in TRIED else TO_SEND, line.released or line.free)
-            # One that had to wait could not go before the last poll, however long ago it ended.
-            had_to_wait = before.reason not in ("", TO_SEND, *TRIED)
+            # One that had to wait could not go before the last poll, however long ago it ended; nor could one that is
+            # as late as VICIdial writes some. What is later still was held back somewhere, and is late from its end.
             ended = row.end_epoch or row.start_epoch
-            self.could_go_since[row.uniqueid] = since or (max(ended, self._polled_before) if had_to_wait else ended)
+            had_to_wait = before.reason not in ("", TO_SEND, *TRIED)
+            is_written_late = before is _UNSEEN and self._polled_before - ended <= self._overlap
+            waited = had_to_wait or is_written_late
+            self.could_go_since[row.uniqueid] = since or (max(ended, self._polled_before) if waited else ended)
             return True
         if decided in WAITING:
             self._store.watch(
@@ -131,7 +135,7 @@ class Sorting:
             self._store.set_aside(row, "left_out")
         else:
             self._store.drop(row.uniqueid)
-        if decided is Readiness.NEVER_ENDED:
+        if decided is Readiness.NEVER_ENDED and before is not _UNSEEN:
             self._report.never_ended(row)
         return False
 

@@ -13,7 +13,7 @@ import pymysql
 from pymysql.constants import ER
 from pymysql.cursors import Cursor, DictCursor
 
-from vicisync.calls.call import Call, CallRow
+from vicisync.calls.call import Call, CallRow, stem
 from vicisync.errors import DatabaseError
 from vicisync.settings.settings import Settings
 from vicisync.vicidial import statements
@@ -81,20 +81,22 @@ class CallLog:
         """Read what started at or after the epoch ``since``, and some before it, in pages that end with a whole second.
 
         Rows of seconds whose ids are all known are not read. The last page comes always, if only empty. What VICIdial
-        has archived since then comes first.
+        has archived since then comes first, without what stands in the table, too: it archives a copy of all of that.
         """
-        oldest = self.read(statements.OLDEST)[0][0]
-        if (oldest is None or since < oldest) and self.has_archive():
+        reaches_back = self.read(statements.FIRST_BEFORE, {"since": max(since, 28801)})[0][0]
+        if not reaches_back and self.has_archive():
             for page in pages(self._read_archive, since, knows):
                 if page.last_second:
-                    yield page._replace(is_last=False)
+                    here = {row.uniqueid for row in self._rows(statements.BY_UNIQUEID, [r.uniqueid for r in page.rows])}
+                    rows = [row for row in page.rows if row.uniqueid not in here]
+                    yield page._replace(rows=rows, is_last=False)
         yield from pages(self.read, since, knows)
 
     def has_archive(self) -> bool:
         """Return whether the account may read what VICIdial has moved out of the table."""
         if self._has_archive is None:
             try:
-                self.read(statements.of_archive(statements.OLDEST))
+                self.read(statements.HAS_ARCHIVE)
                 self._has_archive = True
             except DatabaseError as error:
                 if not lacks_table(error):
@@ -121,6 +123,7 @@ class CallLog:
     def again(self, leads: Mapping[str, int], turn: int = 0) -> tuple[list[CallRow], list[CallRow]]:
         """Read calls again, given the lead of each id: their rows, and of those whose id is gone all of their leads.
 
+        What goes on in the table under another id is in the archive as it was when that was copied, and not read there.
         Of many that are gone, the newest are looked for, and of the others a slice, another one each ``turn``.
         """
         rows = self._rows(statements.BY_UNIQUEID, list(leads))
@@ -129,11 +132,18 @@ class CallLog:
         older, newest = gone[:-GONE_AT_ONCE], gone[-GONE_AT_ONCE:]
         start = turn * GONE_AT_ONCE % (len(older) or 1)
         gone = older[start : start + GONE_AT_ONCE] + newest
+        of_leads = self._rows(statements.BY_LEAD, sorted({leads[uniqueid] for uniqueid in gone}), LEADS_AT_ONCE)
+        goes_on = {(row.lead_id, stem(row.uniqueid)) for row in of_leads}
+        gone = [uniqueid for uniqueid in gone if (leads[uniqueid], stem(uniqueid)) not in goes_on]
         if gone and self.has_archive():
-            rows += self._rows(statements.of_archive(statements.BY_UNIQUEID), gone)
-            here = {row.uniqueid for row in rows}
-        leads_of_gone = sorted({leads[uniqueid] for uniqueid in gone if uniqueid not in here})
-        return rows, self._rows(statements.BY_LEAD, leads_of_gone, LEADS_AT_ONCE)
+            wanted = sorted({leads[uniqueid] for uniqueid in gone})
+            archived = self._rows(statements.of_archive(statements.BY_LEAD), wanted, LEADS_AT_ONCE)
+            ends: dict[tuple[int, str, int], int] = {}  # of those archived under two ids, the later one counts
+            for row in archived:
+                ends[_call_of(row)] = max(row.end_epoch, ends.get(_call_of(row), 0))
+            rows += [row for row in archived if row.uniqueid in gone and row.end_epoch == ends[_call_of(row)]]
+            of_leads += archived
+        return rows, of_leads
 
     def whole(self, uniqueids: Sequence[str]) -> list[Call]:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
@@ -187,6 +197,11 @@ class CallLog:
                 unknown = (ER.PARSE_ERROR, ER.UNKNOWN_SYSTEM_VARIABLE)  # what a server that cannot answers
                 if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] in unknown):
                     raise
+
+
+def _call_of(row: CallRow) -> tuple[int, str, int]:
+    """Return what stays of a call whose id is rewritten."""
+    return row.lead_id, stem(row.uniqueid), row.start_epoch
 
 
 def _socket(settings: Settings) -> str | None:

@@ -9,7 +9,7 @@ from vicisync.report import counted
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.errors import lacks_grant
 from vicisync.vicidial.live_calls import why_not_believed
-from vicisync.vicidial.statements import OLDEST, of_archive
+from vicisync.vicidial.statements import HAS_ARCHIVE
 
 _REPLICA = "SHOW SLAVE STATUS"
 
@@ -30,7 +30,7 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
     else:
         yield fine(f"Who is still on the line can be read: {', '.join(live)}")
     try:
-        call_log.read(of_archive(OLDEST))
+        call_log.read(HAS_ARCHIVE)
         yield fine("Rows that VICIdial has archived can be read: vicidial_log_archive")
     except DatabaseError as error:
         if lacks_grant(error):

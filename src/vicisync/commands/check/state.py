@@ -22,7 +22,7 @@ from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
 from vicisync.state.old_checkpoint import read_old_checkpoint
 from vicisync.state.records import Records
 from vicisync.state.rejected import read_rejected
-from vicisync.state.store import RESERVE
+from vicisync.state.reserve import RESERVE
 
 _unusable = partial(broken, exit_code=CheckpointError.exit_code)
 
@@ -135,7 +135,7 @@ def _journal(path: Path) -> Finding:
     if not (os.path.exists(path) and path.stat().st_size):  # noqa: PTH110 -- raises nothing
         return fine("No journal yet: the first run that sends a call begins it")
     try:
-        with Records(path, 0, None):
+        with Records(path, None):
             return fine(f"The journal {path} can be read")
     except CheckpointError as error:
         text, _, cure = str(error).partition(CURE)

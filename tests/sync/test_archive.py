@@ -1,0 +1,63 @@
+"""VICIdial archives a copy of the whole table, then deletes what is old: a copy is how a row was, not how it is."""
+
+import pytest
+
+from rehearsal.dialer import Dialer
+from rehearsal.did_optimizer import DidOptimizer
+from rehearsal.mariadb import READ
+from rehearsal.site import PASSWORD, Site
+from tests.call_rows import NOON, insert, row
+from tests.sync.conftest import at
+
+
+@pytest.fixture(autouse=True)
+def granted(site: Site) -> None:
+    site.mariadb.create_reader("cron", PASSWORD, site.database, READ)
+
+
+def execute(site: Site, *statements: str) -> None:
+    with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
+        for statement in statements:
+            cursor.execute(statement)
+
+
+def archived(site: Site) -> None:
+    """As ADMIN_archive_log_tables.pl begins."""
+    execute(site, "INSERT IGNORE INTO vicidial_log_archive SELECT * FROM vicidial_log")
+
+
+def minutes(site: Site, dialer: Dialer, first: int, last: int) -> None:
+    """Let runs go on while other calls end, so that what is known of a call is forgotten."""
+    for minute in range(first, last):
+        insert(site.mariadb, site.database, row(f"{NOON + 60 * minute}.9", NOON + 60 * minute, lead_id=100 + minute))
+        at(site, dialer, NOON + 60 * minute + 1)
+
+
+@pytest.mark.parametrize("is_deleted", [False, True], ids=["still in the table", "archived once more and deleted"])
+def test_a_call_whose_id_was_rewritten_since_it_was_archived_is_sent_as_it_ended(
+    is_deleted: bool, site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON, lead_id=7, status="INCALL", end_epoch=None))
+    minutes(site, dialer, 1, 3)
+    archived(site)
+    minutes(site, dialer, 3, 20)
+    end = f"uniqueid = '{NOON}.2', status = 'SALE', end_epoch = {NOON + 1200}, length_in_sec = 1200"
+    execute(site, f"UPDATE vicidial_log SET {end} WHERE lead_id = 7")
+    if is_deleted:
+        archived(site)
+        execute(site, "DELETE FROM vicidial_log")
+    minutes(site, dialer, 21, 24)
+    assert [(f"{NOON}.2", "SALE")] == [(u, sent["disposition"]) for u, sent in api.records.items() if ".9" not in u]
+
+
+@pytest.mark.parametrize("stray", [False, True], ids=["empty", "with a row of 1970 in the table"])
+def test_what_was_archived_unseen_is_found_whatever_else_stands_in_the_table(
+    stray: bool, site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    insert(site.mariadb, site.database, *(row(f"{NOON}.{number}", NOON, lead_id=number) for number in range(5)))
+    archived(site)
+    execute(site, "DELETE FROM vicidial_log")
+    if stray:
+        insert(site.mariadb, site.database, row("86400.1", 86400, lead_id=99))
+    at(site, dialer, NOON + 60)
+    assert 5 == len(api.records)
