@@ -53,6 +53,8 @@ def test_every_setting_is_shown_with_its_value_and_where_it_was_found_but_no_sec
     assert re.fullmatch(r"ALTNUM DISPO DONEM INCALL QUEUE XFER +default", shown["waiting_statuses"])
     assert re.fullmatch(r"yes +default", shown["verify_ssl"])
     assert re.fullmatch(r"\(none\) +default", shown["db_ssl_ca"])
+    assert re.fullmatch(r"\(all\) +default", shown["campaigns"])
+    assert re.fullmatch(r"\(none\) +default", shown["exclude_campaigns"])
     assert re.fullmatch(r"A=dropped B=busy +dids.conf", shown["[dispositions]"])
     assert 31 == len(shown)
 
@@ -77,6 +79,14 @@ def test_it_changes_nothing_and_nothing_is_recorded_or_left_connected(dialer: Ch
     while execute("SELECT id FROM information_schema.processlist WHERE user = 'cron'"):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_the_files_of_a_run_are_read_and_stay_as_they_are(dialer: CheckedDialer) -> None:
+    assert 0 == dialer.site.vicisync("run").returncode
+    before = {path: path.read_bytes() for path in dialer.site.folder.rglob("*") if path.is_file()}
+    assert dialer.site.journal_file in before
+    assert (0, []) == dialer.worse()
+    assert before == {path: path.read_bytes() for path in dialer.site.folder.rglob("*") if path.is_file()}
 
 
 # One thing broken: one line
@@ -146,9 +156,21 @@ def agi(line: str) -> Callable[[CheckedDialer], None]:
     return breakage
 
 
-def last_run(dialer: CheckedDialer, ago: int) -> None:
+def last_run(dialer: CheckedDialer, ago: int, exit_code: int = 0) -> None:
     ended = int(time.time()) - ago
-    write_last_run(last_run_file(dialer.site.checkpoint_file), replace(LAST_RUN, ended=ended, exit_code=0))
+    write_last_run(last_run_file(dialer.site.checkpoint_file), replace(LAST_RUN, ended=ended, exit_code=exit_code))
+
+
+def asleep(dialer: CheckedDialer) -> str:
+    """Return the job of half a minute later."""
+    return dialer.cron.read_text().replace(" root ", " root sleep 30; ")
+
+
+def twice_a_minute_in_the_crontab(dialer: CheckedDialer) -> None:
+    later = asleep(dialer)
+    job_in_roots_crontab(dialer)
+    with dialer.crontab.open("a") as file:
+        file.write(later.replace(" root ", " "))
 
 
 def under_a_file(dialer: CheckedDialer) -> None:
@@ -204,6 +226,11 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         5, "❌ {state} cannot be used: others can write to its folder [^→]* → chmod go-w {state}", "sh"),
     "lock a folder": (lambda d: d.site.checkpoint_file.with_name("checkpoint.lock").mkdir(),
         5, "❌ {state}/checkpoint.lock is no file that a run can lock → rm -r {state}/checkpoint.lock", "sh"),
+    "journal damaged": (lambda d: d.site.journal_file.write_bytes(b"x" * 9000),
+        0, "⚠ Cannot use the journal {state}/journal.db: file is not a database → to begin a new one: mv .*.damaged",
+        "sh"),
+    "journal a folder": (lambda d: d.site.journal_file.mkdir(),
+        0, "⚠ Cannot use the journal {state}/journal.db: .*", ""),
     "rejected file torn": (lambda d: d.site.rejected_file.write_text("torn\n" * 7),
         0, "⚠ {rejected} holds no call in lines 1, 2, 3, 4, 5, … → look at it: less -N {rejected}", ""),
     "rejected file a link": (lambda d: d.site.rejected_file.symlink_to("/etc/passwd"),
@@ -225,7 +252,8 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
     "b, a busy line": (sql("UPDATE vicidial_log SET status = 'b ' ORDER BY call_date DESC LIMIT 1"),
         0, "⚠ Status B is in use and goes out as dnc, while in .* a busy line → write under .* here: B=busy", ""),
     "wrong password": (lambda d: d.rewrite(d.site.astguiclient_conf, PASSWORD, "another"),
-        3, r"❌ The database at \S+ refuses user cron \(.*\) → correct VARDB_pass \({conf} line 6\); .*", ""),
+        3, (r"❌ The database at \S+ refuses user cron \(.*\) → correct VARDB_user or VARDB_pass \({conf} line 6\), or "
+        "the hosts that the account is for; where it wants TLS, write db_ssl_ca"), ""),
     "database down": (lambda d: d.rewrite(d.site.astguiclient_conf, f"=> {d.site.mariadb.port}", "=> 1"),
         3, r"❌ Cannot reach the database at 127\.0\.0\.1:1 \(.*\) → start it there: .* \({conf} line 3\)", ""),
     "no job": (lambda d: d.cron.unlink(), 0, "⚠ No cron entry runs vicisync → vicisync install", ""),
@@ -244,8 +272,16 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         0, r"⚠ root's crontab cannot be read: crontab -l failed: You \(root\) are not allowed", ""),
     "two jobs": (lambda d: (d.etc / "cron.d" / "second").write_text(d.cron.read_text()),
         0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
+    "two jobs of one file": (lambda d: d.cron.write_text(d.cron.read_text() * 2),
+        0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
+    "two that sleep": (lambda d: d.cron.write_text(asleep(d) * 2),
+        0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
+    "one that sleeps in another file": (lambda d: (d.etc / "cron.d" / "second").write_text(asleep(d)),
+        0, "⚠ More than one job runs vicisync; each minute, one finds the other at work → leave one of them", ""),
     "cron dead": (lambda d: d.daemon.write_text("systemd\n"),
         0, "⚠ No cron daemon is at work, so nothing starts vicisync → systemctl enable --now cron  # on .*", ""),
+    "the last run failed": (lambda d: last_run(d, ago=0, exit_code=3),
+        0, r"⚠ The last run ended \d s ago, with exit code 3 → vicisync status", ""),
     "no run for an hour": (lambda d: last_run(d, ago=3700),
         0, "⚠ The last run ended 61 min ago, with exit code 0; cron starts one .* → systemctl status cron", ""),
     "log's folder missing": (job("/var/log/did-", "/nowhere/did-"),
@@ -395,11 +431,18 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
     "calls without a start": (sql("UPDATE vicidial_log SET start_epoch = 0 LIMIT 3"),
         "call_date and start_epoch of the newest 47 calls agree, time zone {zone}"),
     "a job in root's crontab": (job_in_roots_crontab, f"root's crontab line 3 runs {COMMAND}"),
+    "two jobs, for twice a minute": (lambda d: d.cron.write_text(d.cron.read_text() + asleep(d)),
+        f"{{cron}} line 2 runs {COMMAND}"),
+    "the same in root's crontab": (twice_a_minute_in_the_crontab, f"root's crontab line 4 runs {COMMAND}"),
     "a job on its PATH": (lambda d: d.cron.write_text(f"PATH={COMMAND.parent}:/usr/bin\n{JOB.format(COMMAND.name)}"),
         f"{{cron}} line 2 runs {COMMAND.name}"),
     "no crontab": (no_crontab, f"{{cron}} line 1 runs {COMMAND}"),
     "odd files of cron's": (odd_files_of_cron, f"{{cron}} line 1 runs {COMMAND}"),
     "no checkpoint": (lambda _: None, f"{NO_CHECKPOINT}delivers what ended in the hour before it"),
+    "no journal": (lambda _: None, "No journal yet: the first run that sends a call begins it"),
+    "an empty journal": (lambda d: d.site.journal_file.touch(),
+        "No journal yet: the first run that sends a call begins it"),
+    "a journal": (lambda d: d.site.vicisync("run"), "The journal {state}/journal.db can be read"),
     "an old one": (lambda d: (d.site.folder / "did-optimizer-last-check.txt").write_text("2026-01-02 03:04:05\n"),
         f"{NO_CHECKPOINT}goes on where the old script stopped, {zoned(parse_timestamp('2026-01-02 03:04:05'))}"),
     "a checkpoint": (one_call_watched, f"Delivered up to {zoned(1_767_323_045)}, 1 call watched"),
@@ -465,9 +508,12 @@ def test_rejected_calls_are_a_warning_with_the_command_that_sends_them_again(dia
     dialer.api.fault_for = lambda payload: no if payload and dialer.api.records else None
     assert 6 == dialer.site.vicisync("run", "--limit", "4").returncode
     line = f"⚠ 3 calls have been rejected; {dialer.site.rejected_file} says why → vicisync retry-rejected"
-    assert (0, [line]) == dialer.worse()
+    code, worse = dialer.worse()
+    assert (0, line) == (code, worse[-1])
+    assert re.fullmatch(r"⚠ The last run ended \d+ s ago, with exit code 6 → vicisync status", worse[0])
     dialer.api.fault_for = None
     assert 0 == dialer.site.vicisync("retry-rejected").returncode
+    assert 0 == dialer.site.vicisync("run").returncode
     assert (0, []) == dialer.worse()
 
 
@@ -499,6 +545,15 @@ def test_all_mistakes_of_a_configuration_are_told_and_what_needs_it_is_left_out_
     assert [f"{left_out} → fix the settings, then vicisync check"] == [line for line in lines if line.startswith("⚠")]
     assert f"✓ {dialer.cron} line 1 runs {COMMAND}" in lines
     assert "❌ 3 problems to fix, 1 warning" == lines[-1]
+
+
+def test_an_astguiclient_conf_without_the_database_is_told(dialer: CheckedDialer) -> None:
+    conf = dialer.site.astguiclient_conf
+    lines = [line for line in conf.read_text().splitlines() if "VARDB_" not in line]
+    conf.write_text("\n".join([*lines, "#VARDB_server => 127.0.0.1"]))
+    _, worse = dialer.worse()
+    text = f"⚠ {conf} holds no VARDB_ line, so that the defaults count → write VARDB_server, _database, "
+    assert worse[0].startswith(text), worse
 
 
 @pytest.mark.parametrize("which", ["astguiclient_conf", "dids_conf"])
@@ -607,6 +662,70 @@ def test_the_installed_command_exits_with_the_code_of_the_first_thing_that_a_run
     with open("/dev/full", "w") as full:  # noqa: PTH123 -- a device
         code = subprocess.call([COMMAND, "check"], env=dialer.site.environment(), stdout=full, stderr=full)
     assert 3 == code, "a full disk behind its output changes no exit code"
+
+
+# Campaigns that settings name
+
+USED = ", {dids} line {line}); they are of SALES, SOLAR2"
+SALES = "UPDATE vicidial_log SET campaign_id = IF(lead_id % 5, 'SALES', 'SOLAR2')"
+
+
+@pytest.mark.parametrize(
+    ("named", "told"),
+    [
+        ({"campaigns": "SLAES solar2"}, [f"is of campaign SLAES (campaigns{USED}"]),
+        ({"exclude_campaigns": "TEST DEMO"}, [f"is of campaigns DEMO, TEST (exclude_campaigns{USED}"]),
+        ({"campaigns": "SLAES"}, [f"is of campaign SLAES (campaigns{USED}", "{nothing}"]),
+        ({"exclude_campaigns": "SALES SOLAR2"}, ["{nothing}"]),
+        ({"campaigns": "sales"}, []),
+    ],
+    ids=["one misspelt", "two to leave out", "nothing is left", "all left out", "as MariaDB compares them"],
+)  # fmt: skip
+def test_campaigns_that_a_setting_names_and_no_call_has_are_told_with_those_that_calls_have(
+    named: dict[str, str], told: list[str], dialer: CheckedDialer
+) -> None:
+    dialer.sql(SALES)
+    dialer.site.configure(**named)
+    lines = dialer.site.dids_conf.read_text().splitlines()
+    line = next(n for n, text in enumerate(lines, 1) if text.startswith(tuple(named)))
+    nothing = "All of the newest 50 calls are left out by their campaign: nothing would be sent"
+    expected = [each.format(dids=dialer.site.dids_conf, line=line, nothing=nothing) for each in told]
+    code, worse = dialer.worse()
+    assert (0, expected) == (code, [re.sub("^⚠ (None of the newest 50 calls )?", "", text) for text in worse])
+
+
+def test_only_the_newest_1000_calls_are_asked_for_their_campaigns_and_ten_are_shown(dialer: CheckedDialer) -> None:
+    dialer.sql(
+        "UPDATE vicidial_log SET campaign_id = 'OLD', call_date = call_date - INTERVAL 1 DAY, "
+        "start_epoch = start_epoch - 86400"
+    )
+    dialer.site.configure(campaigns="OLD")
+    dialer.fill(1000, first_lead=9000)
+    dialer.sql("UPDATE vicidial_log SET campaign_id = CONCAT('C', 10 + lead_id % 12) WHERE campaign_id != 'OLD'")
+    _, worse = dialer.worse()
+    assert re.match(
+        r"⚠ None of the newest 1000 calls is of campaign OLD \(.*; they are of (C\d\d, ){10}…$", worse[0]
+    ), worse
+    dialer.sql("TRUNCATE vicidial_log")
+    assert (0, []) == dialer.worse(), "where there are no calls, nothing is known of campaigns"
+
+
+# Settings where they do not count
+
+
+@pytest.mark.parametrize("place", ["[general]\n", "", "[vicidial]\n"], ids=["general", "no header", "unknown section"])
+def test_a_setting_of_ours_that_stands_elsewhere_is_told_with_where_to_move_it(
+    place: str, dialer: CheckedDialer
+) -> None:
+    dids = dialer.site.dids_conf
+    before = dids.read_text()
+    assert "[vicisync]" in before
+    dids.write_text(f"{place}log_phone_numbers=no\nbatch_size=\njournal_file={dialer.site.journal_file}\n{before}")
+    text = f"{dids} line {2 if place else 1}: log_phone_numbers is a setting of [vicisync]"
+    line = f"⚠ {text}, and does not count where it stands → move it below a line [vicisync]"
+    code, lines = dialer.check()
+    assert (0, [line]) == (code, [each for each in lines[:-1] if each.startswith(SIGNS[1:])])
+    assert any(re.fullmatch("✓ log_phone_numbers +yes +default", each) for each in lines)
 
 
 # What a run goes by beside the table

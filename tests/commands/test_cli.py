@@ -140,6 +140,13 @@ def test_a_command_whose_words_nobody_can_read_keeps_its_exit_code(command: str,
     assert COMMANDS[command] == in_shell(site, f"{command} {streams}")[0]
 
 
+@pytest.mark.parametrize("command", ["--help", "run --help", "--version"])
+def test_where_help_cannot_be_written_a_sentence_says_so(command: str, site: Site) -> None:
+    code, _, stderr = in_shell(site, f"{command} > /dev/full")
+    assert (1, ["❌ Cannot write what was asked for: No space left on device"]) == (code, lines(stderr))
+    assert 1 == in_shell(site, f"{command} > /dev/full 2>&1")[0]
+
+
 def test_a_quiet_run_says_only_the_summary_and_what_failed(site: Site, api: DidOptimizer) -> None:
     calls = finish(site, 3)
     api.fault_for = lambda payload: NOT_ACCEPTED if payload["uniqueid"] == calls[1] else None
@@ -401,7 +408,7 @@ def test_a_damaged_checkpoint_ends_the_run_with_5_and_the_command_that_mends_it(
         assert damage == site.checkpoint_file.read_text()
     assert [] == api.posts
 
-    (cure,) = re.findall("vicisync (reset-checkpoint .*)", mends)
+    (cure,) = re.findall("vicisync (reset-checkpoint.*)", mends)
     assert vicisync(site, *shlex.split(cure), "--yes").stdout.startswith("Old checkpoint: damaged: ")
     vicisync(site, "run")
     assert sorted(calls) == sorted(arrived(api))

@@ -193,9 +193,14 @@ def test_a_call_of_a_killed_run_was_sent_and_nobody_knows_how(site: Site, monkey
     with monkeypatch.context() as patch:
         patch.setattr(Journal, "write", lambda *_, **__: None)
         run_here(site)
-    assert "✓ A run has delivered it lately" in explain(site, uniqueid)
+    unknown = "✅ It is delivered; what was sent of it is not known"
+    text = explain(site, uniqueid)
+    assert "✓ A run has delivered it lately" in text
+    assert unknown in text
     run_here(site)
-    assert "what was sent is not known: that run was killed" in explain(site, uniqueid)
+    text = explain(site, uniqueid)
+    assert "what was sent is not known: that run was killed" in text
+    assert unknown in text
 
 
 def test_an_archived_call_is_found(site: Site) -> None:
@@ -267,10 +272,36 @@ def test_what_cannot_be_asked_is_told_and_the_rest_is_known_all_the_same(
         assert "✓ Delivered" in text
     if trouble is not stop_database:
         assert f"📞 {uniqueid}: lead 4711" in text
+        assert "It goes with the next run" not in text
+    if trouble is damage_journal:
+        assert "✅ It is delivered; what was sent of it is not known" in text
+
+
+@pytest.mark.parametrize("written", ["714-555-0313", "(714) 555-0313", " 714 555 0313 "])
+def test_a_phone_number_may_be_written_as_people_do(written: str, site: Site) -> None:
+    now = int(time.time())
+    uniqueid = call(site, now - 90, now - 20)
+    run_here(site)
+    assert f"📞 {uniqueid}: " in explain(site, written)
+
+
+@pytest.mark.parametrize("what", ["99", "555-555-5555"])
+def test_without_the_grant_it_does_not_say_that_a_phone_number_is_unknown_but_that_it_cannot_be_searched(
+    what: str, site: Site
+) -> None:
+    run_here(site)
+    text = explain(site, what, code=1)
+    digits = what.replace("-", "")
+    phone = "vicidial_log cannot be searched by a phone number without that grant"
+    assert f"⚠ No call or lead {digits} is known, and {phone}: ask by uniqueid or lead\n" in text
+    assert f"GRANT SELECT ON {site.database}.vicidial_list TO 'cron'@'…';" in text
+    assert "neither in vicidial_log" not in text
 
 
 @pytest.mark.parametrize("what", ["1795402744.313", "99", "5555555555", "no-such-thing"])
 def test_what_nobody_knows_ends_with_1_or_where_the_database_cannot_be_asked_with_3(what: str, site: Site) -> None:
+    sql(site, "CREATE TABLE vicidial_list (lead_id INT, phone_number VARCHAR(18), KEY phone_number (phone_number))")
+    site.mariadb.create_reader("cron", PASSWORD, site.database, ("vicidial_log", "vicidial_list"))
     run_here(site)
     assert f"⚠ No call, lead or phone number {what} is known" in explain(site, what, code=1)
     stop_database(site)

@@ -273,9 +273,36 @@ def test_as_a_plugin_it_says_what_keeps_it_from_knowing(
     assert (3, "VICISYNC UNKNOWN - ", True) == (code, told[:19], says in told)
 
 
-@pytest.mark.parametrize("options", [("--warning", "5m"), ("--plugin", "--json"), ("--plugin", "--max-lag", "5m")])
-def test_options_that_make_no_sense_together_are_refused(options: tuple[str, ...], site: Site) -> None:
-    assert 2 == site.vicisync("status", *options).returncode
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        pytest.param(("--json",), "--plugin excludes --json and --max-lag → vicisync status --help", id="json"),
+        pytest.param(("--max-lag", "5m"), "--plugin excludes --json and --max-lag → ", id="another lag"),
+        pytest.param(("--max-lag", "x|y"), "'--max-lag': must be a time ", id="a wrong time"),
+        pytest.param(("--warn=5m", "now"), "No such option", id="a wrong option"),
+    ],
+)
+def test_as_a_plugin_it_says_which_option_is_wrong_in_its_one_line(
+    options: tuple[str, ...], says: str, site: Site
+) -> None:
+    code, told = plugin(site, *options)
+    assert (3, "VICISYNC UNKNOWN - ", True) == (code, told[:19], says in told), told
+    assert "|" not in told
+
+
+def test_a_lag_that_is_allowed_says_nothing_of_a_run_that_failed_and_the_plugin_does(site: Site) -> None:
+    finish(site, 1)
+    site.vicisync("run")
+    path = last_run_file(site.checkpoint_file)
+    last = read_last_run(path)
+    assert last
+    write_last_run(path, replace(last, exit_code=3, error="No database"))
+    assert 0 == site.vicisync("status", "--max-lag", "5m").returncode
+    assert (1, "VICISYNC WARNING - the last run ended with exit code 3: No database") == plugin(site)
+
+
+def test_thresholds_without_the_plugin_are_refused(site: Site) -> None:
+    assert 2 == site.vicisync("status", "--warning", "5m").returncode
 
 
 # For programs

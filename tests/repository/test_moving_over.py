@@ -171,7 +171,7 @@ def test_each_script_is_moved_over_from_and_back_to_with_every_call_counted_once
     administrator.lets_cron_run()
     counted_once(api)
 
-    time_of, id_of = re.findall(r"^(head .*)$", BACK, re.MULTILINE)
+    time_of, id_of = re.findall(r"^ *(head .*)$", BACK, re.MULTILINE)
     administrator.types(id_of if old.leaves_ids else time_of)
     assert "Kept the state" in administrator.types("vicisync install --uninstall")
     administrator.types("crontab -l | sed '/^# Commented out/{n;s/^#//}' | crontab -")

@@ -26,6 +26,7 @@ from vicisync.commands.cli import commands
 from vicisync.report import REASONS
 from vicisync.settings.settings import SETTINGS
 from vicisync.sync.monitoring import write_metrics
+from vicisync.vicidial import statements
 
 ROOT = Path(__file__).parents[2]
 PAGES = {
@@ -68,6 +69,14 @@ def test_the_settings_of_the_readme_have_their_defaults_and_the_rest_stands_in_c
     assert {"api_key", "api_base_url", "verify_ssl"} < set(table)
     assert table == {s.key: s.default or "none" for s in SETTINGS if s.key in table}
     assert "[conf.example](conf.example) is a complete file" in README  # as test_conf_example holds
+
+
+def test_each_table_that_a_statement_reads_has_its_grant_in_the_readme_and_its_line_in_the_page_on_security() -> None:
+    """The archive is read by the statements of vicidial_log."""
+    texts = [value for value in vars(statements).values() if isinstance(value, str)]
+    read = {"vicidial_log_archive", *re.findall(r"(?:FROM|JOIN) (vicidial_\w+)", "\n".join(texts))}
+    assert read == set(re.findall(r"^GRANT SELECT ON asterisk\.(\w+) TO", README, re.MULTILINE))
+    assert read == set(re.findall(r"^\| `(vicidial_\w+)` \|", PAGES["docs/security.md"], re.MULTILINE))
 
 
 def test_each_result_stands_in_the_documents_with_its_statuses() -> None:

@@ -92,6 +92,8 @@ def test_every_command_of_the_readme_does_what_it_says(
             return done.stdout
 
         (grants,) = re.findall(r"^```sql\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+        phones = "lead_id INT, phone_number VARCHAR(18), KEY phone_number (phone_number)"
+        mariadb.execute(f"CREATE TABLE `{database}`.vicidial_list ({phones})")
         mariadb.execute("REVOKE ALL, GRANT OPTION FROM cron@localhost")
         for grant in grants.strip().splitlines():
             mariadb.execute(grant.replace("asterisk", f"`{database}`"))
@@ -113,6 +115,8 @@ def test_every_command_of_the_readme_does_what_it_says(
                 said[line] = ran(f"{line} || test $? = 1")  # nothing has failed
             elif line not in ELSEWHERE:
                 said[line] = ran(f"{line} --yes" if line == "vicisync reset-checkpoint" else line)
+        (copied,) = re.findall(r"^cp (/opt/\S+) ", README, re.MULTILINE)
+        assert "vicisync-reconcile.timer" in ran(f"ls {copied}")
 
     assert "0 were sent twice." in said["make demo"]
     assert ", 0 are missing." in said["make demo"]

@@ -196,6 +196,30 @@ def test_a_comment_behind_a_value_that_cannot_have_one_is_named_as_the_trouble(l
     assert mistake.endswith(f"line 3: {name} has a comment behind its value: write that on a line of its own.")
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_value_are_a_mistake_that_shows_nothing_of_it(load: Load, etc: Path, quote: str) -> None:
+    values = {s.key: s.default or "s3cret" for s in SETTINGS if s.name not in ("db_password", "alert_command")}
+    general, ours = (
+        "\n".join(
+            f"{s.key}={quote}{values[s.key]}{quote}" for s in SETTINGS if s.key in values and s.section == section
+        )
+        for section in ("general", "vicisync")
+    )
+    mistakes = mistakes_of(load, ours, general=general)
+    told = "is in quotes, which count as part of it here: write it without them."
+    assert {f"{key} {told}" for key in values} == {mistake.partition(": ")[2] for mistake in mistakes}
+    (mistake,) = mistakes_of(load, f"ping_url={quote}http://h/ ; s3cret{quote}")
+    assert f"{etc}/dids.conf line 4: ping_url {told}" == mistake
+
+
+def test_a_password_and_a_command_may_begin_and_end_with_quotes_and_what_holds_more_of_them_is_judged_by_itself(
+    load: Load,
+) -> None:
+    settings = load("alert_command='/opt/a b' 'c'", general="api_key='a'b'\ndb_pass='x'", options={"db_user": '"'})
+    assert ("'a'b'", "'x'", '"') == (settings.api_key, settings.db_password, settings.db_user)
+    assert "'x'" == load("alert_command='x'", astguiclient="VARDB_pass => 'x'").db_password
+
+
 @pytest.mark.parametrize("key", ["your_api_key_here", "YOUR_KEY"])
 def test_the_key_of_the_example_is_no_key(load: Load, key: str) -> None:
     (mistake,) = mistakes_of(load, general=f"api_key={key}")
@@ -209,7 +233,7 @@ def test_what_sends_nothing_needs_no_key(load: Load, general: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["10s", "1e3", "1_0", "+5", "5.0", "0x10", "٣", "³", "1 0", "9" * 5000, "'5'", "\udcff"]
+    "text", ["10s", "1e3", "1_0", "+5", "5.0", "0x10", "٣", "³", "1 0", "9" * 5000, "'5", "\udcff"]
 )
 def test_a_whole_number_is_digits_only(load: Load, etc: Path, text: str) -> None:
     (mistake,) = mistakes_of(load, f"batch_size={text}")
@@ -243,9 +267,9 @@ BAD = [
     ("checkpoint_file", "printable UTF-8", ["/x\udcff"]),
     ("db_host", "without white space", ["db 1"]),
     ("db_user", "printable ASCII", ["cr\udce4n"]),
-    ("waiting_statuses", "1 to 6 characters, such as INCALL", ["INCALL TOOLONG", ","]),
+    ("waiting_statuses", "characters without quotes, such as INCALL", ["INCALL TOOLONG", ",", "'A' 'B'"]),
     ("alert_command", "printable UTF-8, on one line", ["mail\ts3cret", "\udcff"]),
-    ("exclude_campaigns", "ids of campaigns, such as SALES", ["A" * 21, ","]),
+    ("exclude_campaigns", "ids of campaigns without quotes, such as SALES", ["A" * 21, ",", '"S" "T"', "S,'T'"]),
     ("api_base_url", "http:// or https:// and a host", [*NO_URLS, "http://a:0", "http://a:65536", "http://a b"]),
     ("api_base_url", "without user, password", ["http://u:s3cret@a", "http://u:5/s3cret@a"]),
     ("api_base_url", "query or fragment", ["http://a/?key=s3cret", "http://a/#s3cret"]),
@@ -320,7 +344,7 @@ def test_what_is_no_setting_elsewhere_is_ignored(load: Load) -> None:
 
 
 RESULTS = "answered, dnc, no_answer, busy, dropped, completed"
-A_STATUS = "must be a VICIdial status, 1 to 6 characters without white space"
+A_STATUS = "must be a VICIdial status, 1 to 6 characters without white space or quotes"
 
 
 def test_dispositions_override_single_statuses(load: Load) -> None:
@@ -334,6 +358,7 @@ def test_dispositions_override_single_statuses(load: Load) -> None:
         ("B=s3cret", f"the result of 'B' must be one of {RESULTS}."),
         ("s3cret-=busy", f"this {A_STATUS}."),
         ("A B=busy", f"this {A_STATUS}."),
+        ("'A'=busy", f"this {A_STATUS}."),
         ("api_key=s3cret", f"'api_key' {A_STATUS}: move api_key to [general]."),
     ],
 )

@@ -13,7 +13,7 @@ LOCAL = "%Y-%m-%d %H:%M:%S"
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = r"(\d{1,6})\s*(s|m|h|d|w|sec|min|(?:second|minute|hour|day|week)s?)"
 _DURATION = re.compile(rf"\s*(?:{_PART}\s*)+", re.ASCII | re.IGNORECASE)
-_DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"\d\d:\d\d(?::\d\d)?"
+_DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"\d\d?:\d\d(?::\d\d)?"
 _POINT = re.compile(rf"({_DAY})(?:[T ]+({_CLOCK})(?:\.\d+)?\s*([+-]\d\d(?::?\d\d)?|[A-Z]+)?)?", re.ASCII)
 _WORDS = re.compile(rf"(today|yesterday)?\s*({_CLOCK})?", re.ASCII | re.IGNORECASE)
 LATEST = 2**32 - 1  # the last epoch that VICIdial's INT UNSIGNED holds
@@ -70,7 +70,8 @@ def parse_timestamp(text: str) -> int:
 
 
 def _epoch(day: str, clock: str | None, zone: str | None) -> int:
-    shown = f"{day} {clock or '00:00'}:00"[: len("2024-10-24 12:00:00")]
+    clock = re.sub(r"^\d:", r"0\g<0>", clock or "00:00")
+    shown = f"{day} {clock}:00"[: len("2024-10-24 12:00:00")]
     read = time.strptime(shown, LOCAL)
     if zone in ("Z", "UTC", "GMT"):
         return timegm(read)

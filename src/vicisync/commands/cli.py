@@ -14,7 +14,7 @@ from vicisync import __version__
 from vicisync.commands.retry_rejected import list_rejected
 from vicisync.commands.retry_rejected import retry_rejected as resend
 from vicisync.commands.sending import Unsent, progress_bar, session_of, stop_on_signals
-from vicisync.commands.telling import report_error, report_to, tell
+from vicisync.commands.telling import is_confirmed, report_error, report_to, tell
 from vicisync.commands.typed import Commands, Files, conf_options, number_of_calls, reconcile_options, status_options
 from vicisync.errors import BEHIND, CURE, NOT_FOUND, SOME_REJECTED, ConfigError, VicisyncError
 from vicisync.settings.settings import load_settings
@@ -40,8 +40,15 @@ def main() -> None:
         code = error.exit_code
     except click.ClickException as error:
         message, context = error.format_message(), getattr(error, "ctx", None)
-        report_error(message if CURE in message or not context else f"{message}{CURE}{context.command_path} --help")
-        code = error.exit_code
+        message += "" if CURE in message or not context else f"{CURE}{context.command_path} --help"
+        if "--plugin" in sys.argv:  # whoever reads that knows its line alone, and exit code 2 as CRITICAL
+            from vicisync.commands.status import unknown
+
+            code, line = unknown(message)
+            tell(line)
+        else:
+            report_error(message)
+            code = error.exit_code
     except click.Abort:
         tell("Stopped by Ctrl-C before it was done; call it again to finish", err=True)
         code = 130
@@ -227,14 +234,6 @@ def reset_checkpoint(files: Files, to: str | None, words: tuple[str, ...], yes: 
     from vicisync.commands.reset_checkpoint import reset
 
     when = None if to is None and not words else " ".join([to or "", *words]).strip()
-    ask = _is_confirmed if sys.stdin is not None and sys.stdin.isatty() else None
+    ask = is_confirmed if sys.stdin is not None and sys.stdin.isatty() else None
     settings = load_settings(*files, os.environ, needs_key=False)
     return 0 if reset(settings, when, tell, ask, yes=yes) else 130
-
-
-def _is_confirmed() -> bool:
-    with suppress(click.Abort):
-        if click.confirm("Reset?", err=True):
-            return True
-    tell("Aborted; nothing was changed", err=True)
-    return False

@@ -1,5 +1,6 @@
 """``vicisync explain``: what became of a call, what a run would do with it now, and why."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
@@ -52,13 +53,13 @@ class _Known(NamedTuple):
 
     settings: Settings
     checkpoint: Checkpoint | None
-    records: Records | None
+    records: Records
     call_log: CallLog | None
     now: int
 
     def ended(self, calls: list[Call], rows: dict[str, CallRow]) -> dict[str, Ended]:
         """Return what became of those calls that have ended, by id."""
-        if not self.records or not self.call_log:
+        if not self.call_log:
             return {}
         books = Books(self.settings, self.checkpoint, self.records, self.call_log, self.now)
         return {each.call.uniqueid: each for each in books.hold_against(rows, calls)}
@@ -67,18 +68,21 @@ class _Known(NamedTuple):
 def explain(settings: Settings, what: str, say: Say) -> bool:
     """Tell of a uniqueid, a lead or a phone number all that is known; return whether that is anything.
 
-    What cannot be asked is told, and costs its part of the answer only; raises DatabaseError where nothing is left.
+    A number may be written as people do, ``(748) 555-0347``; a uniqueid has a dot. What cannot be asked is told, and
+    costs its part of the answer only; raises DatabaseError where nothing is left.
     """
+    if re.fullmatch(r"[\s()+-]*\d[\d\s()+-]*", what, re.ASCII):
+        what = re.sub(r"\D", "", what)
     with ExitStack() as stack:
         known, troubles = _opened(settings, stack)
         told: list[str] = []
         is_known = _explain_call(known, what, told.append) or ("." not in what and _list(known, what, told.append))
+    if not is_known and not told:
+        told.append(f"⚠ No call, lead or phone number {what} is known, neither in vicidial_log nor here")
     for trouble in troubles:
         if isinstance(trouble, DatabaseError) and not is_known:
             raise trouble
         told[:0] = signed(str(trouble), "⚠")
-    if not is_known:
-        told.append(f"⚠ No call, lead or phone number {what} is known, neither in vicidial_log nor here")
     for line in told:
         say(line)
     return is_known
@@ -86,7 +90,7 @@ def explain(settings: Settings, what: str, say: Say) -> bool:
 
 def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[CheckpointError | DatabaseError]]:
     troubles: list[CheckpointError | DatabaseError] = []
-    checkpoint = records = call_log = None
+    checkpoint = call_log = None
     now = 0
     try:
         checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
@@ -96,6 +100,7 @@ def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[Checkpoi
         records = stack.enter_context(Records(settings.journal_file, checkpoint))
     except CheckpointError as error:
         troubles.append(error)
+        records = Records(settings.journal_file / "none", None)  # one that cannot be read holds nothing
     try:
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
@@ -109,7 +114,7 @@ def _explain_call(known: _Known, uniqueid: str, say: Say) -> bool:
     settings, checkpoint, _, call_log, _ = known
     calls = call_log.whole([uniqueid]) if call_log else []
     row = _row(known, uniqueid)
-    sent = known.records.of_calls([uniqueid]).get(uniqueid) if known.records else None
+    sent = known.records.of_calls([uniqueid]).get(uniqueid)
     handled = checkpoint.handled.get(uniqueid) if checkpoint else None
     watched = checkpoint.watching.get(uniqueid) if checkpoint else None
     why = reasons(settings.rejected_file).get(uniqueid)
@@ -145,6 +150,8 @@ def _of_now(known: _Known, row: CallRow | None, ended: Ended | None) -> str:
     if setting := left_out_by(row.campaign, known.settings.rules(0, 0)):
         campaign = row.campaign or "(none)"
         return f"✅ It is not ours: campaign {campaign} is left out by {setting} ({known.settings.sources[setting]})"
+    if ended and ended.standing is Standing.DELIVERED and (ended.sent is None or ended.sent.duration is None):
+        return "✅ It is delivered; what was sent of it is not known"
     if ended and ended.standing in _BECAME:
         end = row.end_epoch or row.start_epoch
         there = f"vicisync reconcile --from '{zoned(end)}' --to '{zoned(end + 1)}'"
@@ -192,17 +199,19 @@ def _rows(known: _Known, sql: str, ids: list[str] | list[int]) -> Iterator[CallR
 
 
 def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:
-    """Tell of the last calls of a lead or a phone, a line each."""
+    """Tell of the last calls of a lead or a phone, a line each; return whether there are any."""
     leads = [int(lead_or_phone)] if lead_or_phone.isdecimal() and int(lead_or_phone) <= LATEST else []
-    if known.call_log:
+    may_search = True
+    if known.call_log and lead_or_phone.isdecimal():
         try:
             found = known.call_log.read(statements.EXPLAIN_LEADS_OF_PHONE, {"phone": lead_or_phone})
             leads += [lead for (lead,) in found]
         except DatabaseError:
+            may_search = False
             table, user = f"{known.settings.db_name}.vicidial_list", known.settings.db_user
             say("⚠ The leads of a phone number cannot be asked for, so those of the journal have to do")
             say(f"   → as the database's root: GRANT SELECT ON {table} TO '{user}'@'…';")
-    entries = {each.uniqueid: each for each in (known.records.last_of(lead_or_phone, MOST) if known.records else [])}
+    entries = {each.uniqueid: each for each in known.records.last_of(lead_or_phone, MOST)}
     rows = {row.uniqueid: row for row in _rows(known, statements.EXPLAIN_BY_LEAD, leads)}
     starts = {entry.uniqueid: entry.start_epoch or 0 for entry in entries.values()}
     starts |= {row.uniqueid: row.start_epoch for row in rows.values()}
@@ -220,4 +229,7 @@ def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:
             say(f"📞 {uniqueid}: {begin}, lead {entries[uniqueid].lead_id}; {_of_entry(entries[uniqueid], uniqueid)}")
     if newest:
         say(f"→ to be told all of one: vicisync explain {newest[0]}")
+    elif not may_search:
+        phone = "vicidial_log cannot be searched by a phone number without that grant"
+        say(f"⚠ No call or lead {lead_or_phone} is known, and {phone}: ask by uniqueid or lead")
     return bool(newest)

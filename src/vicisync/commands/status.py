@@ -109,7 +109,12 @@ def plugin(load: Callable[[], Settings], warning: str | None, critical: str | No
             raise ValueError(f"--warning {warning or '5m'} must not be above --critical {critical or '15m'}")
         return as_plugin(status_of(load()), warns, worse)
     except (ValueError, VicisyncError) as error:
-        return 3, f"{PLUGIN} UNKNOWN - {_one_line(str(error))}"
+        return unknown(str(error))
+
+
+def unknown(message: str) -> tuple[int, str]:
+    """Return the exit code and the line of a monitoring plugin that cannot tell, and why."""
+    return 3, f"{PLUGIN} UNKNOWN - {_one_line(message)}"
 
 
 def _one_line(text: str) -> str:

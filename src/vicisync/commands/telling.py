@@ -1,7 +1,7 @@
-"""How commands speak to whoever called them: a line, an error, the report of a run."""
+"""How commands speak to whoever called them: a line, an error, a question, the report of a run."""
 
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Any
 
 import click
@@ -23,6 +23,15 @@ def tell(line: str, *, err: bool = False) -> None:
         click.echo(printable(line), err=err)
     except OSError:  # a full disk behind a redirection keeps nobody from a reset, and changes no exit code
         send_to_nowhere(sys.stderr if err else sys.stdout)
+
+
+def is_confirmed() -> bool:
+    """Ask whether to reset; return whether that was answered with yes."""
+    with suppress(click.Abort):
+        if click.confirm("Reset?", err=True):
+            return True
+    tell("Aborted; nothing was changed", err=True)
+    return False
 
 
 def report_to(settings: Settings, *, quiet: bool, verbose: bool = False, **more: Any) -> Report:

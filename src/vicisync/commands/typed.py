@@ -1,6 +1,8 @@
 """What people type: the options that commands share, and the command that was meant where there is none such."""
 
+import errno
 import shlex
+import sys
 from collections.abc import Callable
 from difflib import get_close_matches
 from functools import wraps
@@ -10,6 +12,7 @@ from typing import Any
 import click
 
 from vicisync.errors import CURE
+from vicisync.output import send_to_nowhere
 from vicisync.settings.parsers import duration, whole_number
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
 
@@ -36,6 +39,16 @@ def conf_options(command: Callable[..., int]) -> Callable[..., int]:
 
 class Commands(click.Group):
     """The commands; what is none is answered with the one that was meant, and with where an option goes."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run a command; raise ClickException where the disk is full behind what click itself writes, such as help."""
+        try:
+            return super().main(*args, **more)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            send_to_nowhere(sys.stdout)
+            raise click.ClickException(f"Cannot write what was asked for: {error.strerror}") from error
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take ``help`` and ``version`` for the options that they mean; options of a command stand behind it."""

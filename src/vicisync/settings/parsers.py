@@ -12,6 +12,9 @@ from vicisync.calls.times import parse_duration
 COMMENT = re.compile(r"(?<!\s)\s+[;#].*")
 """A comment behind a value, as DID Optimizer's own template has it behind numbers."""
 
+QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+"""A text in quotes, as a shell wants it: in these files they are part of it."""
+
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
     """Make a parser of whole numbers."""
@@ -48,7 +51,7 @@ def matching(pattern: str, what: str) -> Callable[[str], str]:
 
 
 word = matching("[!-~]+", "printable ASCII without white space")  # a host, a database or a user
-status = matching(r"\S{1,6}", "a VICIdial status, 1 to 6 characters without white space")
+status = matching(r"[^\s'\"]{1,6}", "a VICIdial status, 1 to 6 characters without white space or quotes")
 _key = matching("[!-~]+", "printable ASCII without white space: copy it again from DID Optimizer")
 
 
@@ -71,8 +74,8 @@ def several(one: Callable[[str], str], what: str) -> Callable[[str], frozenset[s
     return parse
 
 
-statuses = several(status, "VICIdial statuses of 1 to 6 characters, such as INCALL QUEUE DISPO")
-campaigns = several(matching(r"\S{1,20}", ""), "VICIdial's ids of campaigns, such as SALES TESTCAMP")
+statuses = several(status, "VICIdial statuses of 1 to 6 characters without quotes, such as INCALL QUEUE DISPO")
+campaigns = several(matching(r"[^\s'\"]{1,20}", ""), "VICIdial's ids of campaigns without quotes, such as SALES TEST")
 
 
 def seconds(text: str) -> float:

@@ -62,8 +62,7 @@ class Settings:
     verify_ssl: bool | Path = setting("1", parsers.verification, "general")  # a path: of the CA file to verify with
     batch_size: int = setting("500", whole_number(1, 10000))  # calls read from the database at once
     concurrency: int = setting("8", whole_number(1, 64))  # calls in flight to the API at once
-    overlap: int = setting("600", duration(420, 86400))  # VICIdial's audit adds rows up to 420 s late
-    """How long before the last poll a poll begins, for rows that appear late."""
+    overlap: int = setting("600", duration(420, 86400))  # before the last poll; VICIdial adds rows up to 420 s late
     wait_for_disposition: int = setting("900", duration(0, 86400))  # after a call's end
     waiting_statuses: frozenset[str] = setting("INCALL QUEUE DISPO ALTNUM DONEM XFER", parsers.statuses)
     """Statuses that are not final; '' and NULL never are, and are not in here."""
@@ -75,8 +74,7 @@ class Settings:
     rejected_file: Path = setting("/var/lib/vicisync/rejected.jsonl", path)
     journal_file: Path = setting("/var/lib/vicisync/journal.db", path)
     journal_days: int = setting("31", whole_number(1, 3650))  # from the sending of a call
-    old_checkpoint_file: Path = setting("/tmp/did-optimizer-last-check.txt", path)  # noqa: S108 -- only ever read
-    """The Perl script's checkpoint, which the first run takes over."""
+    old_checkpoint_file: Path = setting("/tmp/did-optimizer-last-check.txt", path)  # noqa: S108 -- the Perl script's
     db_timeout: int = setting("10", duration(1, 300))  # for connecting and for a statement
     db_ssl_ca: Path | None = setting("", parsers.ca_file)
     log_phone_numbers: bool = setting("yes", parsers.yes_no)
@@ -87,10 +85,8 @@ class Settings:
     def rules(self, ended_after: int, looked_until: int) -> Rules:
         """Return what decides about a call; both epochs are the checkpoint's."""
         patience = self.wait_for_disposition, self.give_up_after
-        waiting, only, without = (
-            frozenset(map(folded, texts or ()))
-            for texts in (self.waiting_statuses, self.campaigns, self.exclude_campaigns)
-        )
+        several = self.waiting_statuses, self.campaigns, self.exclude_campaigns
+        waiting, only, without = (frozenset(map(folded, texts or ())) for texts in several)
         return Rules(waiting, *patience, ended_after, looked_until, only, without)
 
     def security_warnings(self) -> Iterator[str]:
@@ -119,6 +115,7 @@ SETTINGS: tuple[Setting, ...] = tuple(each._replace(name=name, key=each.key or n
 
 _SECTIONS = {each.key: each.section for each in SETTINGS}
 _OURS = [key for key, section in _SECTIONS.items() if section == "vicisync"]
+_WITH_QUOTES = ("db_password", "alert_command")  # which may begin and end with one
 _SHOWN = 60  # characters of a wrong text that a mistake shows
 _File = TypeVar("_File")
 _Texts = Mapping[str, str]
@@ -151,11 +148,14 @@ def load_settings(
         text, where = found[each.name]
         if each.shown and each.default.isdigit():  # behind a number, DID Optimizer's own template has comments
             text = parsers.COMMENT.sub("", text)
+        is_in_quotes = each.name not in _WITH_QUOTES and parsers.QUOTED.fullmatch(text)
         try:
+            if is_in_quotes:
+                raise ValueError("is in quotes, which count as part of it here: write it without them")
             values[each.name] = each.parse(text) if text or each.default else None
         except ValueError as error:
-            wrong = f"{error}{f', not {_quoted(text)}' if each.shown else ''}"
-            if parsers.COMMENT.search(text):
+            wrong = f"{error}{f', not {_quoted(text)}' if each.shown and not is_in_quotes else ''}"
+            if parsers.COMMENT.search(text) and not is_in_quotes:
                 wrong = "has a comment behind its value: write that on a line of its own"
             mistakes += [f"{where}: {each.key} {wrong}."] if needs_key or each.name != "api_key" else []
     values["api_key"] = values.get("api_key") or ""

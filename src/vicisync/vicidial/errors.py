@@ -36,7 +36,8 @@ _ADVICE: tuple[tuple[tuple[int, ...], str, str], ...] = (
     ((CR.CR_AUTH_PLUGIN_ERR,), "PyMySQL cannot log {user} in by the method that the account asks for",
         _ALTER + "IDENTIFIED VIA mysql_native_password USING PASSWORD('…');"),
     ((ER.ACCESS_DENIED_ERROR, ER.HOST_NOT_PRIVILEGED, 1698, 3159), "The database at {place} refuses user {user}",
-        "correct VARDB_pass ({password_in}); where it wants TLS, write db_ssl_ca"),
+        ("correct VARDB_user or VARDB_pass ({password_in}), or the hosts that the account is for; "
+         "where it wants TLS, write db_ssl_ca")),
     ((3118, 4151), "Account {user} is locked", _ALTER + "ACCOUNT UNLOCK;"),
     ((1820, 1862), "The password of account {user} has expired",
         _AS_ROOT + "SET PASSWORD FOR '{user}'@'…' = PASSWORD('…'); as in VARDB_pass ({password_in})"),

@@ -4,13 +4,14 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from vicisync.commands.check.finding import Finding, fine, warning
 from vicisync.commands.check.state import may_write
 from vicisync.errors import ConfigError
-from vicisync.settings.files import owner_cure, read_dids
+from vicisync.settings.files import owner_cure, read_astguiclient, read_dids
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF, SETTINGS, Settings
 
 
@@ -37,6 +38,10 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
             yield warning(f"{path} does not exist", cure)
         elif not named:
             yield fine(f"{path} does not exist: db_* of dids.conf count, or their defaults")
+    with suppress(ConfigError, FileNotFoundError):
+        if not read_astguiclient(path := astguiclient_conf or ASTGUICLIENT_CONF):
+            text = f"{path} holds no VARDB_ line, so that the defaults count"
+            yield warning(text, "write VARDB_server, _database, _user, _pass and _port into it, as VICIdial does")
     yield from _unread(dids_conf or DIDS_CONF)
 
 
@@ -55,11 +60,15 @@ def _name_of(uid: int) -> str:
 
 
 def _unread(dids_conf: Path) -> Iterator[Finding]:
-    """Tell what of DID Optimizer's template is read by nobody, and what does it instead."""
+    """Tell what of ours stands in the wrong section, and of DID Optimizer's template what is read by nobody."""
     try:
         general, ours = read_dids(dids_conf)[:2]
     except (ConfigError, FileNotFoundError):
         return
+    for key in (each.key for each in SETTINGS if each.section == "vicisync" and each.key not in ours):
+        if (found := general.get(key)) and found.value:
+            text = f"{found.where}: {key} is a setting of [vicisync], and does not count where it stands"
+            yield warning(text, "move it below a line [vicisync]")
     for key in ("notification_email", "alert_on_api_failure"):
         if (found := general.get(key)) and found.value and "alert_command" not in ours:
             address = general["notification_email"].value.split()[0] if "notification_email" in general else "root"
@@ -99,6 +108,8 @@ def _shown(name: str, value: object) -> str:
     if name == "ping_url" and value:  # the rest of it is as good as a password
         parts = urlsplit(str(value))
         return f"{parts.scheme}://{parts.netloc}/…"
+    if name == "campaigns" and not value:
+        return "(all)"
     if value is None or isinstance(value, bool):
         return {None: "(none)", True: "yes", False: "no"}[value]
     if isinstance(value, frozenset):

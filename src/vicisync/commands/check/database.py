@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 
 from vicisync.calls.call import Call
+from vicisync.calls.dispositions import folded
+from vicisync.calls.readiness import left_out_by
 from vicisync.commands.check import evidence
 from vicisync.commands.check.finding import Finding, broken, finding_of, fine, warning
 from vicisync.errors import DatabaseError
@@ -36,6 +38,12 @@ SELECT DISTINCT UPPER(TRIM(status)) AS code
   FROM (SELECT status FROM vicidial_log FORCE INDEX (call_date)
          WHERE call_date > '1970-01-01' ORDER BY call_date DESC LIMIT 1000) AS newest
  WHERE status IN ('A', 'B') ORDER BY code"""
+
+_CAMPAIGNS = """
+SELECT COALESCE(campaign_id, ''), COUNT(*)
+  FROM (SELECT campaign_id FROM vicidial_log FORCE INDEX (call_date)
+         WHERE call_date > '1970-01-01' ORDER BY call_date DESC LIMIT 1000) AS newest
+ GROUP BY 1 ORDER BY 2 DESC, 1"""
 
 
 def findings(settings: Settings) -> Iterator[Finding]:
@@ -89,12 +97,29 @@ def _table(settings: Settings, call_log: CallLog, account: str, zone: str) -> It
     yield fine(f"Its indexes are there: {', '.join(_INDEXES)}")
     yield from _zones([apart for (apart,) in call_log.read(_NEWEST)], zone, settings.overlap)
     yield from evidence.findings(call_log, database, account, settings.overlap)
+    yield from _campaigns(settings, call_log)
     mapped = {status.strip().upper() for status in settings.dispositions}
     stock = {"A": ("answered", "an answering machine", "dropped"), "B": ("dnc", "a busy line", "busy")}
     for code in [code for (code,) in call_log.read(_STATUSES) if code not in mapped]:
         result, meaning, better = stock[code]
         text = f"Status {code} is in use and goes out as {result}, while in a stock VICIdial it is {meaning}"
         yield warning(text, f"write under [dispositions] in dids.conf what it is here: {code}={better}")
+
+
+def _campaigns(settings: Settings, call_log: CallLog) -> Iterator[Finding]:
+    """Tell which of the campaigns that settings name no call has: they may be misspelt."""
+    named = {name: getattr(settings, name) for name in ("campaigns", "exclude_campaigns")}
+    calls = dict(call_log.read(_CAMPAIGNS)) if any(named.values()) else {}
+    if not calls:
+        return
+    known, newest = {folded(campaign) for campaign in calls}, f"newest {counted(sum(calls.values()), 'call')}"
+    used = ", ".join([campaign or "(none)" for campaign in calls][:10]) + (", …" if len(calls) > 10 else "")
+    for name, ids in named.items():
+        if unknown := sorted(each for each in ids or () if folded(each) not in known):
+            what = f"campaign{'s' if unknown[1:] else ''} {', '.join(unknown)} ({name}, {settings.sources[name]})"
+            yield warning(f"None of the {newest} is of {what}; they are of {used}")
+    if all(left_out_by(campaign, settings.rules(0, 0)) for campaign in calls):
+        yield warning(f"All of the {newest} are left out by their campaign: nothing would be sent")
 
 
 def _missing_indexes(table: str, call_log: CallLog) -> Iterator[Finding]:

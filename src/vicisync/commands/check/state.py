@@ -1,4 +1,4 @@
-"""What runs write: the folders, the checkpoint, its lock and the rejected calls. Nothing is made or locked here."""
+"""What runs write: checkpoint, lock, journal and rejected calls, with their folders. Nothing is made or locked here."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from vicisync.calls.clocks import Verdict, verdict
 from vicisync.calls.times import ago, zoned
 from vicisync.commands.check.finding import Finding, broken, fine, warning
 from vicisync.commands.status import LATE
-from vicisync.errors import CheckpointError
+from vicisync.errors import CURE, CheckpointError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
@@ -20,6 +20,7 @@ from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
 from vicisync.state.old_checkpoint import read_old_checkpoint
+from vicisync.state.records import Records
 from vicisync.state.rejected import read_rejected
 from vicisync.state.reserve import RESERVE
 
@@ -33,6 +34,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
     if not folders[settings.checkpoint_file.parent].exit_code:
         yield _checkpoint(settings)
         yield _lock(settings.checkpoint_file)
+        yield _journal(settings.journal_file)
         yield from _last_run(settings.checkpoint_file)
     if not folders[settings.rejected_file.parent].exit_code:
         yield from _rejected(settings.rejected_file)
@@ -104,8 +106,10 @@ def _last_run(checkpoint_file: Path) -> Iterator[Finding]:
     if last := read_last_run(last_run_file(checkpoint_file)):
         age = int(time.time()) - last.ended
         text = f"The last run ended {ago(age)} ago, with exit code {last.exit_code}"
-        is_late = age > LATE and not lock_holder(checkpoint_file)
-        yield warning(f"{text}; cron starts one every minute", "systemctl status cron") if is_late else fine(text)
+        if age > LATE and not lock_holder(checkpoint_file):
+            yield warning(f"{text}; cron starts one every minute", "systemctl status cron")
+        else:
+            yield warning(text, "vicisync status") if last.exit_code else fine(text)
 
 
 def _rejected(path: Path) -> Iterator[Finding]:
@@ -124,3 +128,15 @@ def _rejected(path: Path) -> Iterator[Finding]:
         yield warning(text, "vicisync retry-rejected")
     elif not unreadable:
         yield fine("No rejected calls")
+
+
+def _journal(path: Path) -> Finding:
+    """Tell whether it can be read; what is wrong with it costs no call."""
+    if not (os.path.exists(path) and path.stat().st_size):  # noqa: PTH110 -- raises nothing
+        return fine("No journal yet: the first run that sends a call begins it")
+    try:
+        with Records(path, None):
+            return fine(f"The journal {path} can be read")
+    except CheckpointError as error:
+        text, _, cure = str(error).partition(CURE)
+        return warning(text, cure)
