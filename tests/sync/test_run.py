@@ -232,3 +232,13 @@ def test_a_run_of_which_the_api_took_nothing_did_not_go_well(site: Site, api: Di
     assert "No call got through to DID Optimizer at " in str(done.error)
     assert "✅ Sync completed successfully" not in done.lines
     assert not site.rejected_file.exists()
+
+
+def test_a_call_that_is_given_up_is_told_once_however_long_the_overlap(site: Site, dialer: Dialer) -> None:
+    site.configure(overlap="12h")
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON, lead_id=7, status="LRERR", end_epoch=None))
+    told = []
+    for hour in range(7, 12):
+        insert(site.mariadb, site.database, row(f"{NOON + 3600 * hour}.9", NOON + 3600 * hour, lead_id=hour))
+        told += at(site, dialer, NOON + 3600 * hour + 60)
+    assert 1 == sum("never ended; given up" in line for line in told)

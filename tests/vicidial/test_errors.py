@@ -208,7 +208,7 @@ GRANT = [
         pytest.param(_nobody_listens, ["Cannot reach the database at 127.0.0.1:", "systemctl"], id="server down"),
         pytest.param(setting(db_host="no-such.invalid"), [NO_NAME, " → correct VARDB_server (op"], id="unknown host"),
         pytest.param(
-            setting(db_password="wr0ng-s3cr3t"), ["refuses user cron (", " → correct VARDB_pass (option"],
+            setting(db_password="wr0ng-s3cr3t"), ["refuses user cron (", " → correct VARDB_user or VARDB_pass (option"],
             id="wrong password",
         ),
         pytest.param(_as_root("ACCOUNT LOCK"), ["Account cron is locked (", f"{ALTER}ACCOUNT UNLOCK;"], id="locked"),

@@ -21,7 +21,7 @@ class Records:
 
     def __init__(self, path: Path, checkpoint: Checkpoint | None, *, room: bool = False) -> None:
         self._room = ROOM_LEFT if room else 0  # where it is about to be written, too
-        self._path, self._is_there = path, path.exists()
+        self._path = path
         self._connection: Connection | None = None
         self.complete_after: int | None = None  # of what ended after this, all is in it but what lies in `left_out`
         self.left_out: list[tuple[int, int]] = []
@@ -65,11 +65,11 @@ class Records:
         return [Entry._make((*row[:9], bool(row[9]), row[10])) for row in rows]
 
     def _read(self, sql: str, values: Iterable[object] = ()) -> list[Any]:
-        if not self._is_there:
-            return []
         import sqlite3
 
         try:
+            if not self._path.exists():
+                return []
             self._connection = self._connection or open_journal(self._path, self._room)
             return self._connection.execute(sql, tuple(values)).fetchall()
         except (OSError, sqlite3.Error, ValueError) as error:
