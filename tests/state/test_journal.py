@@ -17,7 +17,9 @@ import pytest
 from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer, slow
 from rehearsal.site import Site
 from tests.conftest import finish_calls, run_here, unmeasured
+from tests.limits import as_nobody
 from vicisync.commands.reset_checkpoint import reset
+from vicisync.errors import CheckpointError
 from vicisync.settings.settings import load_settings
 from vicisync.state import journal
 from vicisync.state.journal import Entry, Journal
@@ -420,3 +422,10 @@ def test_after_a_first_row_that_is_no_call_it_is_complete_from_the_begin(site: S
     finish_calls(site, 4, ago=1000)
     run_here(site)
     assert [True, False] == may_lack(site, time.time() - 2 * HOUR, time.time() - 1000)
+
+
+def test_one_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
+    folder = tmp_path / "state"
+    folder.mkdir(0o700)
+    with as_nobody(), pytest.raises(CheckpointError, match="Cannot use the journal .*: Permission denied"):
+        Records(folder / "journal.db", None)
