@@ -209,6 +209,9 @@ def test_an_archived_call_is_found(site: Site) -> None:
     uniqueid = call(site, now - 90, now - 20)
     run_here(site)
     sql(site, "INSERT INTO vicidial_log_archive SELECT * FROM vicidial_log")
+    sql(site, "UPDATE vicidial_log_archive SET status = 'INCALL', end_epoch = NULL")
+    for what in (uniqueid, str(LEAD)):
+        assert "not ended" not in explain(site, what), "the copy is older than the row"
     sql(site, "DELETE FROM vicidial_log")
     assert "✅ It is delivered" in explain(site, uniqueid)
 

@@ -427,5 +427,5 @@ def test_after_a_first_row_that_is_no_call_it_is_complete_from_the_begin(site: S
 def test_one_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir(0o700)
-    with as_nobody(), pytest.raises(CheckpointError, match="Cannot use the journal .*: Permission denied"):
+    with as_nobody(), pytest.raises(CheckpointError, match=r"Cannot use the journal .*: Permission denied"):
         Records(folder / "journal.db", None)

@@ -193,9 +193,10 @@ def _row(known: _Known, uniqueid: str) -> CallRow | None:
 def _rows(known: _Known, sql: str, ids: list[str] | list[int]) -> Iterator[CallRow]:
     """Yield the rows of calls or leads, from the archive too."""
     if known.call_log and ids:
-        yield from map(CallRow._make, known.call_log.read(sql, {"ids": ids}))
-        if known.call_log.has_archive():
-            yield from map(CallRow._make, known.call_log.read(statements.of_archive(sql), {"ids": ids}))
+        found = known.call_log.read(sql, {"ids": ids})
+        if known.call_log.has_archive():  # which has copies, too, as they were when they were made
+            found = known.call_log.read(statements.of_archive(sql), {"ids": ids}) + found
+        yield from {row.uniqueid: row for row in map(CallRow._make, found)}.values()
 
 
 def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:

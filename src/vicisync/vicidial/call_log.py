@@ -81,7 +81,7 @@ class CallLog:
         """Read what started at or after the epoch ``since``, and some before it, in pages that end with a whole second.
 
         Rows of seconds whose ids are all known are not read. The last page comes always, if only empty. What VICIdial
-        has archived since then comes first, without what stands in the table, too: it archives a copy of all of that.
+        has archived since then comes first, but for the copies of what still stands in the table.
         """
         reaches_back = self.read(statements.FIRST_BEFORE, {"since": max(since, 28801)})[0][0]
         if not reaches_back and self.has_archive():
@@ -89,6 +89,8 @@ class CallLog:
                 if page.last_second:
                     here = {row.uniqueid for row in self._rows(statements.BY_UNIQUEID, [r.uniqueid for r in page.rows])}
                     rows = [row for row in page.rows if row.uniqueid not in here]
+                    if page.rows and not rows:
+                        break  # from here on, all stands in the table
                     yield page._replace(rows=rows, is_last=False)
         yield from pages(self.read, since, knows)
 
