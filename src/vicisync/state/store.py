@@ -45,8 +45,7 @@ class Store:
         self._rejected_file = rejected_file
         self._today: dict[str, str] = {}  # ids by the former one
         self._fd = -1
-        self._size = 0
-        self._saved = b""
+        self._size, self._saved = 0, b""
         self._synced_at = 0.0  # a monotonic time
         self._version = checkpoint.version  # what the file has to be like for this run to write it
         if path and self._version is None:
@@ -102,10 +101,12 @@ class Store:
     def delivered(self, uniqueid: str, end_epoch: int) -> None:
         """Record that the API has stored a call, in the rejected file too where that has it since before a reset."""
         self._handled(uniqueid, "delivered")
-        if self._path and self._rejected is None:
-            self._rejected = read_rejected(self._rejected_file).calls
-        if uniqueid in (self._rejected or ()):
-            add_delivered(self._rejected_file, uniqueid)
+        with suppress(CheckpointError):  # whoever needs the rejected file says so
+            if self._rejected is None:
+                self._rejected = ()
+                self._rejected = read_rejected(self._rejected_file).calls if self._path else ()
+            if uniqueid in self._rejected:
+                add_delivered(self._rejected_file, uniqueid)
         self.checkpoint.end_epoch = max(self.checkpoint.end_epoch, end_epoch)
 
     def rejected(self, uniqueid: str, why: str, payload: Mapping[str, object]) -> None:
