@@ -223,7 +223,7 @@ def test_what_was_delivered_before_the_journal_or_left_out_by_a_reset_is_not_mis
     site.journal_file.unlink()
     numbers, lines = call(site)
     assert [7, 1, 0, 0, 0, 0, 6] == numbers  # the checkpoint still knows the last
-    assert lines[-1].startswith("⚠ Nothing is known to be missing, and nothing of 6 calls: ")
+    assert lines[-1].startswith("⚠ Nothing is known to be missing, but nothing is known of 6 calls: ")
     finish_calls(site, 1, ago=5, first_lead=40_000_000)
     run_here(site)
     assert 6 == call(site)[0][6]

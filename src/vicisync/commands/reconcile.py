@@ -96,8 +96,8 @@ def reconcile(
         cure = f"to send them: vicisync reconcile --from '{zoned(wanted.begin)}' --to '{zoned(wanted.until)}' --send"
         report.warning(f"{counted(missing, 'call')} missing{CURE}{cure}")
     elif (unknown := counts[Standing.NOT_IN_JOURNAL]) and not wanted.everything:
-        why = "before the journal was begun, or left out by a reset: to send them all the same, --send --all"
-        report.note(f"⚠ Nothing is known to be missing, and nothing of {counted(unknown, 'call')}: {why}")
+        why = "not in the journal, from before it was begun or left out by a reset; --send --all sends them"
+        report.note(f"⚠ Nothing is known to be missing, but nothing is known of {counted(unknown, 'call')}: {why}")
     else:
         report.note("✅ Nothing is missing")
     return missing
