@@ -52,9 +52,6 @@ def run(
         delivery = Delivery(settings, open_session, stop_signal, deadline, report.note)
         poll = Poll(settings, call_log, store, report, now, machine, delivery.is_over)
 
-        if store.reserve.was_left:
-            text = "The run before was killed while it sent calls: the API may have stored, and get again, up to"
-            report.warning(f"{text} {settings.concurrency} of them")
         for call, answer in delivery.answers(poll.calls(limit)):
             with delivery.stopped_by_errors():
                 record(settings, store, call, answer, now)
@@ -97,7 +94,11 @@ def _opened(settings: Settings, report: Report, machine: int, *, dry_run: bool) 
         journal = Journal(journal_file, settings.journal_days, checkpoint)
         if checkpoint.version == ():
             journal.carry_on()
-        yield call_log, stack.enter_context(Store(checkpoint, path, settings.rejected_file, journal)), now
+        store = stack.enter_context(Store(checkpoint, path, settings.rejected_file, journal))
+        if store.reserve.was_left:
+            text = "The run before was killed while it sent calls: the API may have stored, and get again, up to"
+            report.warning(f"{text} {settings.concurrency} of them")
+        yield call_log, store, now
 
 
 def record(settings: Settings, store: Store, call: Call, answer: Answer, now: int) -> None:
