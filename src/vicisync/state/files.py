@@ -12,6 +12,13 @@ from typing import IO
 NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def size_of(path: Path) -> int:
+    """Return how many bytes a file has; 0 where there is none, or none that can be asked."""
+    with suppress(OSError):
+        return path.stat().st_size
+    return 0
+
+
 def check_folder(folder: Path) -> None:
     """Raise OSError, the cure in its words, where others could put a link or a file of theirs into a folder."""
     status = folder.stat()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vicisync.calls.call import Call
 from vicisync.errors import CURE
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.files import check_folder, make_in_place
+from vicisync.state.files import check_folder, make_in_place, size_of
 
 if TYPE_CHECKING:  # sqlite3 takes longer to import than an idle run has
     from sqlite3 import Connection
@@ -80,7 +80,7 @@ class Journal:
             checkpoint.unjournalled = checkpoint.ended_after if goes_on else int(time.time())
 
     def _is_there(self) -> bool:
-        return self._path is not None and self._path.exists() and self._path.stat().st_size > 0
+        return self._path is not None and size_of(self._path) > 0
 
     def carry_on(self) -> None:
         """Note that the checkpoint was lost, and is a new one: what ended before it was not left out on purpose."""

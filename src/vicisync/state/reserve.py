@@ -18,7 +18,7 @@ class Reserve:
 
     def __init__(self, checkpoint_file: Path | None) -> None:
         self._path = checkpoint_file and checkpoint_file.with_name(checkpoint_file.name + ".reserve")
-        self.was_left = self._path is not None and self._path.exists()
+        self.was_left = self._path is not None and os.path.exists(self._path)  # noqa: PTH110 -- raises nothing
         self.is_held = False
 
     def hold(self) -> None:

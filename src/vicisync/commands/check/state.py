@@ -15,7 +15,7 @@ from vicisync.errors import CURE, CheckpointError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
-from vicisync.state.files import check_folder
+from vicisync.state.files import check_folder, size_of
 from vicisync.state.last_run import last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
@@ -132,7 +132,7 @@ def _rejected(path: Path) -> Iterator[Finding]:
 
 def _journal(path: Path) -> Finding:
     """Tell whether it can be read; what is wrong with it costs no call."""
-    if not (os.path.exists(path) and path.stat().st_size):  # noqa: PTH110 -- raises nothing
+    if not size_of(path):
         return fine("No journal yet: the first run that sends a call begins it")
     try:
         with Records(path, None):
