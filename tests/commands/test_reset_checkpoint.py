@@ -206,3 +206,42 @@ def test_a_rejected_call_that_a_run_delivers_after_a_reset_is_rejected_no_more(s
     vicisync(site, "run")
     assert "✅ No rejected calls" in vicisync(site, "retry-rejected").stdout
     assert [bad] == [post.payload["uniqueid"] for post in api.posts if post.stored and post.payload["uniqueid"] == bad]
+
+
+@pytest.mark.parametrize("limit", ["40", "300"], ids=["in the middle of it", "when all of it has gone"])
+def test_a_reset_without_a_time_leaves_nothing_out_of_a_backlog(limit: str, site: Site, api: DidOptimizer) -> None:
+    """One long call, delivered early, ends hours after the others that have not gone yet."""
+    vicisync(site, "reset-checkpoint", "--yes", "--to", "6h")
+    calls = finish(site, 200, ago=9000)
+    update = f"UPDATE `{site.database}`.vicidial_log SET end_epoch = UNIX_TIMESTAMP() - 4000 WHERE uniqueid = %s"
+    site.mariadb.execute(update, (calls[0],))
+    vicisync(site, "run", "--limit", limit)
+    before = len(arrived(api))
+    vicisync(site, "reset-checkpoint", "--yes")
+    vicisync(site, "run")
+    assert 200 == len(api.records)
+    assert api.repeats <= before
+
+
+def test_what_is_late_when_the_checkpoint_is_lost_is_sent(site: Site, api: DidOptimizer) -> None:
+    vicisync(site, "reset-checkpoint", "--yes", "--to", "6h")
+    finish(site, 200, ago=9000)
+    vicisync(site, "run", "--limit", "40")
+    site.checkpoint_file.unlink()
+    vicisync(site, "run")
+    assert 200 == len(api.records)
+
+
+def test_a_checkpoint_of_the_old_script_that_is_newer_than_the_last_good_run_counts(
+    site: Site, api: DidOptimizer
+) -> None:
+    """Somebody went back to it for a while."""
+    vicisync(site, "run")
+    path = last_run_file(site.checkpoint_file)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "last_success": int(time.time()) - 72_000}))
+    site.checkpoint_file.unlink()
+    finish(site, 3, ago=9000)
+    finish(site, 2, ago=60)
+    (site.folder / "did-optimizer-last-check.txt").write_text(local(time.time() - 300) + "\n")
+    vicisync(site, "run", environment={"TZ": "UTC"})
+    assert 2 == len(api.records)

@@ -1,5 +1,7 @@
 """VICIdial archives a copy of the whole table, then deletes what is old: a copy is how a row was, not how it is."""
 
+from typing import Any
+
 import pytest
 
 from rehearsal.dialer import Dialer
@@ -7,6 +9,7 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import READ
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, row
+from tests.conftest import pages_of
 from tests.sync.conftest import at
 
 
@@ -61,3 +64,20 @@ def test_what_was_archived_unseen_is_found_whatever_else_stands_in_the_table(
         insert(site.mariadb, site.database, row("86400.1", 86400, lead_id=99))
     at(site, dialer, NOON + 60)
     assert 5 == len(api.records)
+
+
+def test_what_is_archived_while_a_backlog_is_read_is_found_and_nothing_goes_twice(
+    site: Site, dialer: Dialer, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages_of(20, monkeypatch)
+    insert(site.mariadb, site.database, *(row(f"{NOON + n}.1", NOON + n, lead_id=n) for n in range(1, 200)))
+
+    def archive(_: dict[str, Any]) -> None:
+        if len(api.posts) == 50:
+            archived(site)
+            execute(site, f"DELETE FROM vicidial_log WHERE start_epoch < {NOON + 150}")
+
+    api.fault_for = archive
+    for minute in (5, 6):
+        at(site, dialer, NOON + 60 * minute)
+    assert (199, 0) == (len(api.records), api.repeats)

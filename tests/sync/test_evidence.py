@@ -502,3 +502,41 @@ def test_calls_that_wait_for_this_machine_s_clock_are_late_and_that_is_said(site
     assert any(line.startswith("⚠ This machine's clock is behind, and calls wait until it says") for line in done.lines)
     assert done.tally
     assert (0, 3 * 3600 + 120) == (len(api.records), done.tally.lag)
+
+
+def test_after_a_clock_that_walked_back_runs_go_on_from_one_another(site: Site, api: DidOptimizer) -> None:
+    """Runs that do not get to the end look back once, not each time."""
+    run_at(site, NOON - 60)
+    insert(site.mariadb, site.database, row(f"{NOON + 7200}.1", NOON + 7200, lead_id=7000))
+    run_at(site, NOON + 7260)
+    for minute in (1, 2):
+        assert isinstance(clocks(site, NOON + 60 * minute, NOON + 7260 + 60 * minute).error, DatabaseError)
+    insert(site.mariadb, site.database, *(row(f"{NOON + n}.1", NOON + n, lead_id=n) for n in range(1, 100)))
+    for minute in range(122, 130):
+        site.mariadb.set_clock(NOON + 60 * minute)
+        run_here(site, machine=NOON + 7260 + 60 * minute, limit=20)
+    assert (100, 0) == (len(api.records), api.repeats)
+
+
+def test_a_call_without_an_end_that_failed_once_is_tried_by_the_next_run(site: Site, api: DidOptimizer) -> None:
+    run_at(site, NOON - 60)
+    site.configure(max_retries="0")
+    insert(site.mariadb, site.database, row(f"{NOON}.1", status="SALE", user="agent1", end_epoch=None))
+    insert(site.mariadb, site.database, row(f"{NOON}.2", lead_id=2))
+    api.fault_for = lambda sent: ERROR_500 if sent["uniqueid"] == f"{NOON}.1" and len(api.posts) < 3 else None
+    for minute in range(1, 6):
+        site.mariadb.set_clock(NOON + 60 * minute)
+        run_here(site)
+    assert {f"{NOON}.1", f"{NOON}.2"} == set(api.records)
+
+
+def test_a_longer_overlap_brings_the_calls_of_a_dialer_in_another_zone_at_once(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    insert(site.mariadb, site.database, *(row(f"{NOON + 60 * n}.1", NOON + 60 * n, lead_id=n) for n in range(1, 40)))
+    at(site, dialer, NOON + 2400)
+    site.configure(overlap="4200")
+    behind = {"call_date": ("FROM_UNIXTIME(%s)", NOON + 2410 - 3600)}
+    insert(site.mariadb, site.database, row(f"{NOON + 2410}.1", NOON + 2410, lead_id=50, **behind))
+    at(site, dialer, NOON + 2460)
+    assert (40, 0) == (len(api.records), api.repeats)

@@ -389,3 +389,13 @@ def test_a_run_that_a_signal_ends_pings_that(site: Site, api: DidOptimizer, ping
         process.communicate(timeout=30)
     assert ["/s3cret-id/start", "/s3cret-id/143"] == pings.paths
     assert "Stopped by SIGTERM" == result_of(site).error
+
+
+def test_a_run_that_cannot_ask_the_database_leaves_what_the_checkpoint_knows(site: Site, api: DidOptimizer) -> None:
+    site.configure(max_retries="0")
+    finish_calls(site, 3, 120)
+    api.down()
+    site.vicisync("run")
+    no_database(site)
+    assert 3 == site.vicisync("run").returncode
+    assert (3, True) == (result_of(site).watched, result_of(site).lag >= 120)

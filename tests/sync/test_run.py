@@ -1,5 +1,6 @@
 """The run, on a real MariaDB and a real HTTP server; the database's clock stands where a test puts it."""
 
+import json
 import time
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,7 @@ from tests.conftest import finish_calls, run_at, run_here
 from tests.sync.conftest import at
 from vicisync.errors import ApiError
 from vicisync.state.checkpoint import starting_at
+from vicisync.state.last_run import last_run_file
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.store import Store
@@ -242,3 +244,13 @@ def test_a_call_that_is_given_up_is_told_once_however_long_the_overlap(site: Sit
         insert(site.mariadb, site.database, row(f"{NOON + 3600 * hour}.9", NOON + 3600 * hour, lead_id=hour))
         told += at(site, dialer, NOON + 3600 * hour + 60)
     assert 1 == sum("never ended; given up" in line for line in told)
+
+
+def test_where_numbers_are_not_to_be_logged_the_words_of_the_api_bring_none(site: Site, api: DidOptimizer) -> None:
+    site.configure(log_phone_numbers="no", max_retries="0")
+    finish_calls(site, 6)
+    api.fault_for = lambda sent: answer(500, {}, json.dumps({"error": f"phoneNumber {sent['phoneNumber']}"}).encode())
+    done = run_here(site)
+    said = "\n".join([*done.lines, str(done.error), last_run_file(site.checkpoint_file).read_text()])
+    assert "5 calls in a row failed, 500 Internal Server Error: phoneNumber …" in said
+    assert [] == [post for post in api.posts if post.payload["phoneNumber"] in said]

@@ -1,5 +1,6 @@
 """A call: what is read of it (VICIdial 2.14), and what the API is told (DID Optimizer's setup guide). Pure."""
 
+import re
 from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -56,6 +57,11 @@ def alike(row: CallRow) -> tuple[int, int, str]:
 def stem(uniqueid: str) -> str:
     """Return the part of a uniqueid that survives VICIdial's rewriting of it: the second the channel was created."""
     return uniqueid.partition(".")[0]
+
+
+def without_numbers(text: str) -> str:
+    """Return words of others, such as the API's, without what in them may be a phone number."""
+    return re.sub(r"\d{7,}", "…", text)
 
 
 _FIELDS = {

@@ -71,7 +71,7 @@ def reset(
 def _begin(settings: Settings, old: Checkpoint | None, now: int) -> int:
     """Return the epoch up to which all has been delivered, as far as anything sound that is left tells."""
     if old and _is_sound(old, now):
-        return old.end_epoch
+        return old.all_sent_until()
     return last_good_run(settings.checkpoint_file) or now
 
 
@@ -92,9 +92,7 @@ def _old(settings: Settings) -> tuple[Checkpoint | None, str]:
 
 def _left_out(old: Checkpoint, epoch: int) -> str | None:
     """Return what a reset to ``epoch`` would never send, and how to send it; None where it only goes back."""
-    first = min((start for start in old.deliverable_starts() if start <= epoch), default=None)
-    if first is None and epoch <= old.end_epoch:
+    if epoch <= (sent := old.all_sent_until()):
         return None
-    keeps = min(old.end_epoch, epoch, epoch if first is None else first - 1)
     text = f"Calls that ended before {zoned(epoch)} and were not delivered would never be sent"
-    return f"{text}{CURE}to send them: vicisync reset-checkpoint --to '{zoned(keeps)}'"
+    return f"{text}{CURE}to send them: vicisync reset-checkpoint --to '{zoned(sent)}'"

@@ -57,6 +57,7 @@ def retry_rejected(
                 if answer.meaning is Meaning.DELIVERED:
                     add_delivered(settings.rejected_file, call.uniqueid)
                     journal.note(call, answer.in_short)
+                    journal.write()
                 report_answer(report, call, answer)
         journal.write(last=True)
         forget_delivered(settings.rejected_file)  # also what a killed retry had noted

@@ -71,7 +71,8 @@ def answer_of(
         if content is not None and content.get("success") is False:
             # "Database connection lost, try again" came so for every call: it tells nothing of this one.
             return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, by_api=True)
-        return Answer(Meaning.REFUSED, f"{words}, but not in the words of DID Optimizer; check api_base_url")
+        words += ", but not in the words of DID Optimizer; check api_base_url"
+        return Answer(Meaning.REFUSED, words, perhaps_stored=True)
     if http_status in _CURES_IN_FRONT and not by_api:  # nginx, a proxy, a CDN: no verdict about the call
         return Answer(Meaning.REFUSED, _words_of_what_is_in_front(http_status, headers, body, words, api_key))
     if http_status in (400, 413, 422):

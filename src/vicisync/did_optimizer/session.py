@@ -15,6 +15,7 @@ from urllib3.util.connection import is_connection_dropped
 from urllib3.util.retry import Retry
 
 from vicisync import __version__
+from vicisync.calls.call import without_numbers
 from vicisync.did_optimizer.answer import Answer, Meaning, answer_of
 from vicisync.did_optimizer.failure import CUT, answer_of_failure, is_due_to
 from vicisync.did_optimizer.wire import Posting, Response
@@ -44,7 +45,7 @@ class ApiSession:
     """
 
     def __init__(self, settings: Settings) -> None:
-        self._api_key = settings.api_key
+        self._api_key, self._hides_numbers = settings.api_key, not settings.log_phone_numbers
         self._seconds = settings.api_timeout
         self._timeout = urllib3.Timeout(total=settings.api_timeout)  # for all of it, from connecting on
         self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=1)
@@ -152,6 +153,8 @@ class ApiSession:
             response.release_conn()
         retry_after = _retry_after(response.headers)
         answer = answer_of(response.status, response.headers, body, retry_after, self._api_key, uniqueid)
+        if self._hides_numbers:
+            answer = answer._replace(words=without_numbers(answer.words))
         return Reply(answer, response.status, body)
 
 

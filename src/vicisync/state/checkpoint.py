@@ -73,6 +73,12 @@ class Checkpoint:
         """Return the lag at the epoch ``now`` as far as the file alone tells, in seconds: at most so much."""
         return lag(now, [max(self.looked_until, self.polled), *self.deliverable_starts()])
 
+    def all_sent_until(self) -> int:
+        """Return an epoch up to which all that ended has been delivered, as far as the file alone tells."""
+        starts = [*self.deliverable_starts(), *(call.start_epoch for call in self.watching.values() if call.payload)]
+        looked_until = max(self.looked_until, self.polled)
+        return max(self.ended_after, min(self.end_epoch, looked_until, *(start - 1 for start in starts)))
+
     def deliverable_starts(self) -> Iterator[int]:
         """Yield the start of each watched call that could go, as far as the file alone tells."""
         return (call.start_epoch for call in self.watching.values() if call.reason in (TO_SEND, *TRIED))

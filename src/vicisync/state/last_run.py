@@ -52,9 +52,12 @@ def read_last_run(path: Path) -> LastRun | None:
 
 
 def last_good_run(checkpoint_file: Path) -> int | None:
-    """Return an epoch an hour before a run last ended well: what waited then has hardly ended before; None: unknown."""
-    last_run = read_last_run(last_run_file(checkpoint_file))
-    return last_run.last_success - 3600 if last_run and last_run.last_success else None
+    """Return an epoch an hour before a run last ended well, or before what was late then; None where none is known.
+
+    What waited for its disposition then has hardly ended before that hour.
+    """
+    last = read_last_run(last_run_file(checkpoint_file))
+    return int(min(last.last_success - 3600, last.ended - last.lag)) if last and last.last_success else None
 
 
 def _is_sound(name: str, value: object) -> bool:

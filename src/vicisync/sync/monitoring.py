@@ -1,7 +1,6 @@
 """What a run tells those who watch it from outside: its result in a file, metrics for Prometheus, pings, alerts."""
 
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from vicisync.calls.call import without_numbers
 from vicisync.calls.times import ago
 from vicisync.errors import SOME_REJECTED, Stopped, VicisyncError
 from vicisync.report import Report
@@ -136,11 +136,6 @@ def why_alert(last_run: LastRun) -> str:
             f"{last_run.failed_in_a_row} runs in a row have failed; the last: {last_run.error or 'calls were rejected'}"
         )
     return f"Calls are {ago(last_run.lag)} late" if last_run.lag > LAG_TO_ALERT else ""
-
-
-def without_numbers(text: str) -> str:
-    """Return what may leave this machine of an error, which may have the API's words with a phone number in them."""
-    return re.sub(r"\d{7,}", "…", text)
 
 
 def alert(command: str, state: str, reason: str) -> str | None:

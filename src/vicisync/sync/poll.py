@@ -43,6 +43,7 @@ class Poll:
     now: int  # the database's epoch
     machine: int  # this machine's
     is_over: Callable[[], bool] = lambda: False  # whether the run is over, and no further page is read
+    has_looked: bool = False  # at the watched calls, at least
     looked_at_all: bool = False
     failed_before: int = 0  # calls that failed in earlier runs and can go now
     gone: list[str] = field(default_factory=list)  # watched calls whose rows are not there
@@ -64,6 +65,8 @@ class Poll:
         unseen = [] if self.looked_at_all else [max(checkpoint.looked_until, checkpoint.polled)]
         # What has ended by the database's clock, and not by this machine's, waits for that.
         held_up = [self.machine] if self._is_machine_behind() and checkpoint.watching else []
+        if not self.has_looked:  # the clock was refused, or the table could not be read
+            return checkpoint.lag(max(self.now, self.machine))
         return lag(self.now, [*unseen, *held_up, *self.could_go()])
 
     def _is_machine_behind(self) -> bool:
@@ -88,12 +91,14 @@ class Poll:
     def turns(self) -> Iterator[Turn]:
         """Yield the watched calls that can go and, page by page, the new ones; then those that have failed before."""
         since = self._begin_at()
+        # By a longer overlap than yesterday's, what was handled and is forgotten would be sent again.
+        first = max(since, self.store.checkpoint.forgotten)
         ready, failed = self._watched()
-        self.failed_before = len(failed)
+        self.failed_before, self.has_looked = len(failed), True
         for page in self.call_log.pages(since, self.store.checkpoint.knows):
             if self.is_over():
                 return
-            unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, since)
+            unknown, rewritten = new_calls(page.rows, page.present, self.store.checkpoint, first)
             for former, row in rewritten.items():
                 self.store.rewritten(former, row.uniqueid)
             ready = [row for row in ready if row.uniqueid not in rewritten]
@@ -125,13 +130,12 @@ class Poll:
             again = checkpoint.refusal.database
             text = f"The database's clock went back; calls since {zoned(again - overlap)} are looked at again"
             self.report.warning(f"{text}, and some may be sent twice")
-            checkpoint.forgotten = 0
+            checkpoint.forgotten, checkpoint.refusal = 0, None  # once: from then on, runs go on from one another
             self.store.looked(min(checkpoint.looked_until, again), overlap)
         if self._is_machine_behind():
             text = f"This machine's clock is behind, and calls wait until it says, too, that they have ended: {clocks}"
             self.report.warning(f"{text}{CURE}on both: timedatectl set-ntp true")
-        # By a longer overlap than yesterday's, what was handled and is forgotten would be sent again.
-        return max(min(checkpoint.looked_until, self.now) - overlap, checkpoint.forgotten)
+        return min(checkpoint.looked_until, self.now) - overlap
 
     def _watched(self) -> tuple[list[CallRow], list[CallRow]]:
         """Find the watched calls again; return those that can go, and those that have failed before, poison last."""

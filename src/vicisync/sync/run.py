@@ -84,7 +84,8 @@ def _opened(settings: Settings, report: Report, machine: int, *, dry_run: bool) 
             stack.enter_context(Monitoring(settings, report))
         checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
         if checkpoint:
-            report.tally.lag = checkpoint.lag(machine)  # the database's clock may be out of reach
+            # Should the database be out of reach, this is what is known.
+            report.tally.lag, report.tally.waiting = checkpoint.lag(machine), len(checkpoint.watching)
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()
         if not checkpoint:
@@ -152,14 +153,14 @@ def _first_checkpoint(settings: Settings, now: int, machine: int, report: Report
     if abs(now - machine) > FIRST_RUN_TOLERANCE:
         text = f"The database's clock says {zoned(now)}, this machine's {zoned(machine)}: where to begin is not clear"
         raise DatabaseError(f"{text}{CURE}set the clocks, or name a time: vicisync reset-checkpoint --to 1h")
-    good_run = last_good_run(settings.checkpoint_file)
-    if good_run and now - good_run < OLD_CHECKPOINT_MAX_AGE:
+    path = settings.old_checkpoint_file
+    old, words = read_old_checkpoint(path, settings.give_up_after)
+    good_run = last_good_run(settings.checkpoint_file) or 0
+    if now - good_run < OLD_CHECKPOINT_MAX_AGE and not (old and old.ended_after > good_run):
         first = starting_at(min(good_run, now - FIRST_RUN_LOOKS_BACK), settings.give_up_after)
         why = "the checkpoint is gone, and that is an hour before a run last ended well"
         report.warning(f"Delivering what ended after {zoned(first.ended_after)}: {why}; some may be sent twice")
         return first
-    path = settings.old_checkpoint_file
-    old, words = read_old_checkpoint(path, settings.give_up_after)
     if old:
         says = f"{zoned(old.ended_after)} says {path} ({words})"
         twice = "where its cron line is still there, calls will be sent twice"
@@ -167,5 +168,7 @@ def _first_checkpoint(settings: Settings, now: int, machine: int, report: Report
         return old
     first = starting_at(now - FIRST_RUN_LOOKS_BACK, settings.give_up_after)
     why = f"; {path} {words}" if words else ""
+    if good_run:
+        why += f"; to go on where runs have been, vicisync reset-checkpoint --to '{zoned(good_run)}'"
     report.note(f"📅 First run: delivering what ended after {zoned(first.ended_after)}, an hour ago{why}")
     return first

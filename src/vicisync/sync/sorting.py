@@ -150,4 +150,6 @@ def _line_of(watched: Watched) -> Line:
     """Return what is remembered of a call's lead."""
     if watched.reason == Readiness.RELEASED.value:
         return Line(released=watched.since)
+    if watched.reason in TRIED:  # it could go, and the file keeps no time for it
+        return Line(free=watched.start_epoch)
     return Line(free=watched.since)

@@ -83,16 +83,26 @@ class CallLog:
         Rows of seconds whose ids are all known are not read. The last page comes always, if only empty. What VICIdial
         has archived since then comes first, but for the copies of what still stands in the table.
         """
-        reaches_back = self.read(statements.FIRST_BEFORE, {"since": max(since, 28801)})[0][0]
-        if not reaches_back and self.has_archive():
-            for page in pages(self._read_archive, since, knows):
-                if page.last_second:
-                    here = {row.uniqueid for row in self._rows(statements.BY_UNIQUEID, [r.uniqueid for r in page.rows])}
-                    rows = [row for row in page.rows if row.uniqueid not in here]
-                    if page.rows and not rows:
-                        break  # from here on, all stands in the table
-                    yield page._replace(rows=rows, is_last=False)
-        yield from pages(self.read, since, knows)
+        begin, last = {"since": max(since, 28801)}, ""
+        oldest, reaches_back = self.read(statements.OLDEST, begin)[0]
+        if not reaches_back:
+            yield from self._archived_pages(since, knows)
+        for page in pages(self.read, since, knows):
+            before, oldest = oldest, self.read(statements.OLDEST, begin)[0][0]
+            if before and oldest != before:  # archived since the last page, and so, perhaps, what came next
+                again = self.epoch_of(last) - self._settings.overlap if last else since
+                yield from self._archived_pages(max(since, again), knows)
+            last = page.last_second
+            yield page
+
+    def _archived_pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
+        for page in pages(self._read_archive, since, knows) if self.has_archive() else ():
+            here = {row.uniqueid for row in self._rows(statements.BY_UNIQUEID, [row.uniqueid for row in page.rows])}
+            rows = [row for row in page.rows if row.uniqueid not in here]
+            if page.rows and not rows:
+                return  # from here on, all stands in the table
+            if page.last_second:
+                yield page._replace(rows=rows, is_last=False)
 
     def has_archive(self) -> bool:
         """Return whether the account may read what VICIdial has moved out of the table."""

@@ -97,10 +97,12 @@ SELECT uniqueid, lead_id, list_id, campaign_id, CAST(call_date AS CHAR), start_e
 WHOLE_CALLS_BEFORE_2_8 = WHOLE_CALLS.replace("called_count", "NULL")
 
 
-# Archiving takes all rows before a time. Of an hour without calls it cannot be told; of stray rows of 1970 neither.
-FIRST_BEFORE = """
-SELECT MIN(call_date) FROM vicidial_log FORCE INDEX (call_date)
- WHERE call_date BETWEEN FROM_UNIXTIME(%(since)s - 28800) AND FROM_UNIXTIME(%(since)s)"""
+# Archiving takes all rows before a time. Of eight hours without calls it cannot be told, and stray rows of 1970 do not
+# count. One entry of the index is read.
+OLDEST = """
+SELECT MIN(call_date), COALESCE(MIN(call_date) <= FROM_UNIXTIME(%(since)s), 0)
+  FROM vicidial_log FORCE INDEX (call_date)
+ WHERE call_date >= FROM_UNIXTIME(%(since)s - 28800)"""
 
 HAS_ARCHIVE = "SELECT 1 FROM vicidial_log_archive LIMIT 1"
 

@@ -16,7 +16,7 @@ from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
 from vicisync.state.files import check_folder, size_of
-from vicisync.state.last_run import last_run_file, read_last_run
+from vicisync.state.last_run import last_good_run, last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
 from vicisync.state.old_checkpoint import read_old_checkpoint
@@ -84,6 +84,8 @@ def _checkpoint(settings: Settings) -> Finding:
             return _unusable(f"The checkpoint {path} lies ahead, at {zoned(seen)}", "vicisync reset-checkpoint")
         watched = counted(len(checkpoint.watching), "call")
         return fine(f"Delivered up to {zoned(checkpoint.end_epoch)}, {watched} watched")
+    if last_good_run(path):
+        return fine("No checkpoint, though runs have been: the next one says from when on it delivers")
     old, words = read_old_checkpoint(settings.old_checkpoint_file, settings.give_up_after)
     begin = f"delivers what ended in the hour before it{words and f'; {settings.old_checkpoint_file} {words}'}"
     if old:
