@@ -13,9 +13,12 @@ from tests.call_rows import insert, row
 from tests.commands.test_reconcile import in_journal, sql
 from tests.conftest import command_here, run_here
 from vicisync.calls.call import stem
-from vicisync.calls.readiness import WAITING, Readiness
+from vicisync.calls.readiness import WAITING, Readiness, Watched
+from vicisync.calls.times import zoned
 from vicisync.commands.explain import _WAITS
+from vicisync.state.checkpoint import render
 from vicisync.state.journal import Journal
+from vicisync.state.load import read_checkpoint
 
 LEAD, PHONE = 4711, "7145550313"
 
@@ -114,6 +117,17 @@ def test_who_still_has_the_lead_is_named(user: str, holder: str, site: Site) -> 
     insert(site.mariadb, site.database, row("1.1", now, lead_id=1, status="NA"))
     run_here(site)
     assert "lead 4711 has just been let go" in explain(site, uniqueid) or "next run" in explain(site, uniqueid)
+
+
+def test_of_a_call_that_was_let_go_without_a_disposition_the_time_is_told_at_which_it_goes(site: Site) -> None:
+    run_here(site)
+    now = int(time.time())
+    uniqueid = call(site, now - 400, now - 300, "DISPO")
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint
+    checkpoint.watching[uniqueid] = Watched(4711, now - 400, "released", 0, now - 100)
+    site.checkpoint_file.write_text(render(checkpoint))
+    assert f"It waits for its disposition, as DISPO is not final; at {zoned(now + 800)} it" in explain(site, uniqueid)
 
 
 def test_of_a_delivered_call_it_says_what_was_sent_when_and_the_api_s_words(site: Site) -> None:

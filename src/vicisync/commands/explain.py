@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from typing import NamedTuple
 
 from vicisync.calls.call import Call, CallRow
-from vicisync.calls.readiness import LONGEST_MESSAGE, Readiness, left_out_by
+from vicisync.calls.readiness import LONGEST_MESSAGE, ROW_IS_WRITTEN, Readiness, left_out_by
 from vicisync.calls.times import LATEST, zoned
 from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import REASONS, counted, signed
@@ -160,13 +160,17 @@ def _of_now(known: _Known, row: CallRow | None, ended: Ended | None) -> str:
         return "⏳ No run has been yet: the first one decides"
     settings, now = known.settings, known.now
     decided = outlook(settings, known.call_log, known.checkpoint, row, now)
+    watched = known.checkpoint.watching.get(row.uniqueid)
+    released = watched.since if watched and decided is Readiness.RELEASED else 0
+    if 0 < released <= now - ROW_IS_WRITTEN:
+        decided = Readiness.NO_DISPOSITION
     held = live_leads(known.call_log, [row.lead_id]) if decided is Readiness.HELD else None
     agent = (held or {}).get(row.lead_id)
     holder = f"{agent} still has lead {row.lead_id} before him" if agent else f"lead {row.lead_id} is on the line"
     words = _WAITS[decided].format(
         given_up=zoned(row.start_epoch + settings.give_up_after),
         status=row.status or "no status",
-        due=zoned(row.end_epoch + settings.wait_for_disposition),
+        due=zoned(max(row.end_epoch, released) + settings.wait_for_disposition),
         played=zoned(row.end_epoch + LONGEST_MESSAGE),
         holder=holder,
         lead=row.lead_id,
