@@ -60,7 +60,7 @@ def test_with_few_file_descriptors_a_run_says_what_it_lacks_and_loses_nothing(si
     for descriptors in range(5, 17):
         command: list[str | Path] = ["prlimit", f"--nofile={descriptors}", COMMAND, "run"]
         done = subprocess.run(command, env=site.environment(), capture_output=True, text=True, check=False, timeout=60)
-        assert "Traceback" not in done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
         assert done.returncode in (0, 3, 4, 5), done.stderr
         assert done.returncode == 0 or "Too many open files" in done.stderr
     assert 0 == site.vicisync("run").returncode
@@ -82,7 +82,7 @@ def test_without_memory_a_run_says_so_and_the_next_one_goes_on(
     monkeypatch.setattr(ApiSession, "post", post)
     done = command_here(site, "run")
     assert (1, True) == (done.returncode, "❌ There is no memory left (free -m, ulimit -v)" in done.stderr)
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     monkeypatch.undo()
     assert 0 == site.vicisync("run").returncode
     assert sorted(calls) == sorted(api.records)

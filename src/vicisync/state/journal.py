@@ -125,14 +125,16 @@ class Journal:
         """Do something in one transaction; return whether it was done, else ``problem`` says why."""
         if not self._path or self.problem:
             return False
-        import sqlite3
-
         try:
+            import sqlite3
+
             self._connection = self._connection or open_journal(self._path, ROOM_LEFT)
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 act(self._connection)
-        except (OSError, sqlite3.Error, ValueError) as error:  # ValueError: what is no text
+        except (OSError, ValueError) as error:  # of the import, too; ValueError: what is no text
+            self.problem = problem_of(self._path, error)
+        except sqlite3.Error as error:
             self.problem = problem_of(self._path, error)
         return not self.problem
 

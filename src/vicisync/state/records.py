@@ -65,12 +65,14 @@ class Records:
         return [Entry._make((*row[:9], bool(row[9]), row[10])) for row in rows]
 
     def _read(self, sql: str, values: Iterable[object] = ()) -> list[Any]:
-        import sqlite3
-
         try:
+            import sqlite3
+
             if not self._path.exists():
                 return []
             self._connection = self._connection or open_journal(self._path, self._room)
             return self._connection.execute(sql, tuple(values)).fetchall()
-        except (OSError, sqlite3.Error, ValueError) as error:
+        except (OSError, ValueError) as error:
+            raise CheckpointError(problem_of(self._path, error)) from error
+        except sqlite3.Error as error:
             raise CheckpointError(problem_of(self._path, error)) from error
