@@ -449,6 +449,8 @@ WELL: dict[str, tuple[Callable[[CheckedDialer], object], str]] = {
     "an empty old one": (lambda d: (d.site.folder / "did-optimizer-last-check.txt").write_text(""),
         f"{NO_CHECKPOINT}delivers what ended in the hour before it; {{folder}}/did-optimizer-last-check.txt is empty"),
     "a run of just now": (lambda d: last_run(d, ago=10), "The last run ended 10 s ago, with exit code 0"),
+    "a checkpoint that is gone": (lambda d: last_run(d, ago=10),
+        "No checkpoint, though runs have been: the next one says from when on it delivers"),
     "a commented line of the dialplan": (agi("exten => h,1,NoOp ; agi-did-optimizer-report.agi"),
         "{etc}/logrotate.d/vicisync rotates the log"),
 }  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from rehearsal.did_optimizer import NOT_ACCEPTED, DidOptimizer
+from rehearsal.did_optimizer import ERROR_500, NOT_ACCEPTED, DidOptimizer
 from rehearsal.site import COMMAND, Site
 from tests.commands.command import INDIA, arrived, files, finish, lines, local, on_terminal, vicisync
 from tests.commands.conftest import Refused
@@ -245,3 +245,16 @@ def test_a_checkpoint_of_the_old_script_that_is_newer_than_the_last_good_run_cou
     (site.folder / "did-optimizer-last-check.txt").write_text(local(time.time() - 300) + "\n")
     vicisync(site, "run", environment={"TZ": "UTC"})
     assert 2 == len(api.records)
+
+
+def test_a_reset_without_a_time_leaves_no_call_out_that_has_failed(site: Site, api: DidOptimizer) -> None:
+    vicisync(site, "reset-checkpoint", "--yes", "--to", "6h")
+    site.configure(max_retries="0")
+    (bad,) = finish(site, 1, ago=9000)
+    finish(site, 5, ago=4000)
+    api.fault_for = lambda sent: ERROR_500 if sent["uniqueid"] == bad else None
+    vicisync(site, "run")
+    api.fault_for = None
+    vicisync(site, "reset-checkpoint", "--yes")
+    vicisync(site, "run")
+    assert 6 == len(api.records)

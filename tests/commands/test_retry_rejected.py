@@ -16,6 +16,8 @@ from tests.call_rows import insert, row
 from tests.limits import largest_file
 from vicisync.calls.call import Call, payload
 from vicisync.did_optimizer.delivery import FAILURES_BEFORE_OUTAGE
+from vicisync.state.journal import open_journal
+from vicisync.state.records import Records
 from vicisync.state.rejected import add_delivered, add_rejected, read_rejected
 
 START = 1729785600
@@ -299,11 +301,14 @@ def cut_short(site: Site, api: DidOptimizer, signal_number: signal.Signals, post
 def test_a_kill_loses_no_call_and_repeats_only_what_was_in_flight(site: Site, api: DidOptimizer, posts: int) -> None:
     calls = range(1, 61)
     reject(site, *map(call, calls))
+    open_journal(site.journal_file).close()
     assert -signal.SIGKILL == cut_short(site, api, signal.SIGKILL, posts)
     entries = map(json.loads, site.rejected_file.read_bytes().splitlines())
     noted = {number_of(entry["delivered"]) for entry in entries if "delivered" in entry}
     assert max(0, posts - CONCURRENCY) <= len(noted) <= len(api.records)
     assert sorted(set(calls) - noted) == left(site)
+    with Records(site.journal_file, None) as journal:
+        assert len(noted) - 1 <= len(journal.of_calls([call(number).uniqueid for number in noted]))
     first = len(api.posts)
     retry(site)
     assert list(calls) == stored(api)

@@ -205,3 +205,8 @@ def test_whatever_comes_is_understood_and_only_the_words_of_success_deliver(
     assert (answer.meaning is DELIVERED) is (http_status in (200, 201) and success)
     assert answer.words.startswith(str(http_status))
     assert (1.0 if answer.meaning is TRY_AGAIN else None) == answer.retry_after
+
+
+@pytest.mark.parametrize(("http_status", "perhaps"), [(200, True), (201, True), (404, False)])
+def test_behind_a_page_in_its_place_a_call_may_have_been_stored(http_status: int, perhaps: bool) -> None:
+    assert perhaps == answer_of(http_status, {}, HTML).perhaps_stored

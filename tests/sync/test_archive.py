@@ -70,14 +70,14 @@ def test_what_is_archived_while_a_backlog_is_read_is_found_and_nothing_goes_twic
     site: Site, dialer: Dialer, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pages_of(20, monkeypatch)
-    insert(site.mariadb, site.database, *(row(f"{NOON + n}.1", NOON + n, lead_id=n) for n in range(1, 200)))
+    insert(site.mariadb, site.database, *(row(f"{NOON + 60 * n}.1", NOON + 60 * n, lead_id=n) for n in range(1, 200)))
 
     def archive(_: dict[str, Any]) -> None:
         if len(api.posts) == 50:
             archived(site)
-            execute(site, f"DELETE FROM vicidial_log WHERE start_epoch < {NOON + 150}")
+            execute(site, f"DELETE FROM vicidial_log WHERE start_epoch < {NOON + 60 * 150}")
 
     api.fault_for = archive
-    for minute in (5, 6):
+    for minute in (205, 206):
         at(site, dialer, NOON + 60 * minute)
     assert (199, 0) == (len(api.records), api.repeats)

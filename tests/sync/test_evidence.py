@@ -504,17 +504,20 @@ def test_calls_that_wait_for_this_machine_s_clock_are_late_and_that_is_said(site
     assert (0, 3 * 3600 + 120) == (len(api.records), done.tally.lag)
 
 
-def test_after_a_clock_that_walked_back_runs_go_on_from_one_another(site: Site, api: DidOptimizer) -> None:
+def test_after_a_clock_that_walked_back_runs_go_on_from_one_another(
+    site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Runs that do not get to the end look back once, not each time."""
+    pages_of(10, monkeypatch)
     run_at(site, NOON - 60)
     insert(site.mariadb, site.database, row(f"{NOON + 7200}.1", NOON + 7200, lead_id=7000))
     run_at(site, NOON + 7260)
     for minute in (1, 2):
         assert isinstance(clocks(site, NOON + 60 * minute, NOON + 7260 + 60 * minute).error, DatabaseError)
-    insert(site.mariadb, site.database, *(row(f"{NOON + n}.1", NOON + n, lead_id=n) for n in range(1, 100)))
+    insert(site.mariadb, site.database, *(row(f"{NOON + 60 * n}.3", NOON + 60 * n, lead_id=n) for n in range(1, 100)))
     for minute in range(122, 130):
         site.mariadb.set_clock(NOON + 60 * minute)
-        run_here(site, machine=NOON + 7260 + 60 * minute, limit=20)
+        run_here(site, machine=NOON + 7260 + 60 * minute, limit=35)
     assert (100, 0) == (len(api.records), api.repeats)
 
 
