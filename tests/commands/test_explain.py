@@ -1,5 +1,7 @@
 """``vicisync explain``: asked about a call in every state that there is, in words that a person understands."""
 
+import errno
+import os
 import re
 import time
 from collections.abc import Callable
@@ -328,3 +330,22 @@ def test_what_nobody_knows_ends_with_1_or_where_the_database_cannot_be_asked_wit
 def test_with_the_database_down_and_nothing_known_it_ends_with_3_and_says_so_once(site: Site) -> None:
     site.mariadb.execute("DROP USER cron@'%%', cron@localhost")
     assert 1 == explain(site, "1795402744.313", code=3).count("refuses user cron")
+
+
+def test_where_the_journal_may_not_be_entered_the_rest_of_the_answer_comes(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = int(time.time())
+    uniqueid = call(site, now - 90, now - 20)
+    run_here(site)
+    exists = Path.exists
+
+    def denied(path: Path) -> bool:
+        if site.journal_file in (path, path.parent):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return exists(path)
+
+    monkeypatch.setattr(Path, "exists", denied)
+    text = explain(site, uniqueid)
+    assert "⚠ Cannot use the journal " in text
+    assert "✅ It is delivered; what was sent of it is not known" in text

@@ -258,3 +258,12 @@ def test_a_reset_without_a_time_leaves_no_call_out_that_has_failed(site: Site, a
     vicisync(site, "reset-checkpoint", "--yes")
     vicisync(site, "run")
     assert 6 == len(api.records)
+
+
+def test_a_journal_that_cannot_be_told_of_a_reset_is_named(site: Site) -> None:
+    vicisync(site, "run")
+    site.checkpoint_file.write_text("nonsense\n")
+    site.journal_file.write_text("nonsense\n")
+    shown = vicisync(site, "reset-checkpoint", "--yes").stdout
+    assert f"⚠ Cannot use the journal {site.journal_file}: " in shown
+    assert "💾 Saved checkpoint: " in shown

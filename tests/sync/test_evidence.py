@@ -543,3 +543,21 @@ def test_a_longer_overlap_brings_the_calls_of_a_dialer_in_another_zone_at_once(
     insert(site.mariadb, site.database, row(f"{NOON + 2410}.1", NOON + 2410, lead_id=50, **behind))
     at(site, dialer, NOON + 2460)
     assert (40, 0) == (len(api.records), api.repeats)
+
+
+def test_of_a_long_outage_no_more_is_kept_than_each_run_can_write(
+    site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The five that a run tries are kept, and of the others those that there is room for."""
+    run_at(site, NOON - 60)
+    monkeypatch.setattr("vicisync.sync.poll.MOST_KEPT", 8)
+    insert(site.mariadb, site.database, *(row(f"{NOON}.{lead}", NOON, lead_id=lead) for lead in range(1, 41)))
+    site.configure(max_retries="0")
+    api.down()
+    kept = []
+    for minute in (1, 2):
+        site.mariadb.set_clock(NOON + 60 * minute)
+        run_here(site)
+        kept.append(site.checkpoint_file.read_text().count('{"uniqueid"'))
+    assert kept[0] == 5
+    assert 8 <= kept[1] <= 13

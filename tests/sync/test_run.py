@@ -222,7 +222,7 @@ def test_a_run_after_one_that_was_killed_says_how_many_calls_it_may_repeat(site:
             time.sleep(0.01)
         run.kill()
     api.latency = 0
-    words = "⚠ The run before was killed while it sent calls: the API may have stored, and get again, up to 8 of them"
+    words = "⚠ The run before was killed while it sent calls; up to 8 of them may be stored twice"
     assert [1, 0] == [run_here(site).lines.count(words) for _ in range(2)]
     assert api.repeats <= 8
 

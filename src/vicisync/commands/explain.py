@@ -100,7 +100,7 @@ def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[Checkpoi
         records = stack.enter_context(Records(settings.journal_file, checkpoint))
     except CheckpointError as error:
         troubles.append(error)
-        records = Records(settings.journal_file / "none", None)  # one that cannot be read holds nothing
+        records = Records(None, None)
     try:
         call_log = stack.enter_context(CallLog(settings))
         now = call_log.now()

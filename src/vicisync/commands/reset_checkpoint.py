@@ -55,15 +55,19 @@ def reset(
             if _old(settings) != (old, was):
                 why = "A run has moved the checkpoint since you were asked, and nothing was changed"
                 raise AlreadyRunning(f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}'")
+        journal = Journal(settings.journal_file, settings.journal_days, old)
         if old:
-            Journal(settings.journal_file, settings.journal_days, old).write(last=True)  # what a killed run left to it
+            journal.write(last=True)  # what a killed run left to it
         new = starting_at(epoch, settings.give_up_after)
         if old:  # what is kept of them may be all that there is: their rows may be gone
             new.watching = {uniqueid: each for uniqueid, each in old.watching.items() if each.payload}
         with Store(new, settings.checkpoint_file, settings.rejected_file) as store:
             store.save()
         if to is None and not _is_sound(old, now):
-            Journal(settings.journal_file, settings.journal_days, new).carry_on()
+            journal = Journal(settings.journal_file, settings.journal_days, new)
+            journal.carry_on()
+        for line in signed(journal.problem, "⚠"):
+            say(line)
     say(f"💾 Saved checkpoint: {zoned(epoch)}")
     return True
 

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Records:
-    """What the journal holds, for whoever asks; one that is not there holds nothing. Raises CheckpointError.
+    """What the journal holds, for whoever asks; one that is not there, or None, holds nothing. Raises CheckpointError.
 
     ``checkpoint`` tells of a reset since it was written.
     """
 
-    def __init__(self, path: Path, checkpoint: Checkpoint | None, *, room: bool = False) -> None:
+    def __init__(self, path: Path | None, checkpoint: Checkpoint | None, *, room: bool = False) -> None:
         self._room = ROOM_LEFT if room else 0  # where it is about to be written, too
         self._path = path
         self._connection: Connection | None = None
@@ -65,6 +65,8 @@ class Records:
         return [Entry._make((*row[:9], bool(row[9]), row[10])) for row in rows]
 
     def _read(self, sql: str, values: Iterable[object] = ()) -> list[Any]:
+        if not self._path:
+            return []
         try:
             import sqlite3
 

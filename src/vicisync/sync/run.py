@@ -97,8 +97,8 @@ def _opened(settings: Settings, report: Report, machine: int, *, dry_run: bool) 
             journal.carry_on()
         store = stack.enter_context(Store(checkpoint, path, settings.rejected_file, journal))
         if store.reserve.was_left:
-            text = "The run before was killed while it sent calls: the API may have stored, and get again, up to"
-            report.warning(f"{text} {settings.concurrency} of them")
+            twice = f"up to {settings.concurrency} of them may be stored twice"
+            report.warning(f"The run before was killed while it sent calls; {twice}")
         yield call_log, store, now
 
 

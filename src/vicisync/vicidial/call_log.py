@@ -148,12 +148,12 @@ class CallLog:
         goes_on = {(row.lead_id, stem(row.uniqueid)) for row in of_leads}
         gone = [uniqueid for uniqueid in gone if (leads[uniqueid], stem(uniqueid)) not in goes_on]
         if gone and self.has_archive():
-            wanted = sorted({leads[uniqueid] for uniqueid in gone})
+            missing, wanted = set(gone), sorted({leads[uniqueid] for uniqueid in gone})
             archived = self._rows(statements.of_archive(statements.BY_LEAD), wanted, LEADS_AT_ONCE)
             ends: dict[tuple[int, str, int], int] = {}  # of those archived under two ids, the later one counts
             for row in archived:
                 ends[_call_of(row)] = max(row.end_epoch, ends.get(_call_of(row), 0))
-            rows += [row for row in archived if row.uniqueid in gone and row.end_epoch == ends[_call_of(row)]]
+            rows += [row for row in archived if row.uniqueid in missing and row.end_epoch == ends[_call_of(row)]]
             of_leads += archived
         return rows, of_leads
 
