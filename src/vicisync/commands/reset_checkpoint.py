@@ -55,21 +55,27 @@ def reset(
             if _old(settings) != (old, was):
                 why = "A run has moved the checkpoint since you were asked, and nothing was changed"
                 raise AlreadyRunning(f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}'")
-        journal = Journal(settings.journal_file, settings.journal_days, old)
-        if old:
-            journal.write(last=True)  # what a killed run left to it
-        new = starting_at(epoch, settings.give_up_after)
-        if old:  # what is kept of them may be all that there is: their rows may be gone
-            new.watching = {uniqueid: each for uniqueid, each in old.watching.items() if each.payload}
-        with Store(new, settings.checkpoint_file, settings.rejected_file) as store:
-            store.save()
-        if to is None and not _is_sound(old, now):
-            journal = Journal(settings.journal_file, settings.journal_days, new)
-            journal.carry_on()
-        for line in signed(journal.problem, "⚠"):
-            say(line)
+        problem = _replace(settings, old, epoch, is_lost=to is None and not _is_sound(old, now))
+    for line in signed(problem, "⚠"):
+        say(line)
     say(f"💾 Saved checkpoint: {zoned(epoch)}")
     return True
+
+
+def _replace(settings: Settings, old: Checkpoint | None, epoch: int, *, is_lost: bool) -> str:
+    """Save the new checkpoint; return what the journal could not be told of that, with its cure."""
+    journal = Journal(settings.journal_file, settings.journal_days, old)
+    new = starting_at(epoch, settings.give_up_after)
+    if old:
+        journal.write(last=True)  # what a killed run left to it
+        # What is kept of them may be all that there is: their rows may be gone.
+        new.watching = {uniqueid: each for uniqueid, each in old.watching.items() if each.payload}
+    with Store(new, settings.checkpoint_file, settings.rejected_file) as store:
+        store.save()
+    if is_lost:
+        journal = Journal(settings.journal_file, settings.journal_days, new)
+        journal.carry_on()
+    return journal.problem
 
 
 def _begin(settings: Settings, old: Checkpoint | None, now: int) -> int:
