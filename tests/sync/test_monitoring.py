@@ -29,6 +29,8 @@ from vicisync.state.load import read_checkpoint
 from vicisync.sync import monitoring
 from vicisync.sync.monitoring import ping, write_metrics
 
+LONG = f"60.{os.getpid()}"  # seconds of a sleep that nobody else on this machine has
+
 
 def result_of(site: Site) -> LastRun:
     last_run = read_last_run(last_run_file(site.checkpoint_file))
@@ -238,7 +240,7 @@ def test_calls_that_are_a_quarter_of_an_hour_late_are_told_at_once_and_a_stop_is
     [
         pytest.param("exit 3", "ended with exit code 3", id="fails"),
         pytest.param("/no/such", "ended with exit code 127", id="is not there"),
-        pytest.param("sleep 60 & sleep 60", "did not end within 0.5 s", id="hangs"),
+        pytest.param(f"sleep {LONG} & sleep {LONG}", "did not end within 0.5 s", id="hangs"),
     ],
 )
 def test_an_alert_that_cannot_be_told_is_a_warning_and_told_again_by_the_next_run(
@@ -254,7 +256,7 @@ def test_an_alert_that_cannot_be_told_is_a_warning_and_told_again_by_the_next_ru
         assert [f"⚠ alert_command {why}; that runs are failing is told again by the next one"] == [
             line for line in done.lines if "alert_command" in line
         ]
-    assert not subprocess.run(["pgrep", "-f", "^sleep 60$"], capture_output=True, check=False).stdout
+    assert not subprocess.run(["pgrep", "-f", f"^sleep {LONG}$"], capture_output=True, check=False).stdout
 
 
 def test_an_alert_s_command_gets_no_secret_from_the_environment(
