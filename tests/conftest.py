@@ -60,6 +60,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if starts_the_command(item.path):
             item.add_marker(pytest.mark.end_to_end)
+        if item.get_closest_marker("slow"):  # what it runs is measured by others, which takes half of its time
+            item.add_marker(pytest.mark.no_cover)
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
@@ -73,6 +75,13 @@ def tmp_path(tmp_path: Path) -> Path:
         if folder.name.startswith(("pytest-", "popen-gw")):  # no other is pytest's own
             folder.chmod(0o755)
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_coverage_in_processes_of_slow_tests(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing but coverage reads that variable."""
+    if request.node.get_closest_marker("slow"):
+        monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
 
 
 @pytest.fixture(scope="session")

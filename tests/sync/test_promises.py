@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -576,6 +577,6 @@ class History(RuleBasedStateMachine):
         self.a_disposition_is_final_or_the_wait_was_over()
 
 
-TestHistory = History.TestCase
+TestHistory = pytest.mark.no_cover(History.TestCase)  # others measure what it runs, which takes half of its time
 # The same ones each time, so that a failure is of the change at hand; thousands of others are for an idle hour.
 TestHistory.settings = settings(max_examples=150, stateful_step_count=40, suppress_health_check=list(HealthCheck))
