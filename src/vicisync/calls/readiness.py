@@ -1,5 +1,6 @@
 """When a call can go: decisions over a row as a poll reads it, by what VICIdial 2.14's own scripts do. Pure."""
 
+import re
 from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import NamedTuple
@@ -12,7 +13,7 @@ MESSAGE_STATUSES = frozenset({"AA", "AM", "UNKAM"})
 
 LONGEST_MESSAGE = 120  # seconds past its end that a call stays so before no message can be playing any more
 
-MANUAL_FAILURES = frozenset({"AB", "ADC", "ADCT", "NA", "DROP", "PDROP"})
+_MANUAL_FAILURE = re.compile(r"AB|ADC|ADCT|ADCCAR|DNCCAR|HUC\d+|NA|DROP|PDROP")
 """What a manual dial that fails ends with at once; seconds later the agent chooses his own disposition."""
 
 NO_AGENT = ("", "VDAD", "VDCL")  # what stands in the place of an agent's name where there is none
@@ -138,9 +139,11 @@ def awaits_disposition(row: CallRow, rules: Rules) -> bool:
     status = folded(row.status)
     if status == "XFER" and row.comments == "REMOTE":
         return False  # a remote agent has no screen to change it on
-    if status in MANUAL_FAILURES and row.comments == "MANUAL":
+    has_agent = row.user not in NO_AGENT
+    # Of what nobody answered in time, the dialer writes whose manual dial it was, and no comments.
+    if _MANUAL_FAILURE.fullmatch(status) and (row.comments == "MANUAL" or (has_agent and not row.comments)):
         return True
-    if status == "DROP" and row.user not in NO_AGENT:
+    if status == "DROP" and has_agent:
         return True  # the customer's side went first while the agent left a message
     return not status or status in rules.waiting_statuses
 
