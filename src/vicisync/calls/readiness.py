@@ -108,8 +108,7 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
     if row.end_epoch > now and not old:  # AA's end lies ahead; a wrong clock must not hold a call for ever
         return Readiness.NOT_ENDED
     waited = now - max(row.end_epoch, line.released)
-    if old and waited < 0:
-        waited = rules.wait_for_disposition
+    waited = rules.wait_for_disposition if old and waited < 0 else waited
     if waited < rules.wait_for_disposition and not is_left and awaits_disposition(row, rules):
         return Readiness.RELEASED if line.released else Readiness.NO_DISPOSITION
     if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and folded(row.status) in MESSAGE_STATUSES:
@@ -139,13 +138,10 @@ def awaits_disposition(row: CallRow, rules: Rules) -> bool:
     status = folded(row.status)
     if status == "XFER" and row.comments == "REMOTE":
         return False  # a remote agent has no screen to change it on
-    has_agent = row.user not in NO_AGENT
-    # Of what nobody answered in time, the dialer writes whose manual dial it was, and no comments.
-    if _MANUAL_FAILURE.fullmatch(status) and (row.comments == "MANUAL" or (has_agent and not row.comments)):
-        return True
-    if status == "DROP" and has_agent:
-        return True  # the customer's side went first while the agent left a message
-    return not status or status in rules.waiting_statuses
+    # Without comments: nobody answered his manual dial in time; DROP: the customer's side went first, at his message.
+    by_agent = row.user not in NO_AGENT and (status == "DROP" or not row.comments)
+    has_failed = _MANUAL_FAILURE.fullmatch(status) and (by_agent or row.comments == "MANUAL")
+    return bool(has_failed) or not status or status in rules.waiting_statuses
 
 
 def lag(now: int, could_go_since: Iterable[int]) -> int:

@@ -149,9 +149,8 @@ class CallLog:
         if gone and not self.archive_lacks:
             missing, wanted = set(gone), sorted({leads[uniqueid] for uniqueid in gone})
             archived = self._rows(statements.of_archive(statements.BY_LEAD), wanted, LEADS_AT_ONCE)
-            ends: dict[tuple[int, str, int], int] = {}  # of those archived under two ids, the later one counts
-            for row in archived:
-                ends[_call_of(row)] = max(row.end_epoch, ends.get(_call_of(row), 0))
+            # Of those archived under two ids, the one that ended later counts.
+            ends = {_call_of(row): row.end_epoch for row in sorted(archived, key=lambda row: row.end_epoch)}
             rows += [row for row in archived if row.uniqueid in missing and row.end_epoch == ends[_call_of(row)]]
             of_leads += archived
         return rows, of_leads

@@ -34,8 +34,7 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
     elif lacks_grant(lack):
         yield warning(text, grant("vicidial_log_archive"))
     else:
-        text = f"{text}: {str(lack).partition(CURE)[0]}"
-        yield warning(text, "make it anew, with the columns and indexes that vicidial_log has")
+        yield warning(f"{text}: {str(lack).partition(CURE)[0]}", "make it anew, LIKE vicidial_log")
     yield from _replica(call_log)
     yield from _dialers(call_log, overlap)
 
