@@ -7,7 +7,7 @@ from traceback import walk_tb
 import pymysql
 from pymysql.constants import CR, ER
 
-from vicisync.errors import CURE, DatabaseError
+from vicisync.errors import CURE, DatabaseError, TableLocked
 from vicisync.settings.settings import Settings
 from vicisync.settings.tls import tls_failure
 
@@ -91,7 +91,8 @@ def explained(error: Exception, settings: Settings, *, connected: bool) -> Datab
     known = {"host": host, "place": place, "user": settings.db_user, "table": table, "seconds": settings.db_timeout}
     known.update({f"{name}_in": sources[f"db_{name}"] for name in ("host", "name", "password")})
     cure = cure or usual.format(**known)
-    return DatabaseError(f"{wrong.format(**known)} ({said}){CURE if cure else ''}{cure}")
+    kind = TableLocked if number in _TOO_SLOW else DatabaseError
+    return kind(f"{wrong.format(**known)} ({said}){CURE if cure else ''}{cure}")
 
 
 def _login_method(error: Exception, number: object) -> str:
