@@ -77,7 +77,6 @@ COLD = "TABLE vicidial_log_archive TO cold"
             (f"RENAME {COLD}", "CREATE TABLE vicidial_log_archive AS SELECT * FROM cold"), id="without indexes"
         ),
         pytest.param(("ALTER TABLE vicidial_log_archive DROP INDEX lead_id",), id="without one"),
-        pytest.param(("ALTER TABLE vicidial_log_archive DROP called_count",), id="of before 2.8"),
         pytest.param((f"RENAME {COLD}", "CREATE VIEW vicidial_log_archive AS SELECT * FROM cold"), id="a view"),
     ],
 )

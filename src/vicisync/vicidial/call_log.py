@@ -39,6 +39,7 @@ class CallLog:
         self._select_database = select_database
         self.seconds = 0.0  # spent on statements so far
         self._connected = False
+        self._called_count: bool | None = None
 
     def __enter__(self) -> "CallLog":
         settings = self._settings
@@ -105,10 +106,9 @@ class CallLog:
 
     @cached_property
     def archive_lacks(self) -> DatabaseError | None:
-        """What keeps the archive from being read by the columns and indexes of the table; None where nothing does."""
+        """What keeps the account from reading what VICIdial has moved out of the table, by its indexes; else None."""
         try:
-            every_index = "(PRIMARY, call_date, lead_id)"
-            self.read(statements.of_archive(self._whole_calls).replace("(PRIMARY)", every_index), {"ids": [""]})
+            self.read(statements.HAS_ARCHIVE)
         except DatabaseError as error:
             if not lacks_table(error):
                 raise
@@ -159,17 +159,14 @@ class CallLog:
         """Read whole calls in the order asked for; those that are gone are missing from the answer."""
         if not uniqueids:
             return []
-        sql = self._whole_calls
+        if self._called_count is None:
+            self._called_count = bool(self.read(statements.HAS_CALLED_COUNT))
+        sql = statements.WHOLE_CALLS if self._called_count else statements.WHOLE_CALLS_BEFORE_2_8
         calls = {row[0]: Call(*row) for row in self.read_in_parts(sql, uniqueids)}
         gone = [uniqueid for uniqueid in uniqueids if uniqueid not in calls]
         if gone and not self.archive_lacks:
             calls |= {row[0]: Call(*row) for row in self.read_in_parts(statements.of_archive(sql), gone)}
         return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
-
-    @cached_property
-    def _whole_calls(self) -> str:
-        has_called_count = self.read(statements.HAS_CALLED_COUNT)
-        return statements.WHOLE_CALLS if has_called_count else statements.WHOLE_CALLS_BEFORE_2_8
 
     def _rows(self, sql: str, ids: Sequence[object], at_once: int = AT_ONCE) -> list[CallRow]:
         return [CallRow._make(row) for row in self.read_in_parts(sql, ids, at_once)]
