@@ -35,7 +35,7 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
         yield warning(text, grant("vicidial_log_archive"))
     else:
         yield warning(
-            f"{text}: {str(lack).partition(CURE)[0]}", "give it those of vicidial_log; or rename it, and make one"
+            f"{text}: {str(lack).split(CURE)[0]}", "give it those of vicidial_log; or rename it, and make one"
         )
     yield from _replica(call_log)
     yield from _dialers(call_log, overlap)
