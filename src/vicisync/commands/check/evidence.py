@@ -34,9 +34,7 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
     elif lacks_grant(lack):
         yield warning(text, grant("vicidial_log_archive"))
     else:
-        yield warning(
-            f"{text}: {str(lack).split(CURE)[0]}", "give it those of vicidial_log; or rename it, and make one"
-        )
+        yield warning(f"{text}: {str(lack).split(CURE)[0]}", "give it vicidial_log's; or rename it, and make one")
     yield from _replica(call_log)
     yield from _dialers(call_log, overlap)
 
