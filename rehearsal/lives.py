@@ -299,14 +299,25 @@ def hot_key_after_hangup(
 
 
 def manual_failure(
-    call: Call, *, status: str = "AB", becomes: str = "B", ring: float = 3, ends: float = 8, wrap_up: float = 10
+    call: Call,
+    *,
+    status: str = "AB",
+    becomes: str = "B",
+    ring: float = 3,
+    ends: float = 8,
+    wrap_up: float = 10,
+    swept: bool = False,
 ) -> Life:
-    """An agent dials by hand, and it fails; ``ends`` later he gives up, and then picks his disposition."""
+    """An agent dials by hand, and it fails; ``ends`` later he gives up, and then picks his disposition.
+
+    Where the dialer ``swept`` up what nobody answered, it writes the agent's name, and no comments.
+    """
     script = _Script(call, failed := call.at + ring)
     script.agent(call.at, "INCALL")
     script.up(call.at)
     script.down(failed)
-    script.row(failed, status, end=failed, comments="MANUAL")
+    whose = {"user": call.user, "comments": None} if swept else {"comments": "MANUAL"}
+    script.row(failed, status, end=failed, **whose)
     gone = failed + ends
     script.change(gone, end=gone, user=call.user, user_group=call.user_group, term_reason="AGENT")
     _decided(script, gone + wrap_up, becomes)

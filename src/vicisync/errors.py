@@ -31,6 +31,10 @@ class DatabaseError(VicisyncError, exit_code=3):
     """VICIdial's database cannot be read."""
 
 
+class TableLocked(DatabaseError, exit_code=3):
+    """Something, such as VICIdial's OPTIMIZE each night, locks its table for longer than a statement waits."""
+
+
 class ApiError(VicisyncError, exit_code=4):
     """DID Optimizer is down, limits us for longer than the run lasts, or refuses us."""
 

@@ -67,6 +67,13 @@ def test_a_campaign_is_left_out_by_name_or_by_not_being_named(
         pytest.param(Readiness.READY, row("NA", 30, 0, "AUTONA"), id="no answer"),
         pytest.param(Readiness.READY, row("PDROP", 240, 240), id="dropped before routing: it appears ended long ago"),
         pytest.param(Readiness.READY, row("NA", 420, 420), id="the audit of missed calls"),
+        # Dialled by hand, in vain
+        pytest.param(Readiness.NO_DISPOSITION, row("HUC102", 30, 25, "MANUAL"), id="a cause of hang-up"),
+        pytest.param(
+            Readiness.NO_DISPOSITION, row("NA", 30, 25, "")._replace(user="agent1"), id="not answered in time"
+        ),
+        pytest.param(Readiness.READY, row("NA", 30, 25)._replace(user="agent1"), id="an agent chose NA"),
+        pytest.param(Readiness.READY, row("HUCK", 30, 25, "MANUAL"), id="a status that begins like a cause of hang-up"),
         # An answering machine
         pytest.param(Readiness.NOT_ENDED, row("AA", 10, -3), id="AA: the end lies three seconds ahead"),
         pytest.param(Readiness.MESSAGE_PLAYING, row("AA", 10, 0), id="AA: the end is reached"),

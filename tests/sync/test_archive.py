@@ -66,6 +66,34 @@ def test_what_was_archived_unseen_is_found_whatever_else_stands_in_the_table(
     assert 5 == len(api.records)
 
 
+COLD = "TABLE vicidial_log_archive TO cold"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(("DROP TABLE vicidial_log_archive",), id="none"),
+        pytest.param(
+            (f"RENAME {COLD}", "CREATE TABLE vicidial_log_archive AS SELECT * FROM cold"), id="without indexes"
+        ),
+        pytest.param(("ALTER TABLE vicidial_log_archive DROP INDEX lead_id",), id="without one"),
+        pytest.param((f"RENAME {COLD}", "CREATE VIEW vicidial_log_archive AS SELECT * FROM cold"), id="a view"),
+    ],
+)
+def test_an_archive_that_cannot_be_read_as_the_table_keeps_no_call_from_going(
+    changes: tuple[str, ...], site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    """Neither new ones, nor what ended and is gone."""
+    insert(site.mariadb, site.database, row(f"{NOON}.1", NOON, lead_id=1, status="INCALL", user="agent1"))
+    at(site, dialer, NOON + 60)
+    execute(site, *changes, "DELETE FROM vicidial_log")
+    insert(site.mariadb, site.database, row(f"{NOON + 60}.2", NOON + 60, lead_id=2))
+    at(site, dialer, NOON + 120)
+    assert f"{NOON + 60}.2" in api.records
+    at(site, dialer, NOON + 1200)
+    assert {f"{NOON}.1", f"{NOON + 60}.2"} == set(api.records)
+
+
 def test_what_is_archived_while_a_backlog_is_read_is_found_and_nothing_goes_twice(
     site: Site, dialer: Dialer, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -51,6 +51,11 @@ LIVES: dict[str, Case] = {
     "hot key after hang-up": Case(lives.hot_key_after_hangup),
     "manual dial, busy": Case(lives.manual_failure),
     "manual dial, disconnected": Case(lambda call: lives.manual_failure(call, status="ADC", becomes="DC")),
+    "manual dial, refused by the carrier": Case(
+        lambda call: lives.manual_failure(call, status="DNCCAR", becomes="DNC")
+    ),
+    "manual dial, cause of hang-up": Case(lambda call: lives.manual_failure(call, status="HUC21", becomes="DC")),
+    "manual dial, not answered": Case(lambda call: lives.manual_failure(call, status="NA", becomes="N", swept=True)),
     "manual dial, long wrap-up": Case(lambda call: lives.manual_failure(call, ends=70, wrap_up=1200)),
     "manual dial, failure kept": Case(lambda call: lives.manual_failure(call, becomes="AB"), WAITED),
     "voicemail left by the agent": Case(lives.voicemail_left),

@@ -222,6 +222,20 @@ def test_a_database_that_is_away_and_a_damaged_checkpoint_are_told_too(
     assert "→ vicisync reset-checkpoint" in said
 
 
+def test_a_table_that_is_locked_is_told_when_calls_are_late(site: Site, alerts: Callable[[], list[str]]) -> None:
+    """As by VICIdial's OPTIMIZE each night, which takes minutes."""
+    assert run_here(site).error is None
+    site.configure(db_timeout="1")
+    with site.mariadb.connect(site.database) as connection, connection.cursor() as cursor:
+        cursor.execute("LOCK TABLES vicidial_log WRITE")
+        for _ in range(4):
+            assert "held up by OPTIMIZE" in str(run_here(site).error)
+        assert [] == alerts()
+        site.mariadb.set_clock(int(time.time()) + 1000)
+        run_here(site)
+    assert ["failing: Calls are 16 min late / Calls are 16 min late"] == alerts()
+
+
 def test_calls_that_are_a_quarter_of_an_hour_late_are_told_at_once_and_a_stop_is_no_failure(
     site: Site, api: DidOptimizer, alerts: Callable[[], list[str]]
 ) -> None:

@@ -14,7 +14,7 @@ from rehearsal.did_optimizer import DidOptimizer
 from rehearsal.mariadb import MariaDB
 from rehearsal.site import PASSWORD, Site
 from tests.call_rows import NOON, insert, knows_none, row, settings_of
-from tests.conftest import make_settings, pages_of, run_here
+from tests.conftest import finish_calls, make_settings, pages_of, run_here
 from vicisync.calls.call import Call, CallRow
 from vicisync.calls.times import local
 from vicisync.settings.settings import Settings
@@ -106,16 +106,30 @@ def test_no_statement_reads_more_than_so_many_rows_at_any_call_rate(
     assert 1000 == log.count_after("2026-11-06 00:00:00", 1000) == read[-1]
 
 
+@pytest.mark.parametrize("limit", ["sql_select_limit", "max_join_size"])
 def test_a_server_that_limits_the_rows_of_an_answer_gives_them_all(
-    write: Write, mariadb: MariaDB, settings: Settings
+    limit: str, write: Write, mariadb: MariaDB, settings: Settings
 ) -> None:
     write(*(row(f"{NOON}.{number}", NOON + number) for number in range(20)))
-    mariadb.execute("SET GLOBAL sql_select_limit = 5")
+    mariadb.execute(f"SET GLOBAL {limit} = 5")
     try:
         with CallLog(settings) as log:
             assert 20 == sum(len(page.rows) for page in log.pages(NOON, knows_none))
     finally:
-        mariadb.execute("SET GLOBAL sql_select_limit = DEFAULT")
+        mariadb.execute(f"SET GLOBAL {limit} = DEFAULT")
+
+
+def test_a_server_that_hangs_up_on_idle_connections_waits_for_a_slow_api(site: Site, api: DidOptimizer) -> None:
+    """Some dialers' databases end what is idle for half a minute: a batch takes longer where the API does."""
+    finish_calls(site, 2)
+    site.configure(batch_size="1", concurrency="1")
+    api.fault_for = lambda _: time.sleep(1.5)
+    site.mariadb.execute("SET GLOBAL wait_timeout = 1")
+    try:
+        assert run_here(site).error is None
+    finally:
+        site.mariadb.execute("SET GLOBAL wait_timeout = DEFAULT")
+    assert 2 == len(api.records)
 
 
 def test_an_answer_that_something_before_the_server_cuts_short_is_asked_for_by_halves(

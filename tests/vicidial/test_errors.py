@@ -152,12 +152,12 @@ def _killed(bench: Bench) -> None:
     bench.stack.callback(killer.join)
 
 
-def _file(suffix: str, damage: Callable[[bytes], bytes] | None) -> Break:
+def _file(suffix: str, damage: Callable[[bytes], bytes] | None, table: str = "vicidial_log") -> Break:
     """Damage a file of the table, or take it away."""
 
     def break_it(bench: Bench) -> None:
-        bench.root("FLUSH TABLES vicidial_log")
-        file = bench.mariadb.folder / "data" / bench.database / f"vicidial_log.{suffix}"
+        bench.root(f"GRANT SELECT ON {table} TO cron@'%'; FLUSH TABLES {table}")
+        file = bench.mariadb.folder / "data" / bench.database / f"{table}.{suffix}"
         if damage:
             file.write_bytes(damage(file.read_bytes()))
         else:
@@ -245,6 +245,10 @@ GRANT = [
         pytest.param(_file("MYI", lambda data: data[: len(data) // 2]), [DAMAGED], id="half of the index"),
         pytest.param(_file("MYI", lambda data: data[:1500] + b"\xff" * 5000), [DAMAGED], id="index overwritten"),
         pytest.param(_file("MYI", lambda _: b""), [DAMAGED], id="index file empty"),
+        pytest.param(
+            _file("MYI", lambda _: b"", "vicidial_log_archive"), [DAMAGED, ".vicidial_log_archive;"],
+            id="index file of the archive empty",
+        ),
         pytest.param(_listener(None), [NO_GREETING, "timed out"], id="server that never says a word"),
         pytest.param(_listener(b""), [NO_GREETING, "the balancer's own status"], id="HAProxy without a live server"),
         pytest.param(_listener(b"SSH-2.0-OpenSSH_9.2\r\n"), NO_MARIADB, id="SSH"),

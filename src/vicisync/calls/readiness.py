@@ -1,5 +1,6 @@
 """When a call can go: decisions over a row as a poll reads it, by what VICIdial 2.14's own scripts do. Pure."""
 
+import re
 from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import NamedTuple
@@ -12,7 +13,7 @@ MESSAGE_STATUSES = frozenset({"AA", "AM", "UNKAM"})
 
 LONGEST_MESSAGE = 120  # seconds past its end that a call stays so before no message can be playing any more
 
-MANUAL_FAILURES = frozenset({"AB", "ADC", "ADCT", "NA", "DROP", "PDROP"})
+_MANUAL_FAILURE = re.compile(r"AB|ADC|ADCT|ADCCAR|DNCCAR|HUC\d+|NA|DROP|PDROP")
 """What a manual dial that fails ends with at once; seconds later the agent chooses his own disposition."""
 
 NO_AGENT = ("", "VDAD", "VDCL")  # what stands in the place of an agent's name where there is none
@@ -107,8 +108,7 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
     if row.end_epoch > now and not old:  # AA's end lies ahead; a wrong clock must not hold a call for ever
         return Readiness.NOT_ENDED
     waited = now - max(row.end_epoch, line.released)
-    if old and waited < 0:
-        waited = rules.wait_for_disposition
+    waited = rules.wait_for_disposition if old and waited < 0 else waited
     if waited < rules.wait_for_disposition and not is_left and awaits_disposition(row, rules):
         return Readiness.RELEASED if line.released else Readiness.NO_DISPOSITION
     if waited < min(LONGEST_MESSAGE, rules.wait_for_disposition) and folded(row.status) in MESSAGE_STATUSES:
@@ -138,11 +138,10 @@ def awaits_disposition(row: CallRow, rules: Rules) -> bool:
     status = folded(row.status)
     if status == "XFER" and row.comments == "REMOTE":
         return False  # a remote agent has no screen to change it on
-    if status in MANUAL_FAILURES and row.comments == "MANUAL":
-        return True
-    if status == "DROP" and row.user not in NO_AGENT:
-        return True  # the customer's side went first while the agent left a message
-    return not status or status in rules.waiting_statuses
+    # Without comments: nobody answered his manual dial in time; DROP: the customer's side went first, at his message.
+    by_agent = row.user not in NO_AGENT and (status == "DROP" or not row.comments)
+    has_failed = _MANUAL_FAILURE.fullmatch(status) and (by_agent or row.comments == "MANUAL")
+    return bool(has_failed) or not status or status in rules.waiting_statuses
 
 
 def lag(now: int, could_go_since: Iterable[int]) -> int:

@@ -198,7 +198,7 @@ def _rows(known: _Known, sql: str, ids: list[str] | list[int]) -> Iterator[CallR
     """Yield the rows of calls or leads, from the archive too."""
     if known.call_log and ids:
         found = known.call_log.read(sql, {"ids": ids})
-        if known.call_log.has_archive():  # which has copies, too, as they were when they were made
+        if not known.call_log.archive_lacks:  # which has copies, too, as they were when they were made
             found = known.call_log.read(statements.of_archive(sql), {"ids": ids}) + found
         yield from {row.uniqueid: row for row in map(CallRow._make, found)}.values()
 

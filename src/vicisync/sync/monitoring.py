@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from vicisync.calls.call import without_numbers
 from vicisync.calls.times import ago
-from vicisync.errors import SOME_REJECTED, Stopped, VicisyncError
+from vicisync.errors import SOME_REJECTED, Stopped, TableLocked, VicisyncError
 from vicisync.report import Report
 from vicisync.settings.settings import SETTINGS, Settings
 from vicisync.state.files import replace_file
@@ -43,13 +43,12 @@ class Monitoring:
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         tally = self._report.tally
-        exit_code = SOME_REJECTED if tally.rejected else 0
-        if error:
-            exit_code = error.exit_code if isinstance(error, VicisyncError) else 1
+        exit_code: int = getattr(error, "exit_code", 1) if error else SOME_REJECTED if tally.rejected else 0
         now = int(time.time())
         path, before = last_run_file(self._settings.checkpoint_file), self._before
         counts = {name: getattr(tally, name) for name in _COUNTED}
         failed_before: int = getattr(before, "failed_in_a_row", 0)
+        is_nobodys_fault = isinstance(error, Stopped | TableLocked)  # a lock that lasts makes calls late
         last_run = LastRun(
             ended=now,
             exit_code=exit_code,
@@ -59,7 +58,7 @@ class Monitoring:
             lag=tally.lag,
             watched=tally.waiting,
             last_success=now if exit_code == 0 else getattr(before, "last_success", None),
-            failed_in_a_row=failed_before if isinstance(error, Stopped) else failed_before + 1 if exit_code else 0,
+            failed_in_a_row=failed_before if is_nobodys_fault else failed_before + 1 if exit_code else 0,
             alerted=getattr(before, "alerted", False),
             start_refused=self._start_refused,
             **counts,
@@ -132,9 +131,8 @@ def write_metrics(path: Path, last_run: LastRun) -> None:
 def why_alert(last_run: LastRun) -> str:
     """Return why somebody has to be told of this run and those before; "" where nobody has to."""
     if last_run.failed_in_a_row >= FAILED_RUNS_TO_ALERT:
-        return (
-            f"{last_run.failed_in_a_row} runs in a row have failed; the last: {last_run.error or 'calls were rejected'}"
-        )
+        why = last_run.error or "calls were rejected"
+        return f"{last_run.failed_in_a_row} runs in a row have failed; the last: {why}"
     return f"Calls are {ago(last_run.lag)} late" if last_run.lag > LAG_TO_ALERT else ""
 
 
@@ -176,10 +174,8 @@ def ping(url: str, suffix: str = "", body: str = "") -> str | None:
     def send() -> None:
         method, data, wait = "POST" if body else "GET", body.encode(errors="replace"), PING_TIMEOUT
         try:
-            with requests.request(
-                method, whole, data=data, timeout=wait, stream=True, allow_redirects=False
-            ) as response:
-                failures.append(None if response.status_code < 300 else f"answered {response.status_code}")
+            with requests.request(method, whole, data=data, timeout=wait, stream=True, allow_redirects=False) as answer:
+                failures.append(None if answer.status_code < 300 else f"answered {answer.status_code}")
         except requests.exceptions.SSLError:
             failures.append("has a certificate that is not to be trusted")
         except requests.RequestException as error:  # its text holds the URL

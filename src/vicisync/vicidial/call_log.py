@@ -6,6 +6,7 @@ reads a bounded number of rows, is fetched whole at once, and is ended by the se
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,6 @@ class CallLog:
         self.seconds = 0.0  # spent on statements so far
         self._connected = False
         self._called_count: bool | None = None
-        self._has_archive: bool | None = None
 
     def __enter__(self) -> "CallLog":
         settings = self._settings
@@ -96,7 +96,7 @@ class CallLog:
             yield page
 
     def _archived_pages(self, since: int, knows: Callable[[str], bool]) -> Iterator[Page]:
-        for page in pages(self._read_archive, since, knows) if self.has_archive() else ():
+        for page in () if self.archive_lacks else pages(self._read_archive, since, knows):
             here = {row.uniqueid for row in self._rows(statements.BY_UNIQUEID, [row.uniqueid for row in page.rows])}
             rows = [row for row in page.rows if row.uniqueid not in here]
             if page.rows and not rows:
@@ -104,17 +104,16 @@ class CallLog:
             if page.last_second:
                 yield page._replace(rows=rows, is_last=False)
 
-    def has_archive(self) -> bool:
-        """Return whether the account may read what VICIdial has moved out of the table."""
-        if self._has_archive is None:
-            try:
-                self.read(statements.HAS_ARCHIVE)
-                self._has_archive = True
-            except DatabaseError as error:
-                if not lacks_table(error):
-                    raise
-                self._has_archive = False
-        return self._has_archive
+    @cached_property
+    def archive_lacks(self) -> DatabaseError | None:
+        """What keeps the account from reading what VICIdial has moved out of the table, by its indexes; else None."""
+        try:
+            self.read(statements.HAS_ARCHIVE)
+        except DatabaseError as error:
+            if not lacks_table(error):
+                raise
+            return error
+        return None
 
     def _read_archive(self, sql: str, parameters: Mapping[str, object] = {}) -> tuple[tuple[Any, ...], ...]:
         return self.read(statements.of_archive(sql), parameters)
@@ -147,12 +146,11 @@ class CallLog:
         of_leads = self._rows(statements.BY_LEAD, sorted({leads[uniqueid] for uniqueid in gone}), LEADS_AT_ONCE)
         goes_on = {(row.lead_id, stem(row.uniqueid)) for row in of_leads}
         gone = [uniqueid for uniqueid in gone if (leads[uniqueid], stem(uniqueid)) not in goes_on]
-        if gone and self.has_archive():
+        if gone and not self.archive_lacks:
             missing, wanted = set(gone), sorted({leads[uniqueid] for uniqueid in gone})
             archived = self._rows(statements.of_archive(statements.BY_LEAD), wanted, LEADS_AT_ONCE)
-            ends: dict[tuple[int, str, int], int] = {}  # of those archived under two ids, the later one counts
-            for row in archived:
-                ends[_call_of(row)] = max(row.end_epoch, ends.get(_call_of(row), 0))
+            # Of those archived under two ids, the one that ended later counts.
+            ends = {_call_of(row): row.end_epoch for row in sorted(archived, key=lambda row: row.end_epoch)}
             rows += [row for row in archived if row.uniqueid in missing and row.end_epoch == ends[_call_of(row)]]
             of_leads += archived
         return rows, of_leads
@@ -166,7 +164,7 @@ class CallLog:
         sql = statements.WHOLE_CALLS if self._called_count else statements.WHOLE_CALLS_BEFORE_2_8
         calls = {row[0]: Call(*row) for row in self.read_in_parts(sql, uniqueids)}
         gone = [uniqueid for uniqueid in uniqueids if uniqueid not in calls]
-        if gone and self.has_archive():
+        if gone and not self.archive_lacks:
             calls |= {row[0]: Call(*row) for row in self.read_in_parts(statements.of_archive(sql), gone)}
         return [calls[uniqueid] for uniqueid in uniqueids if uniqueid in calls]
 
@@ -201,10 +199,10 @@ class CallLog:
         """Have the server refuse to write, and end long statements; before MariaDB 10.1 and MySQL 5.7 it cannot."""
         is_mariadb = "MariaDB" in self._connection.get_server_info()  # type: ignore[no-untyped-call]
         sql, units = (statements.LIMIT_OF_MARIADB, 1) if is_mariadb else (statements.LIMIT_OF_MYSQL, 1000)
-        for statement in (statements.READ_ONLY, statements.WHOLE_ANSWERS, sql):
+        for statement in (statements.READ_ONLY, statements.WITHOUT_LIMITS, sql):
             try:
                 self.read(statement, {"limit": self._settings.db_timeout * units})
-            except DatabaseError as error:  # noqa: PERF203 -- two statements
+            except DatabaseError as error:  # noqa: PERF203 -- three statements
                 cause = error.__cause__
                 unknown = (ER.PARSE_ERROR, ER.UNKNOWN_SYSTEM_VARIABLE)  # what a server that cannot answers
                 if not (isinstance(cause, pymysql.MySQLError) and cause.args[0] in unknown):

@@ -7,7 +7,7 @@ from traceback import walk_tb
 import pymysql
 from pymysql.constants import CR, ER
 
-from vicisync.errors import CURE, DatabaseError
+from vicisync.errors import CURE, DatabaseError, TableLocked
 from vicisync.settings.settings import Settings
 from vicisync.settings.tls import tls_failure
 
@@ -59,6 +59,8 @@ _ADVICE: tuple[tuple[tuple[int, ...], str, str], ...] = (
 )  # fmt: skip
 """The numbers of an error, what is wrong and where, and the command or line that mends it, if anybody has to."""
 
+_OTHER_TABLES = ("vicidial_log_archive", "vicidial_live_agents", "vicidial_auto_calls")
+
 _OTHER = "The database at {place} failed; the next run tries again"
 
 
@@ -84,11 +86,13 @@ def explained(error: Exception, settings: Settings, *, connected: bool) -> Datab
         number = ER.LOCK_WAIT_TIMEOUT
     wrong, usual = next(((wrong, usual) for numbers, wrong, usual in _ADVICE if number in numbers), (_OTHER, ""))
     host, sources = settings.db_host, settings.sources
-    place, table = host if host.startswith("/") else f"{host}:{settings.db_port}", f"{settings.db_name}.vicidial_log"
+    place = host if host.startswith("/") else f"{host}:{settings.db_port}"
+    table = f"{settings.db_name}.{next((name for name in _OTHER_TABLES if name in said), 'vicidial_log')}"
     known = {"host": host, "place": place, "user": settings.db_user, "table": table, "seconds": settings.db_timeout}
     known.update({f"{name}_in": sources[f"db_{name}"] for name in ("host", "name", "password")})
     cure = cure or usual.format(**known)
-    return DatabaseError(f"{wrong.format(**known)} ({said}){CURE if cure else ''}{cure}")
+    kind = TableLocked if number in _TOO_SLOW else DatabaseError
+    return kind(f"{wrong.format(**known)} ({said}){CURE if cure else ''}{cure}")
 
 
 def _login_method(error: Exception, number: object) -> str:
@@ -99,8 +103,9 @@ def _login_method(error: Exception, number: object) -> str:
 
 
 def lacks_table(error: DatabaseError) -> bool:
-    """Return whether a table is not there, or the account may not read it."""
-    return isinstance(error.__cause__, pymysql.MySQLError) and error.__cause__.args[0] in (*_NO_GRANT, *_NO_TABLE)
+    """Return whether a table is not there as VICIdial makes it, or the account may not read it."""
+    lacking = (*_NO_GRANT, *_NO_TABLE, ER.KEY_DOES_NOT_EXITS)
+    return isinstance(error.__cause__, pymysql.MySQLError) and error.__cause__.args[0] in lacking
 
 
 def lacks_grant(error: DatabaseError) -> bool:

@@ -19,10 +19,9 @@ def live_leads(call_log: CallLog, leads: Collection[int]) -> dict[int, str] | No
     """
     if why_not_believed(call_log):
         return None
-    found: dict[int, str] = {}
-    for sql in (statements.LEADS_ON_THE_LINE, statements.LEADS_BEFORE_AGENTS):
-        found.update(call_log.read_in_parts(sql, sorted({*leads} - {0})))  # an agent without a lead has 0
-    return found
+    wanted = sorted({*leads} - {0})  # an agent without a lead has 0
+    asked = statements.LEADS_ON_THE_LINE, statements.LEADS_BEFORE_AGENTS
+    return {lead: agent for sql in asked for lead, agent in call_log.read_in_parts(sql, wanted)}
 
 
 def why_not_believed(call_log: CallLog) -> str:

@@ -4,12 +4,11 @@ from collections.abc import Iterator
 
 from vicisync.calls.clocks import CLOCK_TOLERANCE
 from vicisync.commands.check.finding import Finding, fine, warning
-from vicisync.errors import DatabaseError
+from vicisync.errors import CURE, DatabaseError
 from vicisync.report import counted
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.errors import lacks_grant
 from vicisync.vicidial.live_calls import why_not_believed
-from vicisync.vicidial.statements import HAS_ARCHIVE
 
 _REPLICA = "SHOW SLAVE STATUS"
 
@@ -29,13 +28,13 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
         yield warning(f"{text}; leftovers of a closed browser wait 15 minutes", grant(*live) if "read" in why else "")
     else:
         yield fine(f"Who is still on the line can be read: {', '.join(live)}")
-    try:
-        call_log.read(HAS_ARCHIVE)
+    text = "Rows that VICIdial archives before a run has seen them are not found"
+    if not (lack := call_log.archive_lacks):
         yield fine("Rows that VICIdial has archived can be read: vicidial_log_archive")
-    except DatabaseError as error:
-        if lacks_grant(error):
-            text = "Rows that VICIdial archives before a run has seen them are not found"
-            yield warning(text, grant("vicidial_log_archive"))
+    elif lacks_grant(lack):
+        yield warning(text, grant("vicidial_log_archive"))
+    else:
+        yield warning(f"{text}: {str(lack).split(CURE)[0]}", "give it vicidial_log's; or rename it, and make one")
     yield from _replica(call_log)
     yield from _dialers(call_log, overlap)
 
