@@ -260,6 +260,7 @@ def test_a_call_that_the_api_knew_is_a_duplicate(open_session: Open, api: DidOpt
             id="nginx with TLS on this port",
         ),
         pytest.param(b"", CUT, id="nothing"),
+        pytest.param(HEAD.replace(b"90\r\n", b"2\r\nContent-Length: 3\r\n") + b"{} ", NOT_HTTP, id="two lengths"),
     ],
 )
 def test_bytes_are_understood(open_session: Open, reply: bytes, expected: Answer) -> None:

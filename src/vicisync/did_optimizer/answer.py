@@ -61,8 +61,8 @@ def answer_of(
     content = json_object(body)
     words = _words(http_status, content, api_key)
     by_api = content is not None
-    named = _uniqueids(content) if content and b"uniqueid" in body.lower() else ()
-    if uniqueid is not None and named and uniqueid not in named:  # answers have shifted: whose it is, nobody knows
+    named = _uniqueids(content, uniqueid) if content and uniqueid and b"uniqueid" in body.lower() else ()
+    if named and uniqueid not in named:  # answers have shifted: whose it is, nobody knows
         words = f"{words}, but the answer is to another call, {_one_line(min(named), api_key)[:20]}"
         return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)
     if http_status in (200, 201):
@@ -85,7 +85,8 @@ def answer_of(
         location = _one_line(headers.get("Location", ""), api_key)
         return Answer(Meaning.REFUSED, f"{words}: the API has moved{_moved_to(location)}")
     if 200 <= http_status < 300:
-        return Answer(Meaning.REFUSED, f"{words}, which DID Optimizer never says; check api_base_url")
+        words += ", which DID Optimizer never says; check api_base_url"
+        return Answer(Meaning.REFUSED, words, perhaps_stored=True)
     throttled = http_status in (425, 429)
     perhaps_stored = http_status >= 500 and http_status != HTTPStatus.SERVICE_UNAVAILABLE  # it fails after it has saved
     return Answer(Meaning.TRY_AGAIN, words, False, retry_after, throttled, by_api, perhaps_stored)
@@ -112,10 +113,12 @@ def _words_of_what_is_in_front(
     return f"{words}{said}, not from DID Optimizer but from {server} in front of it; {cure}"
 
 
-def _uniqueids(content: Mapping[str, object]) -> set[str]:
-    """Return the ids of calls that an answer names, in itself or one level down."""
+def _uniqueids(content: Mapping[str, object], uniqueid: str) -> set[str]:
+    """Return the ids of calls that an answer names, in itself or one level down; as a number, an id loses digits."""
+    number = float(uniqueid) if re.fullmatch(r"\d+\.\d+", uniqueid) else None
     levels = [content, *(value for value in content.values() if isinstance(value, dict))]
-    return {str(value) for level in levels for key, value in level.items() if key.lower() == "uniqueid" and value}
+    named = [value for level in levels for key, value in level.items() if key.lower() == "uniqueid" and value]
+    return {uniqueid if value == number else str(value) for value in named}
 
 
 def json_object(body: bytes) -> dict[str, object] | None:

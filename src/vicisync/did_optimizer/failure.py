@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import requests
 from requests.exceptions import InvalidProxyURL, InvalidSchema
-from urllib3.exceptions import DecodeError, HTTPError, LocationParseError, ProxyError, ReadTimeoutError
+from urllib3.exceptions import DecodeError, HTTPError, InvalidHeader, LocationParseError, NewConnectionError
+from urllib3.exceptions import ProxyError, ReadTimeoutError
 
 from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
 from vicisync.settings.tls import tls_failure
@@ -28,7 +29,7 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ((ConnectionRefusedError,), "connection refused", False),
     ((DecodeError,), "the answer cannot be decompressed", True),
     (CUT, "the connection was cut without an answer", True),
-    ((http.client.HTTPException,), "the answer is not HTTP", True),
+    ((http.client.HTTPException, InvalidHeader), "the answer is not HTTP", True),
 )
 """What an operator reads of a failure that may pass, the first that fits, and whether the call may be stored."""
 
@@ -55,7 +56,8 @@ def answer_of_failure(error: Exception, timeout: float) -> Answer:
         if is_due_to(error, *kinds):
             return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=perhaps_stored)
     system = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
-    return Answer(Meaning.TRY_AGAIN, (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS])
+    words = (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS]
+    return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=not is_due_to(error, NewConnectionError))
 
 
 def is_due_to(error: Exception, *kinds: type[BaseException]) -> bool:
