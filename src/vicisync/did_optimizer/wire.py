@@ -32,7 +32,7 @@ class Posting(urllib3.connection.HTTPConnection):
             raise ConnectTimeoutError from TimeoutError("timed out")
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers; a dead one (IPv6, say) takes no more than its share of the time."""
+        """Connect to the first address that answers; a dead one, such as IPv6's, takes its share of the time."""
         host = self._dns_host
         try:
             found = socket.getaddrinfo(host.strip("[]"), self.port, type=socket.SOCK_STREAM)
