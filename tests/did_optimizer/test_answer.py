@@ -161,6 +161,7 @@ def test_long_words_are_cut() -> None:
         ("; write api_base_url=http://did.example.com:8080", "http://did.example.com:8080/api/v1/call-results"),
         ("; write api_base_url=https://did.example.com/app", "https://did.example.com/app/api/v1/call-results?x=1"),
         pytest.param(" to '/api/v1/call-results/'; check api_base_url", "/api/v1/call-results/", id="a path alone"),
+        pytest.param(" to 'http://x/api/v1/call-results/'; check", "http://x/api/v1/call-results/", id="a slash more"),
         pytest.param(" to 'https://example.com/login'; check api_base_url", "https://example.com/login", id="a login"),
         pytest.param(" to 'https://['; check api_base_url", "https://[", id="no URL"),
         pytest.param(" to 'ftp://x/api/v1/call-results'; check", "ftp://x/api/v1/call-results", id="not the web"),

@@ -151,7 +151,7 @@ def _moved_to(location: str) -> str:
     """Return what api_base_url has to be, as far as the redirect tells."""
     if not location:
         return ", and does not say where to; check api_base_url"
-    base, found, _ = location.partition("/api/v1/call-results")
-    if found and base.startswith(("http://", "https://")):
+    base, found, rest = location.partition("/api/v1/call-results")
+    if found and rest[:1] in ("", "?") and base.startswith(("http://", "https://")):
         return f"; write api_base_url={base[:LONGEST_WORDS]}"
     return f" to {location[:LONGEST_WORDS]!r}; check api_base_url"
