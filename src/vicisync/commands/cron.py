@@ -97,9 +97,10 @@ def _table(path: Path, names: re.Pattern[str]) -> Table:
     except OSError as error:
         return Table(path, "", unread=str(error.strerror))
     if not names.fullmatch(path.name):
-        return Table(path, text, ignored=f"mv {path} {path.with_name('vicisync')}")
+        return Table(path, text, ignored=f"mv {shlex.quote(str(path))} {path.with_name('vicisync')}")
     is_unsafe = status.st_uid or status.st_mode & 0o022
-    return Table(path, text, ignored=f"chown root {path}; chmod go-w {path}" if is_unsafe else "")
+    name = shlex.quote(str(path))
+    return Table(path, text, ignored=f"chown root {name}; chmod go-w {name}" if is_unsafe else "")
 
 
 def daemon_lives(root: Path = Path("/")) -> bool:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from vicisync.calls.call import Call, CallRow
 from vicisync.calls.readiness import LONGEST_MESSAGE, ROW_IS_WRITTEN, Readiness, left_out_by
@@ -46,6 +46,7 @@ _BECAME = {
 }
 
 Say = Callable[[str], None]
+_Told = TypeVar("_Told")
 
 
 class _Known(NamedTuple):
@@ -90,24 +91,19 @@ def explain(settings: Settings, what: str, say: Say) -> bool:
 
 def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[CheckpointError | DatabaseError]]:
     troubles: list[CheckpointError | DatabaseError] = []
-    checkpoint = call_log = None
-    now = 0
-    try:
-        checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
-    except CheckpointError as error:
-        troubles.append(error)
-    try:
-        records = stack.enter_context(Records(settings.journal_file, checkpoint))
-    except CheckpointError as error:
-        troubles.append(error)
-        records = Records(None, None)
-    try:
-        call_log = stack.enter_context(CallLog(settings))
-        now = call_log.now()
-    except DatabaseError as error:
-        troubles.append(error)
-        call_log = None
-    return _Known(settings, checkpoint, records, call_log, now), troubles
+
+    def asked(ask: Callable[[], _Told]) -> _Told | None:
+        try:
+            return ask()
+        except (CheckpointError, DatabaseError) as error:
+            troubles.append(error)
+            return None
+
+    checkpoint = asked(lambda: read_checkpoint(settings.checkpoint_file, settings.give_up_after))
+    records = asked(lambda: stack.enter_context(Records(settings.journal_file, checkpoint))) or Records(None, None)
+    call_log = asked(lambda: stack.enter_context(CallLog(settings)))
+    now = (call_log and asked(call_log.now)) or 0
+    return _Known(settings, checkpoint, records, call_log if now else None, now), troubles
 
 
 def _explain_call(known: _Known, uniqueid: str, say: Say) -> bool:
@@ -213,9 +209,10 @@ def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:
             leads += [lead for (lead,) in found]
         except DatabaseError:
             may_search = False
-            table, user = f"{known.settings.db_name}.vicidial_list", known.settings.db_user
+            table, account = f"{known.settings.db_name}.vicidial_list", known.call_log.read(statements.ACCOUNT)[0][0]
+            user, _, host = account.rpartition("@")
             say("⚠ The leads of a phone number cannot be asked for, so those of the journal have to do")
-            say(f"   → as the database's root: GRANT SELECT ON {table} TO '{user}'@'…';")
+            say(f"   → as the database's root: GRANT SELECT ON {table} TO '{user}'@'{host}';")
     entries = {each.uniqueid: each for each in known.records.last_of(lead_or_phone, MOST)}
     rows = {row.uniqueid: row for row in _rows(known, statements.EXPLAIN_BY_LEAD, leads)}
     starts = {entry.uniqueid: entry.start_epoch or 0 for entry in entries.values()}

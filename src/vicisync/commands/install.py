@@ -88,7 +88,7 @@ def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -
         tell(f"✅ Neither {CRON_JOB} nor {ROTATION} is there")
     if settings is None:
         tell("✓ Kept the state, which lies where dids.conf says, by default in /var/lib/vicisync")
-    elif state := [file for file in (getattr(settings, name, None) for name in _STATE) if file and file.exists()]:
+    elif state := [file for file in (getattr(settings, name) for name in _STATE) if file and os.path.lexists(file)]:
         names = " ".join(f"{name} {name}.*" for name in map(shlex.quote, map(str, state)))
         tell(f"✓ Kept the state, with the calls that wait or were rejected; to remove it: rm -f {names}")
     if os.path.lexists(LOG):

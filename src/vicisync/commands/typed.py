@@ -32,7 +32,7 @@ def conf_options(command: Callable[..., int]) -> Callable[..., int]:
         ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
     ):
         what = f"Read this file, not {standard}; environment: {variable}."
-        path = click.Path(path_type=Path)
+        path = click.Path(path_type=Path, readable=False)
         click.option(option, envvar=variable, type=path, metavar="PATH", help=what)(with_files)
     return with_files
 

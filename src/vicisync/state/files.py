@@ -19,6 +19,11 @@ def size_of(path: Path) -> int:
     return 0
 
 
+def make_room(folder: Path) -> str:
+    """Return the cure where a disk is full: it may be of files, too, while there is room in them."""
+    return f"make room: df -h --output=target,avail,iavail {shlex.quote(str(folder))}"
+
+
 def check_folder(folder: Path) -> None:
     """Raise OSError, the cure in its words, where others could put a link or a file of theirs into a folder."""
     status = folder.stat()
@@ -56,7 +61,7 @@ def make_in_place(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600))
     except FileExistsError:
         status = path.lstat()
-        _check(status)
+        _check(status, path)
         _check_names(status)
 
 
@@ -66,17 +71,17 @@ def open_ours(path: Path, flags: int) -> int:
         fd = os.open(path, flags | os.O_NONBLOCK | NO_FOLLOW, 0o600)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            _check(path.lstat())
+            _check(path.lstat(), path)
         raise
     try:
-        _check(os.fstat(fd))
+        _check(os.fstat(fd), path)
     except OSError:
         os.close(fd)
         raise
     return fd
 
 
-def _check(status: os.stat_result) -> None:
+def _check(status: os.stat_result, path: Path) -> None:
     """Raise OSError for what is no file, or another's."""
     if stat.S_ISLNK(status.st_mode):
         cure = "remove it, or name the file itself in dids.conf"
@@ -84,7 +89,7 @@ def _check(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is not a file; move it away, or name another in dids.conf")
     if not _is_ours(status):
-        cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} it"
+        cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} {shlex.quote(str(path))}"
         raise OSError(errno.EPERM, f"it belongs to another account; {cure}")
 
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from vicisync.errors import CURE, CheckpointError
-from vicisync.state.files import create
+from vicisync.state.files import create, make_room
 
 RESERVE = 64 * 1024  # bytes
 
@@ -31,7 +31,7 @@ class Reserve:
         except OSError as error:
             self.release()
             text = f"No room beside the checkpoint {self._path.with_suffix('')}: {error.strerror}"
-            cure = f"{CURE}make room: df -h {self._path.parent}"
+            cure = f"{CURE}{make_room(self._path.parent)}"
             why = f"Nothing was sent, since what is sent could not be recorded{cure}"
             raise CheckpointError(f"{text}. {why}") from error
         self.is_held = True

@@ -19,7 +19,7 @@ from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.calls.times import local
 from vicisync.errors import CURE, CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, appended_line, render
-from vicisync.state.files import Version, close, fsync_folder, put_in_place, version_of, write_whole
+from vicisync.state.files import Version, close, fsync_folder, make_room, put_in_place, version_of, write_whole
 from vicisync.state.journal import Journal
 from vicisync.state.lock import lock
 from vicisync.state.rejected import add_delivered, add_rejected, read_rejected
@@ -218,7 +218,7 @@ class Store:
             self.reserve.release()
             with suppress(OSError):  # no room even now: this one call will be sent again
                 self._write(line.encode("ascii"))
-            cure = f"The calls in flight were recorded, no more were sent{CURE}make room: df -h {path.parent}"
+            cure = f"The calls in flight were recorded, no more were sent{CURE}{make_room(path.parent)}"
             raise CheckpointError(f"No room for the checkpoint {path}: {error.strerror}. {cure}") from error
 
     def _write(self, data: bytes) -> None:

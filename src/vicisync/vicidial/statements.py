@@ -10,6 +10,8 @@ LIMIT_OF_MYSQL = "SET SESSION max_execution_time = %(limit)s"  # milliseconds
 
 NOW = "SELECT UNIX_TIMESTAMP()"
 
+ACCOUNT = "SELECT CURRENT_USER()"  # as GRANT knows it
+
 # Rows of agents, those of them with a heartbeat, and whether any call is up: hundreds of rows, without an index.
 LIVE_TABLES = """
 SELECT COUNT(*), COALESCE(SUM(last_update_time >= NOW() - INTERVAL 5 MINUTE), 0),
