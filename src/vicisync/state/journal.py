@@ -133,7 +133,7 @@ class Journal:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 act(self._connection)
-        except (OSError, ValueError) as error:  # of the import, too; ValueError: what is no text
+        except (ImportError, OSError, ValueError) as error:  # both of the import, too; ValueError: what is no text
             self.problem = problem_of(self._path, error)
         except sqlite3.Error as error:
             self.problem = problem_of(self._path, error)
@@ -191,6 +191,8 @@ def problem_of(path: Path, error: Exception) -> str:
     """Return what is wrong with the journal, with its cure."""
     name, said = shlex.quote(str(path)), (error.strerror if isinstance(error, OSError) else None) or str(error)
     is_damaged = any(words in said for words in ("malformed", "not a database", "no such", "has no column"))
+    if isinstance(error, ImportError):  # as where somebody built it
+        return f"Cannot use the journal {path}, as this Python has no sqlite3: {said}{CURE}give vicisync one that has"
     cure = f"{CURE}to begin a new one: mv {name} {name}.damaged" if is_damaged else "; no call waits for it"
     return f"Cannot use the journal {path}: {said}{cure}"
 
