@@ -74,7 +74,7 @@ ODD_ZONES = ["Europe/Dublin", "Asia/Dubai", "Australia/Lord_Howe", "Africa/Casab
 
 @pytest.mark.parametrize("zone", ODD_ZONES)
 def test_what_is_shown_with_its_zone_is_read_back_in_odd_zones_too(zone: str) -> None:
-    """Winter time called the exception, zones without a name or in small letters, half an hour of summer, a hole in it."""
+    """Winter time called the exception, zones without a name or in small letters, half an hour of summer, a hole."""
     with time_zone(zone):
         assert [] == [e for e in range(1704067200, 1735689600, 3599) if e != parse_timestamp(zoned(e))]
     time.tzset()

@@ -572,7 +572,7 @@ def test_where_the_standard_files_are_missing_it_says_what_counts_instead(
 ) -> None:
     monkeypatch.setattr(configuration, "ASTGUICLIENT_CONF", tmp_path / "astguiclient.conf")
     monkeypatch.setattr(configuration, "DIDS_CONF", tmp_path / "dids.conf")
-    cure = f"install -m 600 /dev/null {tmp_path}/dids.conf, and write api_key=YOUR_KEY into it"
+    cure = f"install -D -m 600 /dev/null {tmp_path}/dids.conf"
     assert [
         f"✓ {tmp_path}/astguiclient.conf does not exist: db_* of dids.conf count, or their defaults",
         f"⚠ {tmp_path}/dids.conf does not exist → {cure}",

@@ -296,7 +296,9 @@ def test_what_cannot_be_asked_is_told_and_the_rest_is_known_all_the_same(
         assert "✅ It is delivered; what was sent of it is not known" in text
 
 
-@pytest.mark.parametrize("written", ["714-555-0313", "(714) 555-0313", " 714 555 0313 "])
+@pytest.mark.parametrize(
+    "written", ["714-555-0313", "(714) 555-0313", " 714 555 0313 ", "714.555.0313", "\u202a714–555–0313\u202c"]
+)
 def test_a_phone_number_may_be_written_as_people_do(written: str, site: Site) -> None:
     now = int(time.time())
     uniqueid = call(site, now - 90, now - 20)

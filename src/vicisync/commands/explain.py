@@ -72,7 +72,8 @@ def explain(settings: Settings, what: str, say: Say) -> bool:
     A number may be written as people do, ``(748) 555-0347``; a uniqueid has a dot. What cannot be asked is told, and
     costs its part of the answer only; raises DatabaseError where nothing is left.
     """
-    if re.fullmatch(r"[\s()+-]*\d[\d\s()+-]*", what, re.ASCII):
+    what = what.encode("ascii", "ignore").decode().strip()  # what is copied may hold signs that nobody sees
+    if what.count(".") != 1 and re.fullmatch(r"[\s()+.-]*\d[\d\s()+.-]*", what):
         what = re.sub(r"\D", "", what)
     with ExitStack() as stack:
         known, troubles = _opened(settings, stack)

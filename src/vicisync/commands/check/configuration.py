@@ -37,8 +37,7 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
         elif mode:
             yield fine(f"{path} is there, {shown}")
         elif not named and standard == DIDS_CONF:
-            cure = f"install -m 600 /dev/null {quote(str(path))}, and write api_key=YOUR_KEY into it"
-            yield warning(f"{path} does not exist", cure)
+            yield warning(f"{path} does not exist", f"install -D -m 600 /dev/null {quote(str(path))}")
         elif not named:
             yield fine(f"{path} does not exist: db_* of dids.conf count, or their defaults")
     with suppress(ConfigError, FileNotFoundError):
