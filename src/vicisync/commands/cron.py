@@ -141,9 +141,7 @@ def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) ->
     options = [word for option, path in configuration_files.items() for word in (option, str(path))]
     words = " ".join([*command, *options])
     if not words.isprintable() or set("%'") & set(words):
-        why = (
-            "it takes a percent sign for the end of the command, and no path may hold apostrophes or control characters"
-        )
+        why = "it takes a percent sign for the command's end, and no path may hold apostrophes or control characters"
         raise InstallError(f"Cron cannot run {words!r}: {why}{CURE}Give it another name, or call it by a link")
     ours = re.compile("/usr/local/bin/vicisync (run|reconcile) ")
     return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", shipped("cron").decode()).encode()

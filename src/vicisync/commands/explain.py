@@ -110,7 +110,7 @@ def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[Checkpoi
 def _explain_call(known: _Known, uniqueid: str, say: Say) -> bool:
     settings, checkpoint, _, call_log, _ = known
     calls = call_log.whole([uniqueid]) if call_log else []
-    row = _row(known, uniqueid)
+    row = next(_rows(known, statements.BY_UNIQUEID, [uniqueid]), None)
     sent = known.records.of_calls([uniqueid]).get(uniqueid)
     handled = checkpoint.handled.get(uniqueid) if checkpoint else None
     watched = checkpoint.watching.get(uniqueid) if checkpoint else None
@@ -185,10 +185,6 @@ def _of_entry(sent: Entry, uniqueid: str) -> str:
         what = "what was sent is not known: that run was killed before it wrote it down"
         return f"{outcome}{former} by {zoned(sent.sent)}; {what}"
     return f"{outcome}{former} {zoned(sent.sent)}: {sent.disposition or 'no status'} ({sent.duration}s){said}"
-
-
-def _row(known: _Known, uniqueid: str) -> CallRow | None:
-    return next(iter(_rows(known, statements.BY_UNIQUEID, [uniqueid])), None)
 
 
 def _rows(known: _Known, sql: str, ids: list[str] | list[int]) -> Iterator[CallRow]:

@@ -200,6 +200,4 @@ def command_of(called: str, python: str) -> list[str]:
     if os.path.basename(path) == "__main__.py":  # noqa: PTH119
         return [python, "-m", "vicisync"]
     # Of what a .pyz names as its interpreter, env python3, cron may find another one, or none.
-    if zipfile.is_zipfile(path) or not os.access(path, os.X_OK):
-        return [python, path]
-    return [path]
+    return [python, path] if zipfile.is_zipfile(path) or not os.access(path, os.X_OK) else [path]

@@ -39,9 +39,7 @@ class Status:
     @property
     def lag(self) -> int | None:
         """How long the oldest deliverable call has been waiting, in seconds; without the database at most so long."""
-        if self.backlog:
-            return self.backlog.lag
-        return self.checkpoint.lag(self.now) if self.checkpoint else None
+        return self.backlog.lag if self.backlog else self.checkpoint.lag(self.now) if self.checkpoint else None
 
     @property
     def waiting(self) -> Counter[str]:
@@ -172,14 +170,10 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         yield f"📞 Backlog: {unknown}{counted(status.could_go, 'call')}{more}"
         waiting = [f"{status.waiting[reason]} {words}" for reason, words in REASONS.items() if status.waiting[reason]]
         yield f"⏳ Waiting: {', '.join(waiting) or 'none'}"
-    if status.rejected:
-        cure = f"fix what {status.settings.rejected_file} says, then: vicisync retry-rejected"
-        yield f"⚠ Rejected: {counted(status.rejected, 'call')}; {cure}"
-    else:
-        yield "✅ Rejected: none"
+    cure = f"fix what {status.settings.rejected_file} says, then: vicisync retry-rejected"
+    yield f"⚠ Rejected: {counted(status.rejected, 'call')}; {cure}" if status.rejected else "✅ Rejected: none"
     if status.running:
-        at_work = "⚠ Lock" if status.running == UNKNOWN_HOLDER else "🚀 A run is at work"
-        yield f"{at_work}: {status.running}"
+        yield f"{'⚠ Lock' if status.running == UNKNOWN_HOLDER else '🚀 A run is at work'}: {status.running}"
     yield from _of_last_run(status.last_run, status.now)
     if not status.is_started():
         yield "❌ Cron: no daemon is at work, so nothing starts vicisync"

@@ -73,9 +73,8 @@ class Commands(click.Group):
         meant = {**{each: each for each in self.commands}, "uninstall": "install --uninstall", "sync": "run"}
         begin_so = [each for each in self.commands if each.startswith(name.lower())]
         near = begin_so or get_close_matches(name.lower(), meant, 1)
-        raise click.UsageError(
-            f"There is no command {name!r}{CURE}vicisync {meant[near[0]] if near else '--help'}", ctx
-        )
+        cure = f"{CURE}vicisync {meant[near[0]] if near else '--help'}"
+        raise click.UsageError(f"There is no command {name!r}{cure}", ctx)
 
 
 def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:

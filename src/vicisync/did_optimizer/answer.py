@@ -65,16 +65,16 @@ def answer_of(
     if named and uniqueid not in named:  # answers have shifted: whose it is, nobody knows
         words = f"{words}, but the answer is to another call, {_one_line(min(named), api_key)[:20]}"
         return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)
-    if http_status in (200, 201):
-        if content is not None and content.get("success") is True:
+    if 200 <= http_status < 300:
+        success = content.get("success") if content and http_status in (200, 201) else None
+        if content and success is True:
             return Answer(Meaning.DELIVERED, words, duplicate=content.get("duplicate") is True, by_api=True)
-        if content is not None and content.get("success") is False:
-            # "Database connection lost, try again" came so for every call: it tells nothing of this one.
+        if success is False:  # "Database connection lost, try again" came so for every call: it tells nothing of this
             return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, by_api=True)
-        words += ", but not in the words of DID Optimizer; check api_base_url"
-        return Answer(Meaning.REFUSED, words, perhaps_stored=True)
+        why = "but not in the words of DID Optimizer" if http_status in (200, 201) else "which DID Optimizer never says"
+        return Answer(Meaning.REFUSED, f"{words}, {why}; check api_base_url", perhaps_stored=True)
     if http_status in _CURES_IN_FRONT and not by_api:  # nginx, a proxy, a CDN: no verdict about the call
-        return Answer(Meaning.REFUSED, _words_of_what_is_in_front(http_status, headers, body, words, api_key))
+        return Answer(Meaning.REFUSED, _in_front(http_status, headers, body, words, api_key))
     if http_status in (400, 413, 422):
         return Answer(Meaning.REJECTED, words, by_api=True)
     if http_status in (401, 403, 407):
@@ -82,11 +82,8 @@ def answer_of(
     if http_status in (404, 405):
         return Answer(Meaning.REFUSED, f"{words}; check api_base_url")
     if 300 <= http_status < 400:
-        location = _one_line(headers.get("Location", ""), api_key)
-        return Answer(Meaning.REFUSED, f"{words}: the API has moved{_moved_to(location)}")
-    if 200 <= http_status < 300:
-        words += ", which DID Optimizer never says; check api_base_url"
-        return Answer(Meaning.REFUSED, words, perhaps_stored=True)
+        to = _moved_to(_one_line(headers.get("Location", ""), api_key))
+        return Answer(Meaning.REFUSED, f"{words}: the API has moved{to}")
     throttled = http_status in (425, 429)
     perhaps_stored = http_status >= 500 and http_status != HTTPStatus.SERVICE_UNAVAILABLE  # it fails after it has saved
     return Answer(Meaning.TRY_AGAIN, words, False, retry_after, throttled, by_api, perhaps_stored)
@@ -101,9 +98,7 @@ _CURES_IN_FRONT = {
 """The HTTP status codes that are a verdict only in DID Optimizer's own JSON, with the cure where they are not."""
 
 
-def _words_of_what_is_in_front(
-    http_status: int, headers: Mapping[str, str], body: bytes, words: str, api_key: str
-) -> str:
+def _in_front(http_status: int, headers: Mapping[str, str], body: bytes, words: str, api_key: str) -> str:
     if b"plain HTTP request was sent to HTTPS port" in body:  # nginx speaks, not the API
         return f"{words}: the server expects https; write https:// in api_base_url"
     server = _one_line(headers.get("Server", ""), api_key)[:40] or "something"

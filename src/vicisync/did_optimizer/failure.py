@@ -17,11 +17,8 @@ CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What comes of a connection that the other side has closed."""
 
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
-    (
-        (errors.ProxyError,),
-        "the proxy that the environment names does not let us through; check it, or name the API in no_proxy",
-        False,
-    ),
+    ((errors.ProxyError,),
+        "the proxy that the environment names does not let us through; check it, or name the API in no_proxy", False),
     ((errors.ReadTimeoutError,), "no answer within {timeout:g} s", True),
     ((TimeoutError,), "no connection within {timeout:g} s", False),
     ((socket.gaierror,), "the name in api_base_url cannot be resolved; correct it, or this machine's DNS", False),
@@ -29,7 +26,7 @@ _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ((errors.DecodeError,), "the answer cannot be decompressed", True),
     (CUT, "the connection was cut without an answer", True),
     ((http.client.HTTPException, errors.InvalidHeader), "the answer is not HTTP", True),
-)
+)  # fmt: skip
 """What an operator reads of a failure that may pass, the first that fits, and whether the call may be stored."""
 
 _OF_PROXY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (

@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, cast
 
 import urllib3
@@ -33,15 +34,13 @@ class Posting(urllib3.connection.HTTPConnection):
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; a dead one, such as IPv6's, takes its share of the time."""
-        host = self._dns_host
-        try:
-            found = socket.getaddrinfo(host.strip("[]"), self.port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError):
-            return super()._new_conn()  # which has the words for it
+        host, found = self._dns_host, [self._dns_host]
+        with suppress(OSError, UnicodeError):  # for which there are words below
+            them = socket.getaddrinfo(host.strip("[]"), self.port, type=socket.SOCK_STREAM)
+            found = [str(address[0]) for *_, address in them]
         until = time.monotonic() + cast("float", self.timeout)
         while True:
-            self.timeout = max(0.1, until - time.monotonic()) / len(found)
-            self._dns_host = str(found.pop(0)[4][0])
+            self.timeout, self._dns_host = max(0.1, until - time.monotonic()) / len(found), found.pop(0)
             try:
                 return super()._new_conn()
             except HTTPError:
@@ -69,15 +68,9 @@ class Posting(urllib3.connection.HTTPConnection):
             raise ReadTimeoutError(None, None, str(error)) from error  # type: ignore[arg-type]
         except (OSError, http.client.HTTPException) as error:
             raise ProtocolError(str(error), error) from error
-        return urllib3.HTTPResponse(
-            response,
-            headers=response.headers.items(),  # type: ignore[arg-type]
-            status=response.status,
-            preload_content=False,
-            decode_content=False,
-            original_response=response,
-            request_method="POST",
-        )
+        raw: Any = {"preload_content": False, "decode_content": False, "request_method": "POST"}
+        headers = urllib3.HTTPHeaderDict(response.headers.items())
+        return urllib3.HTTPResponse(response, headers, response.status, original_response=response, **raw)
 
 
 class Response(http.client.HTTPResponse):

@@ -132,9 +132,8 @@ def write_metrics(path: Path, last_run: LastRun) -> None:
 def why_alert(last_run: LastRun) -> str:
     """Return why somebody has to be told of this run and those before; "" where nobody has to."""
     if last_run.failed_in_a_row >= FAILED_RUNS_TO_ALERT:
-        return (
-            f"{last_run.failed_in_a_row} runs in a row have failed; the last: {last_run.error or 'calls were rejected'}"
-        )
+        last = last_run.error or "calls were rejected"
+        return f"{last_run.failed_in_a_row} runs in a row have failed; the last: {last}"
     return f"Calls are {ago(last_run.lag)} late" if last_run.lag > LAG_TO_ALERT else ""
 
 
@@ -175,10 +174,9 @@ def ping(url: str, suffix: str = "", body: str = "") -> str | None:
 
     def send() -> None:
         method, data, wait = "POST" if body else "GET", body.encode(errors="replace"), PING_TIMEOUT
+        never: Any = {"stream": True, "allow_redirects": False}
         try:
-            with requests.request(
-                method, whole, data=data, timeout=wait, stream=True, allow_redirects=False
-            ) as response:
+            with requests.request(method, whole, data=data, timeout=wait, **never) as response:
                 failures.append(None if response.status_code < 300 else f"answered {response.status_code}")
         except requests.exceptions.SSLError:
             failures.append("has a certificate that is not to be trusted")

@@ -124,9 +124,8 @@ class Sorting:
             self.could_go_since[row.uniqueid] = since or (max(ended, self._polled_before) if waited else ended)
             return True
         if decided in WAITING:
-            self._store.watch(
-                row, before.reason if before.reason in TRIED else decided.value, line.released or line.free
-            )
+            reason = before.reason if before.reason in TRIED else decided.value
+            self._store.watch(row, reason, line.released or line.free)
             if row.end_epoch:
                 self.to_keep.append(row)
         elif decided is Readiness.LEFT_OUT:

@@ -51,9 +51,7 @@ SELECT CAST(call_date AS CHAR), COUNT(*), GROUP_CONCAT(uniqueid), @@group_concat
 # call_date is local wall time, and autumn has an hour twice. Of the two ways to count back, by epochs and on the wall
 # clock, the earlier bound covers it; each row's start_epoch then decides, in Python, so that no statement reads more
 # than a page.
-FIRST_PAGE = _SECONDS.format(
-    ">= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL (UNIX_TIMESTAMP() - %(since)s) SECOND)"
-)
+FIRST_PAGE = _SECONDS.format(">= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL UNIX_TIMESTAMP() - %(since)s SECOND)")
 
 NEXT_PAGE = _SECONDS.format("> %(after)s")
 

@@ -21,7 +21,7 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
     for named, standard in ((astguiclient_conf, ASTGUICLIENT_CONF), (dids_conf, DIDS_CONF)):
         path = named or standard
         status = path.stat() if os.path.exists(path) else None  # noqa: PTH110 -- raises nothing
-        mode = status.st_mode if status else 0
+        mode, name = status.st_mode if status else 0, quote(str(path))
         shown = f"mode {stat.S_IMODE(mode):04o}"
         decide = f", who so decide on {', '.join(_POWERS[standard])}" if mode & 0o022 else ""
         if status and status.st_uid not in (0, os.geteuid()):
@@ -29,15 +29,13 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
             yield warning(f"{whose}: {', '.join(_POWERS[standard])}", owner_cure(path, status))
         if standard == DIDS_CONF and mode & 0o027:
             what = "written to" if mode & 0o022 else "read"
-            yield warning(
-                f"{path} holds the key, and can be {what} by others ({shown}){decide}", f"chmod 600 {quote(str(path))}"
-            )
+            yield warning(f"{path} holds the key, and can be {what} by others ({shown}){decide}", f"chmod 600 {name}")
         elif mode & 0o022:  # being read by all is VICIdial's own way: its web pages log in with this file
-            yield warning(f"{path} can be written to by others ({shown}){decide}", f"chmod go-w {quote(str(path))}")
+            yield warning(f"{path} can be written to by others ({shown}){decide}", f"chmod go-w {name}")
         elif mode:
             yield fine(f"{path} is there, {shown}")
         elif not named and standard == DIDS_CONF:
-            yield warning(f"{path} does not exist", f"install -D -m 600 /dev/null {quote(str(path))}")
+            yield warning(f"{path} does not exist", f"install -D -m 600 /dev/null {name}")
         elif not named:
             yield fine(f"{path} does not exist: db_* of dids.conf count, or their defaults")
     with suppress(ConfigError, FileNotFoundError):

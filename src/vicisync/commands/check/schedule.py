@@ -79,9 +79,8 @@ def _job(table: Table, number: int, program: str) -> Finding:
     if log := re.search(r">>\s*(/\S+)", table.text.split("\n")[number - 1]):
         folder = Path(log[1]).parent
         if not folder.is_dir():  # then the shell runs nothing
-            return broken(
-                f"{text}, but its log cannot be opened: {folder} is missing", f"mkdir -p {quote(str(folder))}"
-            )
+            text += f", but its log cannot be opened: {folder} is missing"
+            return broken(text, f"mkdir -p {quote(str(folder))}")
         if not os.statvfs(folder).f_bavail:
             return broken(f"{text}, but the disk of its log is full", make_room(folder))
     return fine(text)
