@@ -284,6 +284,8 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         0, r"⚠ The last run ended \d s ago, with exit code 3 → vicisync status", ""),
     "no run for an hour": (lambda d: last_run(d, ago=3700),
         0, "⚠ The last run ended 61 min ago, with exit code 0; cron starts one .* → systemctl status cron", ""),
+    "no run since the clock went back": (lambda d: last_run(d, ago=-3700),
+        0, "⚠ The last run ended -3[67].. s ago, with exit code 0; cron starts one .* → systemctl status cron", ""),
     "log's folder missing": (job("/var/log/did-", "/nowhere/did-"),
         2, "❌ {cron} line 1 runs .*, but its log cannot be opened: /nowhere is missing → mkdir -p /nowhere", ""),
     "virtual environment moved": (moved_away,

@@ -58,7 +58,7 @@ class Status:
 
     def is_started(self) -> bool:
         """Return whether runs go on being begun: there was one lately, or cron is at work."""
-        return self.last_run is None or self.now - self.last_run.ended <= LATE or daemon_lives()
+        return self.last_run is None or abs(self.now - self.last_run.ended) <= LATE or daemon_lives()
 
 
 def status_of(settings: Settings) -> Status:
@@ -123,7 +123,7 @@ def _one_line(text: str) -> str:
 def as_plugin(status: Status, warning: int, critical: int) -> tuple[int, str]:
     """Return the exit code and the one line of a monitoring plugin (Nagios, Icinga); lags allowed in seconds."""
     last, lag = status.last_run, status.lag
-    age = status.now - last.last_success if last and last.last_success else None
+    age = abs(status.now - last.last_success) if last and last.last_success else None  # where a clock went back, too
     late = [each for each in (lag, age) if each is not None]
     said = f": {last.error.partition(CURE)[0]}" if last and last.error else ""
     states = {
@@ -194,7 +194,7 @@ def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
     if last is None:
         yield "⚠ Last run: none is known"
         return
-    sign = "❌" if last.exit_code else "⚠" if now - last.ended > LATE else "✅"
+    sign = "❌" if last.exit_code else "⚠" if abs(now - last.ended) > LATE else "✅"
     when = f"{zoned(last.ended)}, {ago(now - last.ended)} ago"
     numbers = f"{last.delivered} processed, {last.failed} failed in {last.seconds:.2f}s"
     if last.perhaps_twice:

@@ -109,7 +109,7 @@ def _last_run(checkpoint_file: Path) -> Iterator[Finding]:
     if last := read_last_run(last_run_file(checkpoint_file)):
         age = int(time.time()) - last.ended
         text = f"The last run ended {ago(age)} ago, with exit code {last.exit_code}"
-        if age > LATE and not lock_holder(checkpoint_file):
+        if abs(age) > LATE and not lock_holder(checkpoint_file):
             yield warning(f"{text}; cron starts one every minute", "systemctl status cron")
         else:
             yield warning(text, "vicisync status") if last.exit_code else fine(text)
