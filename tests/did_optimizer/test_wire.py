@@ -232,16 +232,17 @@ def named(monkeypatch: pytest.MonkeyPatch, port: int, *addresses: str, wait: flo
         yield f"http://api.example:{port}"
 
 
-@pytest.mark.parametrize("dead", [1, 2, 3])
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("dead", [1, 3])
 def test_dead_addresses_in_front_leave_the_one_that_answers_its_share_of_the_time(
-    open_session: Open, monkeypatch: pytest.MonkeyPatch, dead: int
+    open_session: Open, monkeypatch: pytest.MonkeyPatch, certified: tuple[ssl.SSLContext, str], dead: int, secured: bool
 ) -> None:
     addresses = [f"127.0.0.{number}" for number in range(9, 9 - dead, -1)]
     with (
-        Listener(answers()) as server,
+        Listener(answers(), context=certified[0] if secured else None) as server,
         named(monkeypatch, server.port, *addresses, "127.0.0.1") as url,
     ):
-        session = open_session(url, api_timeout="1")
+        session = open_session(url.replace("http:", "https:" if secured else "http:"), api_timeout="1", verify_ssl="0")
         began = time.monotonic()
         assert [session.post(of("1.1")), session.post(of("1.3"))] == [DELIVERED] * 2
         assert time.monotonic() - began < 2
