@@ -490,6 +490,7 @@ def test_a_disk_too_full_to_save_stops_the_run_before_anything_is_sent(disk: Pat
         with refused(
             f"Cannot save the checkpoint {path}: No space left on device."
             " What was delivered stays recorded in it as it was appended"
+            f"\n→ make room: df -h --output=target,avail,iavail {disk}"
         ):
             store.looked(1729771320, overlap=0)
     assert on_disk(path) == CHECKPOINT

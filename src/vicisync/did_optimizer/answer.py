@@ -54,10 +54,7 @@ def answer_of(
     api_key: str = "",
     uniqueid: str | None = None,
 ) -> Answer:
-    """Understand an HTTP answer to the POST of ``uniqueid``: ``body`` may be cut short, ``retry_after`` is in seconds.
-
-    Where the answer repeats the ``api_key``, the words do not.
-    """
+    """Understand an HTTP answer to the POST of ``uniqueid``: ``body`` may be cut short, ``retry_after`` is seconds."""
     content = json_object(body)
     words = _words(http_status, content, api_key)
     by_api = content is not None

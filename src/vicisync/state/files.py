@@ -9,7 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from vicisync.errors import CURE
+
 NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def size_of(path: Path) -> int:
@@ -22,6 +25,12 @@ def size_of(path: Path) -> int:
 def make_room(folder: Path) -> str:
     """Return the cure where a disk is full: it may be of files, too, while there is room in them."""
     return f"make room: df -h --output=target,avail,iavail {shlex.quote(str(folder))}"
+
+
+def why(error: OSError, path: Path, *more: str) -> str:
+    """Return the system's words, ``more`` of ours, and the cure where that is known: the disk is full."""
+    cure = f"{CURE}{make_room(path.parent)}" if error.errno in DISK_FULL else ""
+    return ". ".join([str(error.strerror), *more]) + cure
 
 
 def check_folder(folder: Path) -> None:

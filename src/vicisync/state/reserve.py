@@ -4,8 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from vicisync.errors import CURE, CheckpointError
-from vicisync.state.files import create, make_room
+from vicisync.errors import CheckpointError
+from vicisync.state.files import create, why
 
 RESERVE = 64 * 1024  # bytes
 
@@ -30,9 +30,8 @@ class Reserve:
                 os.posix_fallocate(file.fileno(), 0, RESERVE)
         except OSError as error:
             self.release()
-            text = f"No room beside the checkpoint {self._path.with_suffix('')}: {error.strerror}"
-            why = "Nothing was sent, since what is sent could not be recorded"
-            raise CheckpointError(f"{text}. {why}{CURE}{make_room(self._path.parent)}") from error
+            said = why(error, self._path, "Nothing was sent, since what is sent could not be recorded")
+            raise CheckpointError(f"No room beside the checkpoint {self._path.with_suffix('')}: {said}") from error
         self.is_held = True
 
     def release(self) -> None:

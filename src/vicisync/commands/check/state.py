@@ -141,5 +141,4 @@ def _journal(path: Path) -> Finding:
         with Records(path, None):
             return fine(f"The journal {path} can be read")
     except CheckpointError as error:
-        text, _, cure = str(error).partition(CURE)
-        return warning(text, cure)
+        return warning(*str(error).partition(CURE)[::2])
