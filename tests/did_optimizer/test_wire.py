@@ -238,14 +238,22 @@ def test_dead_addresses_in_front_leave_the_one_that_answers_its_share_of_the_tim
     open_session: Open, monkeypatch: pytest.MonkeyPatch, certified: tuple[ssl.SSLContext, str], dead: int, secured: bool
 ) -> None:
     addresses = [f"127.0.0.{number}" for number in range(9, 9 - dead, -1)]
+    heard: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            heard.append(request)
+            connection.sendall(STORED)
+
     with (
-        Listener(answers(), context=certified[0] if secured else None) as server,
+        Listener(script, context=certified[0] if secured else None) as server,
         named(monkeypatch, server.port, *addresses, "127.0.0.1") as url,
     ):
         session = open_session(url.replace("http:", "https:" if secured else "http:"), api_timeout="1", verify_ssl="0")
         began = time.monotonic()
         assert [session.post(of("1.1")), session.post(of("1.3"))] == [DELIVERED] * 2
         assert time.monotonic() - began < 2
+    assert all(b"\r\nHost: api.example:" in request for request in heard)
 
 
 def test_what_the_way_there_leaves_no_time_for_is_not_sent(open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
