@@ -199,17 +199,16 @@ def _rows(known: _Known, sql: str, ids: list[str] | list[int]) -> Iterator[CallR
 def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:
     """Tell of the last calls of a lead or a phone, a line each; return whether there are any."""
     leads = [int(lead_or_phone)] if lead_or_phone.isdecimal() and int(lead_or_phone) <= LATEST else []
-    may_search = True
+    database, may_search = known.settings.db_name, True
     if known.call_log and lead_or_phone.isdecimal():
         try:
             found = known.call_log.read(statements.EXPLAIN_LEADS_OF_PHONE, {"phone": lead_or_phone})
             leads += [lead for (lead,) in found]
         except DatabaseError:
             may_search = False
-            table, account = f"{known.settings.db_name}.vicidial_list", known.call_log.read(statements.ACCOUNT)[0][0]
-            user, _, host = account.rpartition("@")
+            user, _, host = known.call_log.read(statements.ACCOUNT)[0][0].rpartition("@")
             say("⚠ The leads of a phone number cannot be asked for, so those of the journal have to do")
-            say(f"   → as the database's root: GRANT SELECT ON {table} TO '{user}'@'{host}';")
+            say(f"   → as the database's root: GRANT SELECT ON {database}.vicidial_list TO '{user}'@'{host}';")
     entries = {each.uniqueid: each for each in known.records.last_of(lead_or_phone, MOST)}
     rows = {row.uniqueid: row for row in _rows(known, statements.EXPLAIN_BY_LEAD, leads)}
     starts = {entry.uniqueid: entry.start_epoch or 0 for entry in entries.values()}

@@ -36,8 +36,7 @@ class Posting(urllib3.connection.HTTPConnection):
         """Connect to the first address that answers; a dead one, such as IPv6's, takes its share of the time."""
         host, found = self._dns_host, [self._dns_host]
         with suppress(OSError, UnicodeError):  # for which there are words below
-            them = socket.getaddrinfo(host.strip("[]"), self.port, type=socket.SOCK_STREAM)
-            found = [str(address[0]) for *_, address in them]
+            found = [str(each[4][0]) for each in socket.getaddrinfo(host.strip("[]"), self.port, 0, socket.SOCK_STREAM)]
         until = time.monotonic() + cast("float", self.timeout)
         while True:
             self.timeout, self._dns_host = max(0.1, until - time.monotonic()) / len(found), found.pop(0)
