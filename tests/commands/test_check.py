@@ -284,6 +284,8 @@ PROBLEMS: dict[str, tuple[Callable[[CheckedDialer], object], int, str, str]] = {
         0, r"⚠ The last run ended \d s ago, with exit code 3 → vicisync status", ""),
     "no run for an hour": (lambda d: last_run(d, ago=3700),
         0, "⚠ The last run ended 61 min ago, with exit code 0; cron starts one .* → systemctl status cron", ""),
+    "no run since the clock went back": (lambda d: last_run(d, ago=-3700),
+        0, "⚠ The last run ended -3[67].. s ago, with exit code 0; cron starts one .* → systemctl status cron", ""),
     "log's folder missing": (job("/var/log/did-", "/nowhere/did-"),
         2, "❌ {cron} line 1 runs .*, but its log cannot be opened: /nowhere is missing → mkdir -p /nowhere", ""),
     "virtual environment moved": (moved_away,
@@ -572,11 +574,20 @@ def test_where_the_standard_files_are_missing_it_says_what_counts_instead(
 ) -> None:
     monkeypatch.setattr(configuration, "ASTGUICLIENT_CONF", tmp_path / "astguiclient.conf")
     monkeypatch.setattr(configuration, "DIDS_CONF", tmp_path / "dids.conf")
-    cure = f"install -m 600 /dev/null {tmp_path}/dids.conf, and write api_key=YOUR_KEY into it"
+    cure = f"install -D -m 600 /dev/null {tmp_path}/dids.conf"
     assert [
         f"✓ {tmp_path}/astguiclient.conf does not exist: db_* of dids.conf count, or their defaults",
         f"⚠ {tmp_path}/dids.conf does not exist → {cure}",
     ] == [joined(found) for found in configuration.files(None, None)]
+
+
+def test_the_cure_of_a_file_that_others_can_read_works_as_it_is_copied_whatever_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "dids (the owner's).conf"
+    path.touch(0o666)
+    path.chmod(0o666)
+    (found,) = [found for found in configuration.files(None, path) if str(path) in found.text]
+    subprocess.run(["sh", "-c", found.cure], check=True)
+    assert 0o600 == path.stat().st_mode & 0o777
 
 
 # Folders and disks
@@ -588,7 +599,17 @@ def test_a_full_disk_is_told(tmp_path: Path) -> None:
         settings = make_settings(disk, checkpoint_file=f"{disk}/checkpoint", rejected_file=f"{disk}/r")
         (found,) = state.findings(settings)
     assert 5 == found.exit_code
-    assert re.match(r"❌ The disk of .* is full: \d+ bytes are left → make room: df -h ", joined(found))
+    assert re.match(r"❌ The disk of .* is full: \d+ bytes and \d+ files are left → make room: df -h ", joined(found))
+
+
+def test_a_disk_that_has_room_and_no_files_left_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = make_settings(tmp_path)
+    settings.checkpoint_file.parent.mkdir(mode=0o700)
+    disk = os.statvfs(tmp_path)
+    without = os.statvfs_result((*disk[:7], 0, *disk[8:]))
+    for files, found in ((disk, "can be written to"), (without, "bytes and 0 files are left → make room: df -h ")):
+        monkeypatch.setattr(os, "statvfs", lambda _, files=files: files)
+        assert found in joined(next(state.findings(settings)))
 
 
 def test_a_full_disk_below_the_log_is_told(dialer: CheckedDialer, tmp_path: Path) -> None:
@@ -596,7 +617,8 @@ def test_a_full_disk_below_the_log_is_told(dialer: CheckedDialer, tmp_path: Path
         fill(disk, leaving=0)
         dialer.rewrite(dialer.cron, "/var/log/", f"{disk}/")
         code, worse = dialer.worse()
-    line = f"❌ {dialer.cron} line 1 runs {COMMAND}, but the disk of its log is full → make room: df -h {disk}"
+    cure = f"make room: df -h --output=target,avail,iavail {disk}"
+    line = f"❌ {dialer.cron} line 1 runs {COMMAND}, but the disk of its log is full → {cure}"
     assert (2, [line]) == (code, worse)
 
 

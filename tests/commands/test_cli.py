@@ -18,6 +18,8 @@ from rehearsal.site import COMMAND, Site
 from tests.call_rows import insert, row
 from tests.commands.command import INDIA, arrived, files, finish, in_shell, lines, local, on_terminal, rows, vicisync
 from tests.commands.conftest import Refused
+from tests.conftest import command_here
+from tests.limits import as_nobody
 from vicisync import __version__
 from vicisync.state.rejected import add_rejected
 
@@ -528,3 +530,11 @@ def test_a_checkpoint_written_by_hand_is_gone_on_from(command: str, site: Site, 
     subprocess.run(["sh", "-c", command], env={**os.environ, **INDIA}, check=True)
     assert "First run" not in vicisync(site, "run", environment=INDIA).stdout
     assert sorted(expected) == sorted(arrived(api))
+
+
+def test_a_file_that_only_root_may_read_is_read_as_root(site: Site) -> None:
+    with as_nobody():
+        done = command_here(site, "status")
+    assert 2 == done.returncode
+    assert f"{site.dids_conf} cannot be read: permission denied; run vicisync as root, as cron does.\n" in done.stderr
+    assert "--help" not in done.stderr

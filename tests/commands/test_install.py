@@ -12,12 +12,13 @@ import pytest
 
 from rehearsal.site import COMMAND
 from tests.commands.command import STAMP
+from tests.conftest import make_settings
 from tests.limits import as_nobody
 from tests.machine import CRON_D, LOG, LOGROTATE_D, Machine, machine
 from vicisync.commands import cron as cron_module
 from vicisync.commands import install as install_module
 from vicisync.commands.cron import cron_job, shipped, write_file
-from vicisync.commands.install import command_of, install
+from vicisync.commands.install import command_of, install, uninstall
 from vicisync.errors import InstallError
 
 pytestmark = pytest.mark.not_pyz
@@ -519,6 +520,16 @@ def test_uninstall_after_which_cron_still_runs_vicisync_fails_and_says_where(ser
     said = server.install("--uninstall", code=2)
     assert "❌ Cron still runs vicisync\n   → remove root's crontab line 2\n" in said
     assert [] == [name for name in FILES if server.path(name).exists()]
+
+
+def test_uninstall_by_whoever_may_not_enter_the_state_folder_says_what_it_would_do(tmp_path: Path) -> None:
+    settings = make_settings(tmp_path)
+    settings.checkpoint_file.parent.mkdir(0o700)
+    settings.checkpoint_file.touch()
+    said: list[str] = []
+    with as_nobody():
+        uninstall(settings, said.append, dry_run=True)
+    assert "🔍 Dry run: nothing was changed" == said[-1]
 
 
 def test_uninstall_that_cannot_remove_a_file_fails(server: Server) -> None:

@@ -267,6 +267,7 @@ def test_a_disk_without_room_for_the_notes_ends_it_at_the_first_call(site: Site,
     assert 5 == done.returncode
     # Not the last line where coverage is measured: its own file is too large for this disk as well.
     assert f"❌ Cannot write the rejected file {site.rejected_file}: No space left on device\n" in done.stderr
+    assert "   → make room: df -h " in done.stderr
     assert before == site.rejected_file.read_bytes()
     assert 1 == len(api.posts)
 

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from rehearsal.did_optimizer import LOST_ANSWER, NOT_ACCEPTED, DidOptimizer
 from rehearsal.lives import never_ends, new_call
 from rehearsal.site import Site
 from tests.commands.command import files, finish
-from tests.conftest import command_here
+from tests.conftest import command_here, make_settings
+from tests.state.test_last_run import LAST_RUN
+from vicisync.commands.status import status_of
 from vicisync.state.last_run import last_run_file, read_last_run, write_last_run
 from vicisync.state.lock import lock_holder
 
@@ -134,13 +137,25 @@ def test_what_has_delivered_nothing_yet_names_no_newest_end(site: Site) -> None:
     assert re.fullmatch(told, lines(site)[0])
 
 
-def test_a_run_of_long_ago_has_an_honest_sign(site: Site) -> None:
+@pytest.mark.parametrize(("since", "told"), [(3700, "61 min"), (-3700, "-3[67].. s")], ids=["past", "clock set back"])
+def test_a_run_of_long_ago_or_of_a_clock_that_was_ahead_has_an_honest_sign(site: Site, since: int, told: str) -> None:
     site.vicisync("run")
     path = last_run_file(site.checkpoint_file)
     last = read_last_run(path)
     assert last is not None
-    write_last_run(path, replace(last, ended=last.ended - 3700, last_success=last.ended - 3700))
-    assert re.search("^⚠ Last run: .*, 61 min ago: exit code 0", "\n".join(lines(site)), re.MULTILINE)
+    write_last_run(path, replace(last, ended=last.ended - since, last_success=last.ended - since))
+    assert re.search(f"^⚠ Last run: .*, {told} ago: exit code 0", "\n".join(lines(site)), re.MULTILINE)
+    assert (2, "VICISYNC CRITICAL - no run has ended well for 61 min") == plugin(site)
+
+
+@pytest.mark.parametrize("since", [301, -301])
+def test_where_no_cron_lives_a_run_of_another_time_is_no_sign_that_runs_are_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, since: int
+) -> None:
+    monkeypatch.setattr("vicisync.commands.status.daemon_lives", lambda: False)
+    found = status_of(make_settings(tmp_path))
+    for ago, is_started in ((0, True), (since, False)):
+        assert is_started == replace(found, last_run=replace(LAST_RUN, ended=found.now - ago)).is_started()
 
 
 def test_rejected_calls_are_counted_with_what_to_do(site: Site, api: DidOptimizer) -> None:

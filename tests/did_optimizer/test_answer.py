@@ -110,6 +110,14 @@ def test_an_answer_that_names_another_call_is_no_answer_to_this_one(
     assert other == ((TRY_AGAIN, True, False) == (answer.meaning, answer.perhaps_stored, answer.by_api))
 
 
+@pytest.mark.parametrize("uniqueid", ["1795730279.620", "1795730279.1000000", "1795730279.000500376"])
+def test_an_id_that_comes_back_as_a_number_has_lost_digits_and_is_the_calls_all_the_same(uniqueid: str) -> None:
+    body = b'{"success": true, "data": {"uniqueid": %s}}' % uniqueid.encode()
+    assert DELIVERED is answer_of(200, {}, body, uniqueid=uniqueid).meaning
+    assert TRY_AGAIN is answer_of(200, {}, body, uniqueid="1795730279.7").meaning
+    assert TRY_AGAIN is answer_of(200, {}, body, uniqueid="no number").meaning
+
+
 @pytest.mark.parametrize(
     ("perhaps", "http_status"), [(True, 500), (True, 502), (True, 504), (False, 503), (False, 429)]
 )
@@ -153,6 +161,7 @@ def test_long_words_are_cut() -> None:
         ("; write api_base_url=http://did.example.com:8080", "http://did.example.com:8080/api/v1/call-results"),
         ("; write api_base_url=https://did.example.com/app", "https://did.example.com/app/api/v1/call-results?x=1"),
         pytest.param(" to '/api/v1/call-results/'; check api_base_url", "/api/v1/call-results/", id="a path alone"),
+        pytest.param(" to 'http://x/api/v1/call-results/'; check", "http://x/api/v1/call-results/", id="a slash more"),
         pytest.param(" to 'https://example.com/login'; check api_base_url", "https://example.com/login", id="a login"),
         pytest.param(" to 'https://['; check api_base_url", "https://[", id="no URL"),
         pytest.param(" to 'ftp://x/api/v1/call-results'; check", "ftp://x/api/v1/call-results", id="not the web"),
@@ -207,6 +216,6 @@ def test_whatever_comes_is_understood_and_only_the_words_of_success_deliver(
     assert (1.0 if answer.meaning is TRY_AGAIN else None) == answer.retry_after
 
 
-@pytest.mark.parametrize(("http_status", "perhaps"), [(200, True), (201, True), (404, False)])
+@pytest.mark.parametrize(("http_status", "perhaps"), [(200, True), (201, True), (202, True), (204, True), (404, False)])
 def test_behind_a_page_in_its_place_a_call_may_have_been_stored(http_status: int, perhaps: bool) -> None:
     assert perhaps == answer_of(http_status, {}, HTML).perhaps_stored

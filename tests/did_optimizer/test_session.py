@@ -1,8 +1,10 @@
 """ApiSession against real sockets: whatever the network does becomes an Answer with a sentence of its own."""
 
 import datetime
+import errno
 import gzip
 import json
+import os
 import socket
 import ssl
 import struct
@@ -14,6 +16,7 @@ from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
+from urllib3.exceptions import NewConnectionError, ProtocolError
 
 from rehearsal import did_optimizer as faults
 from rehearsal.did_optimizer import HTML, DidOptimizer, Fault, answer
@@ -22,6 +25,7 @@ from tests.certificates import valid
 from tests.conftest import make_settings
 from vicisync import __version__
 from vicisync.did_optimizer.answer import Answer, Meaning
+from vicisync.did_optimizer.failure import answer_of_failure
 from vicisync.did_optimizer.session import LARGEST_ANSWER, ApiSession
 
 KEY = "sk-0123456789abcdef"
@@ -260,6 +264,7 @@ def test_a_call_that_the_api_knew_is_a_duplicate(open_session: Open, api: DidOpt
             id="nginx with TLS on this port",
         ),
         pytest.param(b"", CUT, id="nothing"),
+        pytest.param(HEAD.replace(b"90\r\n", b"2\r\nContent-Length: 3\r\n") + b"{} ", NOT_HTTP, id="two lengths"),
     ],
 )
 def test_bytes_are_understood(open_session: Open, reply: bytes, expected: Answer) -> None:
@@ -508,3 +513,11 @@ def test_an_empty_call_tells_whether_the_key_is_right_and_nothing_is_recorded(
     probe = open_session(api.url, api_key=key).try_key()
     assert (status, True) == (probe.http_status, b'"success":' in probe.body)
     assert ([{}], {}) == ([post.payload for post in api.posts], api.records)
+
+
+@pytest.mark.parametrize("perhaps", [False, True], ids=["before it is connected", "after"])
+def test_what_the_network_says_once_the_call_is_on_its_way_tells_nothing_of_whether_it_is_stored(perhaps: bool) -> None:
+    unreachable = OSError(errno.EHOSTUNREACH, os.strerror(errno.EHOSTUNREACH))
+    error = ProtocolError("", unreachable) if perhaps else NewConnectionError(None, "")  # type: ignore[arg-type]
+    error.__cause__ = unreachable
+    assert try_again("No route to host")._replace(perhaps_stored=perhaps) == answer_of_failure(error, 10)

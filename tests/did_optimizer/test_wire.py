@@ -4,7 +4,9 @@ import json
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -202,3 +204,64 @@ def test_each_answer_on_a_connection_has_the_whole_timeout_however_long_the_one_
         session = open_session(server.url, api_timeout="0.8")
         assert [DELIVERED] * 4 == [session.post(of(f"1729785600.{number}")) for number in range(4)]
         assert 1 == server.connections
+
+
+# The way there
+
+
+@contextmanager
+def named(monkeypatch: pytest.MonkeyPatch, port: int, *addresses: str, wait: float = 0.0) -> Iterator[str]:
+    """Yield an URL whose name has these addresses; behind 127.0.0.9 and the like nobody answers."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in addresses]
+    look_up = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *more: Any, **options: Any) -> Any:
+        if host != "api.example":
+            return look_up(host, *more, **options)
+        time.sleep(wait)
+        return list(found)
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    with ExitStack() as stack:
+        for address in {*addresses} - {"127.0.0.1"}:
+            listener = stack.enter_context(socket.create_server((address, port), backlog=0))
+            for _ in range(8):  # fill the queue of those who wait to be accepted
+                waiting = stack.enter_context(socket.socket())
+                waiting.setblocking(False)
+                waiting.connect_ex(listener.getsockname())
+        yield f"http://api.example:{port}"
+
+
+@pytest.mark.parametrize("secured", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize("dead", [1, 3])
+def test_dead_addresses_in_front_leave_the_one_that_answers_its_share_of_the_time(
+    open_session: Open, monkeypatch: pytest.MonkeyPatch, certified: tuple[ssl.SSLContext, str], dead: int, secured: bool
+) -> None:
+    addresses = [f"127.0.0.{number}" for number in range(9, 9 - dead, -1)]
+    heard: list[bytes] = []
+
+    def script(connection: socket.socket) -> None:
+        while request := read_request(connection):
+            heard.append(request)
+            connection.sendall(STORED)
+
+    with (
+        Listener(script, context=certified[0] if secured else None) as server,
+        named(monkeypatch, server.port, *addresses, "127.0.0.1") as url,
+    ):
+        session = open_session(url.replace("http:", "https:" if secured else "http:"), api_timeout="1", verify_ssl="0")
+        began = time.monotonic()
+        assert [session.post(of("1.1")), session.post(of("1.3"))] == [DELIVERED] * 2
+        assert time.monotonic() - began < 2
+    assert all(b"\r\nHost: api.example:" in request for request in heard)
+
+
+def test_what_the_way_there_leaves_no_time_for_is_not_sent(open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bytes] = []
+    with (
+        Listener(lambda connection: heard.append(read_request(connection))) as server,
+        named(monkeypatch, server.port, "127.0.0.1", wait=0.4) as url,
+    ):
+        answer = open_session(url, api_timeout="0.3").post(CALL)
+        assert answer == Answer(Meaning.TRY_AGAIN, "no connection within 0.3 s")
+    assert heard in ([], [b""])

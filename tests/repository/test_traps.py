@@ -79,7 +79,7 @@ PLANTS: dict[Plant, str] = {
     link: IS_A_LINK,
     link_to_nothing: IS_A_LINK,
     second_name: "it has a second name, elsewhere (a hard link); remove this one",
-    file_of_nobody: "it belongs to another account; look into it, then remove it or chown root it",
+    file_of_nobody: "it belongs to another account; look into it, then remove it or chown root {path}",
     pipe: IS_NO_FILE,
 }
 """What each is refused with."""
@@ -103,7 +103,7 @@ def test_a_planted_file_is_refused_with_a_sentence_and_its_removal_is_the_cure(
     before = path.lstat()
     done = run_here(site)
     assert isinstance(done.error, CheckpointError)
-    assert f"{path}: {PLANTS[plant]}" in str(done.error)
+    assert f"{path}: {PLANTS[plant].format(path=path)}" in str(done.error)
     assert (before.st_mode, before.st_size) == (path.lstat().st_mode, path.lstat().st_size)
     assert not victim.with_name("nothing").exists()
     assert name == "rejected.jsonl" or not api.posts

@@ -22,7 +22,7 @@ from vicisync.commands.reset_checkpoint import reset
 from vicisync.errors import CheckpointError
 from vicisync.settings.settings import load_settings
 from vicisync.state import journal
-from vicisync.state.journal import Entry, Journal
+from vicisync.state.journal import Entry, Journal, problem_of
 from vicisync.state.load import read_checkpoint
 from vicisync.state.records import Records
 from vicisync.state.store import Store
@@ -429,3 +429,25 @@ def test_one_in_a_folder_that_may_not_be_entered_is_told(tmp_path: Path) -> None
     folder.mkdir(0o700)
     with as_nobody(), pytest.raises(CheckpointError, match=r"Cannot use the journal .*: Permission denied"):
         Records(folder / "journal.db", None)
+
+
+def test_the_cure_of_a_damaged_journal_works_as_it_is_copied_whatever_the_files_name(tmp_path: Path) -> None:
+    path = tmp_path / "it's a journal.db"
+    path.write_bytes(b"no database at all")
+    cure = problem_of(path, ValueError("file is not a database")).partition("to begin a new one: ")[2]
+    subprocess.run(["sh", "-c", cure], check=True)
+    assert ["it's a journal.db.damaged"] == [file.name for file in tmp_path.iterdir()]
+
+
+def test_a_python_that_was_built_without_sqlite3_delivers_without_a_journal(
+    site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sqlite3", None)
+    for run in range(3):
+        finish_calls(site, 2, first_lead=10_000_000 + 10 * run)
+        done = run_here(site)
+        assert (None, 2 + 2 * run) == (done.error, len(api.records))
+        assert 1 == sum("⚠ Cannot use the journal " in line and "has no sqlite3: " in line for line in done.lines)
+    site.journal_file.touch()
+    with pytest.raises(CheckpointError, match="this Python has no sqlite3"):
+        Records(site.journal_file, None)

@@ -67,7 +67,8 @@ def test_whatever_a_row_holds_is_one_line_that_json_reads_back(
 def refused(path: Path, reason: str, verb: str = "write") -> Iterator[None]:
     with pytest.raises(CheckpointError) as error:
         yield
-    assert f"Cannot {verb} the rejected file {path}: {reason}" == str(error.value)
+    cure = f"\n→ make room: df -h --output=target,avail,iavail {path.parent}" if reason.startswith("No space") else ""
+    assert f"Cannot {verb} the rejected file {path}: {reason}{cure}" == str(error.value)
 
 
 def broken_disk() -> AbstractContextManager[object]:

@@ -490,6 +490,7 @@ def test_a_disk_too_full_to_save_stops_the_run_before_anything_is_sent(disk: Pat
         with refused(
             f"Cannot save the checkpoint {path}: No space left on device."
             " What was delivered stays recorded in it as it was appended"
+            f"\n→ make room: df -h --output=target,avail,iavail {disk}"
         ):
             store.looked(1729771320, overlap=0)
     assert on_disk(path) == CHECKPOINT
@@ -503,7 +504,7 @@ def test_a_disk_without_room_for_the_answers_stops_the_run_each_time_before_anyt
         for _ in range(2):
             with refused(
                 f"No room beside the checkpoint {path}: No space left on device. Nothing was sent,"
-                f" since what is sent could not be recorded\n→ make room: df -h {disk}"
+                f" since what is sent could not be recorded\n→ make room: df -h --output=target,avail,iavail {disk}"
             ):
                 about_to_send(store, [row("6.1")])
         assert on_disk(path) == CHECKPOINT == store.checkpoint
@@ -519,7 +520,7 @@ def test_when_the_disk_fills_up_the_calls_in_flight_are_recorded_and_the_run_end
         fill(disk)
         with refused(
             f"No room for the checkpoint {path}: No space left on device. The calls in flight were recorded,"
-            f" no more were sent\n→ make room: df -h {disk}"
+            f" no more were sent\n→ make room: df -h --output=target,avail,iavail {disk}"
         ):
             for uniqueid in ids:
                 sent.append(uniqueid)

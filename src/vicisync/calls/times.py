@@ -14,7 +14,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _PART = r"(\d{1,6})\s*(s|m|h|d|w|sec|min|(?:second|minute|hour|day|week)s?)"
 _DURATION = re.compile(rf"\s*(?:{_PART}\s*)+", re.ASCII | re.IGNORECASE)
 _DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"\d\d?:\d\d(?::\d\d)?"
-_POINT = re.compile(rf"({_DAY})(?:[T ]+({_CLOCK})(?:\.\d+)?\s*([+-]\d\d(?::?\d\d)?|[A-Z]+)?)?", re.ASCII)
+_POINT = re.compile(rf"({_DAY})(?:[T ]+({_CLOCK})(?:\.\d+)?\s*([+-]\d\d(?::?\d\d)?|[A-Za-z]+)?)?", re.ASCII)
 _WORDS = re.compile(rf"(today|yesterday)?\s*({_CLOCK})?", re.ASCII | re.IGNORECASE)
 LATEST = 2**32 - 1  # the last epoch that VICIdial's INT UNSIGNED holds
 

@@ -97,9 +97,10 @@ def _table(path: Path, names: re.Pattern[str]) -> Table:
     except OSError as error:
         return Table(path, "", unread=str(error.strerror))
     if not names.fullmatch(path.name):
-        return Table(path, text, ignored=f"mv {path} {path.with_name('vicisync')}")
+        return Table(path, text, ignored=f"mv {shlex.quote(str(path))} {path.with_name('vicisync')}")
     is_unsafe = status.st_uid or status.st_mode & 0o022
-    return Table(path, text, ignored=f"chown root {path}; chmod go-w {path}" if is_unsafe else "")
+    name = shlex.quote(str(path))
+    return Table(path, text, ignored=f"chown root {name}; chmod go-w {name}" if is_unsafe else "")
 
 
 def daemon_lives(root: Path = Path("/")) -> bool:
@@ -140,9 +141,7 @@ def cron_job(command: Sequence[str], configuration_files: Mapping[str, Path]) ->
     options = [word for option, path in configuration_files.items() for word in (option, str(path))]
     words = " ".join([*command, *options])
     if not words.isprintable() or set("%'") & set(words):
-        why = (
-            "it takes a percent sign for the end of the command, and no path may hold apostrophes or control characters"
-        )
+        why = "it takes a percent sign for the command's end, and no path may hold apostrophes or control characters"
         raise InstallError(f"Cron cannot run {words!r}: {why}{CURE}Give it another name, or call it by a link")
     ours = re.compile("/usr/local/bin/vicisync (run|reconcile) ")
     return ours.sub(lambda found: f"{shlex.join([*command, found[1], *options])} ", shipped("cron").decode()).encode()

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from vicisync.calls.call import Call, CallRow
 from vicisync.calls.readiness import LONGEST_MESSAGE, ROW_IS_WRITTEN, Readiness, left_out_by
@@ -46,6 +46,7 @@ _BECAME = {
 }
 
 Say = Callable[[str], None]
+_Told = TypeVar("_Told")
 
 
 class _Known(NamedTuple):
@@ -71,7 +72,8 @@ def explain(settings: Settings, what: str, say: Say) -> bool:
     A number may be written as people do, ``(748) 555-0347``; a uniqueid has a dot. What cannot be asked is told, and
     costs its part of the answer only; raises DatabaseError where nothing is left.
     """
-    if re.fullmatch(r"[\s()+-]*\d[\d\s()+-]*", what, re.ASCII):
+    what = what.encode("ascii", "ignore").decode().strip()  # what is copied may hold signs that nobody sees
+    if what.count(".") != 1 and re.fullmatch(r"[\s()+.-]*\d[\d\s()+.-]*", what):
         what = re.sub(r"\D", "", what)
     with ExitStack() as stack:
         known, troubles = _opened(settings, stack)
@@ -90,30 +92,25 @@ def explain(settings: Settings, what: str, say: Say) -> bool:
 
 def _opened(settings: Settings, stack: ExitStack) -> tuple[_Known, list[CheckpointError | DatabaseError]]:
     troubles: list[CheckpointError | DatabaseError] = []
-    checkpoint = call_log = None
-    now = 0
-    try:
-        checkpoint = read_checkpoint(settings.checkpoint_file, settings.give_up_after)
-    except CheckpointError as error:
-        troubles.append(error)
-    try:
-        records = stack.enter_context(Records(settings.journal_file, checkpoint))
-    except CheckpointError as error:
-        troubles.append(error)
-        records = Records(None, None)
-    try:
-        call_log = stack.enter_context(CallLog(settings))
-        now = call_log.now()
-    except DatabaseError as error:
-        troubles.append(error)
-        call_log = None
-    return _Known(settings, checkpoint, records, call_log, now), troubles
+
+    def asked(ask: Callable[[], _Told]) -> _Told | None:
+        try:
+            return ask()
+        except (CheckpointError, DatabaseError) as error:
+            troubles.append(error)
+            return None
+
+    checkpoint = asked(lambda: read_checkpoint(settings.checkpoint_file, settings.give_up_after))
+    records = asked(lambda: stack.enter_context(Records(settings.journal_file, checkpoint))) or Records(None, None)
+    call_log = asked(lambda: stack.enter_context(CallLog(settings)))
+    now = (call_log and asked(call_log.now)) or 0
+    return _Known(settings, checkpoint, records, call_log if now else None, now), troubles
 
 
 def _explain_call(known: _Known, uniqueid: str, say: Say) -> bool:
     settings, checkpoint, _, call_log, _ = known
     calls = call_log.whole([uniqueid]) if call_log else []
-    row = _row(known, uniqueid)
+    row = next(_rows(known, statements.BY_UNIQUEID, [uniqueid]), None)
     sent = known.records.of_calls([uniqueid]).get(uniqueid)
     handled = checkpoint.handled.get(uniqueid) if checkpoint else None
     watched = checkpoint.watching.get(uniqueid) if checkpoint else None
@@ -190,10 +187,6 @@ def _of_entry(sent: Entry, uniqueid: str) -> str:
     return f"{outcome}{former} {zoned(sent.sent)}: {sent.disposition or 'no status'} ({sent.duration}s){said}"
 
 
-def _row(known: _Known, uniqueid: str) -> CallRow | None:
-    return next(iter(_rows(known, statements.BY_UNIQUEID, [uniqueid])), None)
-
-
 def _rows(known: _Known, sql: str, ids: list[str] | list[int]) -> Iterator[CallRow]:
     """Yield the rows of calls or leads, from the archive too."""
     if known.call_log and ids:
@@ -206,16 +199,16 @@ def _rows(known: _Known, sql: str, ids: list[str] | list[int]) -> Iterator[CallR
 def _list(known: _Known, lead_or_phone: str, say: Say) -> bool:
     """Tell of the last calls of a lead or a phone, a line each; return whether there are any."""
     leads = [int(lead_or_phone)] if lead_or_phone.isdecimal() and int(lead_or_phone) <= LATEST else []
-    may_search = True
+    database, may_search = known.settings.db_name, True
     if known.call_log and lead_or_phone.isdecimal():
         try:
             found = known.call_log.read(statements.EXPLAIN_LEADS_OF_PHONE, {"phone": lead_or_phone})
             leads += [lead for (lead,) in found]
         except DatabaseError:
             may_search = False
-            table, user = f"{known.settings.db_name}.vicidial_list", known.settings.db_user
+            user, _, host = known.call_log.read(statements.ACCOUNT)[0][0].rpartition("@")
             say("⚠ The leads of a phone number cannot be asked for, so those of the journal have to do")
-            say(f"   → as the database's root: GRANT SELECT ON {table} TO '{user}'@'…';")
+            say(f"   → as the database's root: GRANT SELECT ON {database}.vicidial_list TO '{user}'@'{host}';")
     entries = {each.uniqueid: each for each in known.records.last_of(lead_or_phone, MOST)}
     rows = {row.uniqueid: row for row in _rows(known, statements.EXPLAIN_BY_LEAD, leads)}
     starts = {entry.uniqueid: entry.start_epoch or 0 for entry in entries.values()}

@@ -88,7 +88,7 @@ def uninstall(settings: Settings | None, tell: Tell, *, dry_run: bool = False) -
         tell(f"✅ Neither {CRON_JOB} nor {ROTATION} is there")
     if settings is None:
         tell("✓ Kept the state, which lies where dids.conf says, by default in /var/lib/vicisync")
-    elif state := [file for file in (getattr(settings, name, None) for name in _STATE) if file and file.exists()]:
+    elif state := [file for file in (getattr(settings, name) for name in _STATE) if file and os.path.lexists(file)]:
         names = " ".join(f"{name} {name}.*" for name in map(shlex.quote, map(str, state)))
         tell(f"✓ Kept the state, with the calls that wait or were rejected; to remove it: rm -f {names}")
     if os.path.lexists(LOG):
@@ -200,6 +200,4 @@ def command_of(called: str, python: str) -> list[str]:
     if os.path.basename(path) == "__main__.py":  # noqa: PTH119
         return [python, "-m", "vicisync"]
     # Of what a .pyz names as its interpreter, env python3, cron may find another one, or none.
-    if zipfile.is_zipfile(path) or not os.access(path, os.X_OK):
-        return [python, path]
-    return [path]
+    return [python, path] if zipfile.is_zipfile(path) or not os.access(path, os.X_OK) else [path]

@@ -44,17 +44,16 @@ def reset(
             for line in signed(warning, "⚠"):
                 say(line)
         if not yes:
+            cure = f"{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}'"
             if not ask:
-                why = (
-                    "No terminal, so nobody can be asked, and nothing was changed; if that is what you want, add --yes"
-                )
-                raise ConfigError([f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}' --yes"])
+                why = "No terminal, so nobody can be asked, and nothing was changed"
+                raise ConfigError([f"{why}; if that is what you want, add --yes{cure} --yes"])
             if not ask():
                 return False
             stack.enter_context(locked(settings.checkpoint_file))
             if _old(settings) != (old, was):
                 why = "A run has moved the checkpoint since you were asked, and nothing was changed"
-                raise AlreadyRunning(f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}'")
+                raise AlreadyRunning(f"{why}{cure}")
         problem = _replace(settings, old, epoch, is_lost=to is None and not _is_sound(old, now))
     for line in signed(problem, "⚠"):
         say(line)
@@ -80,9 +79,7 @@ def _replace(settings: Settings, old: Checkpoint | None, epoch: int, *, is_lost:
 
 def _begin(settings: Settings, old: Checkpoint | None, now: int) -> int:
     """Return the epoch up to which all has been delivered, as far as anything sound that is left tells."""
-    if old and _is_sound(old, now):
-        return old.all_sent_until()
-    return last_good_run(settings.checkpoint_file) or now
+    return old.all_sent_until() if old and _is_sound(old, now) else last_good_run(settings.checkpoint_file) or now
 
 
 def _is_sound(old: Checkpoint | None, now: int) -> bool:

@@ -39,9 +39,7 @@ class Status:
     @property
     def lag(self) -> int | None:
         """How long the oldest deliverable call has been waiting, in seconds; without the database at most so long."""
-        if self.backlog:
-            return self.backlog.lag
-        return self.checkpoint.lag(self.now) if self.checkpoint else None
+        return self.backlog.lag if self.backlog else self.checkpoint.lag(self.now) if self.checkpoint else None
 
     @property
     def waiting(self) -> Counter[str]:
@@ -60,7 +58,7 @@ class Status:
 
     def is_started(self) -> bool:
         """Return whether runs go on being begun: there was one lately, or cron is at work."""
-        return self.last_run is None or self.now - self.last_run.ended <= LATE or daemon_lives()
+        return self.last_run is None or abs(self.now - self.last_run.ended) <= LATE or daemon_lives()
 
 
 def status_of(settings: Settings) -> Status:
@@ -125,7 +123,7 @@ def _one_line(text: str) -> str:
 def as_plugin(status: Status, warning: int, critical: int) -> tuple[int, str]:
     """Return the exit code and the one line of a monitoring plugin (Nagios, Icinga); lags allowed in seconds."""
     last, lag = status.last_run, status.lag
-    age = status.now - last.last_success if last and last.last_success else None
+    age = abs(status.now - last.last_success) if last and last.last_success else None  # where a clock went back, too
     late = [each for each in (lag, age) if each is not None]
     said = f": {last.error.partition(CURE)[0]}" if last and last.error else ""
     states = {
@@ -172,14 +170,10 @@ def as_lines(status: Status, max_lag: int | None) -> Iterator[str]:
         yield f"📞 Backlog: {unknown}{counted(status.could_go, 'call')}{more}"
         waiting = [f"{status.waiting[reason]} {words}" for reason, words in REASONS.items() if status.waiting[reason]]
         yield f"⏳ Waiting: {', '.join(waiting) or 'none'}"
-    if status.rejected:
-        cure = f"fix what {status.settings.rejected_file} says, then: vicisync retry-rejected"
-        yield f"⚠ Rejected: {counted(status.rejected, 'call')}; {cure}"
-    else:
-        yield "✅ Rejected: none"
+    cure = f"fix what {status.settings.rejected_file} says, then: vicisync retry-rejected"
+    yield f"⚠ Rejected: {counted(status.rejected, 'call')}; {cure}" if status.rejected else "✅ Rejected: none"
     if status.running:
-        at_work = "⚠ Lock" if status.running == UNKNOWN_HOLDER else "🚀 A run is at work"
-        yield f"{at_work}: {status.running}"
+        yield f"{'⚠ Lock' if status.running == UNKNOWN_HOLDER else '🚀 A run is at work'}: {status.running}"
     yield from _of_last_run(status.last_run, status.now)
     if not status.is_started():
         yield "❌ Cron: no daemon is at work, so nothing starts vicisync"
@@ -200,7 +194,7 @@ def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
     if last is None:
         yield "⚠ Last run: none is known"
         return
-    sign = "❌" if last.exit_code else "⚠" if now - last.ended > LATE else "✅"
+    sign = "❌" if last.exit_code else "⚠" if abs(now - last.ended) > LATE else "✅"
     when = f"{zoned(last.ended)}, {ago(now - last.ended)} ago"
     numbers = f"{last.delivered} processed, {last.failed} failed in {last.seconds:.2f}s"
     if last.perhaps_twice:

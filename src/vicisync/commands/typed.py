@@ -32,7 +32,7 @@ def conf_options(command: Callable[..., int]) -> Callable[..., int]:
         ("--astguiclient-conf", "VICISYNC_ASTGUICLIENT_CONF", ASTGUICLIENT_CONF),
     ):
         what = f"Read this file, not {standard}; environment: {variable}."
-        path = click.Path(path_type=Path)
+        path = click.Path(path_type=Path, readable=False)
         click.option(option, envvar=variable, type=path, metavar="PATH", help=what)(with_files)
     return with_files
 
@@ -73,9 +73,8 @@ class Commands(click.Group):
         meant = {**{each: each for each in self.commands}, "uninstall": "install --uninstall", "sync": "run"}
         begin_so = [each for each in self.commands if each.startswith(name.lower())]
         near = begin_so or get_close_matches(name.lower(), meant, 1)
-        raise click.UsageError(
-            f"There is no command {name!r}{CURE}vicisync {meant[near[0]] if near else '--help'}", ctx
-        )
+        cure = f"{CURE}vicisync {meant[near[0]] if near else '--help'}"
+        raise click.UsageError(f"There is no command {name!r}{cure}", ctx)
 
 
 def parsed(parse: Callable[[str], int]) -> Callable[[click.Context, click.Parameter, str | None], int | None]:

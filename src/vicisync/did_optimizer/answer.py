@@ -54,27 +54,24 @@ def answer_of(
     api_key: str = "",
     uniqueid: str | None = None,
 ) -> Answer:
-    """Understand an HTTP answer to the POST of ``uniqueid``: ``body`` may be cut short, ``retry_after`` is in seconds.
-
-    Where the answer repeats the ``api_key``, the words do not.
-    """
+    """Understand an HTTP answer to the POST of ``uniqueid``: ``body`` may be cut short, ``retry_after`` is seconds."""
     content = json_object(body)
     words = _words(http_status, content, api_key)
     by_api = content is not None
-    named = _uniqueids(content) if content and b"uniqueid" in body.lower() else ()
-    if uniqueid is not None and named and uniqueid not in named:  # answers have shifted: whose it is, nobody knows
+    named = _uniqueids(content, uniqueid) if content and uniqueid and b"uniqueid" in body.lower() else ()
+    if named and uniqueid not in named:  # answers have shifted: whose it is, nobody knows
         words = f"{words}, but the answer is to another call, {_one_line(min(named), api_key)[:20]}"
         return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=True)
-    if http_status in (200, 201):
-        if content is not None and content.get("success") is True:
+    if 200 <= http_status < 300:
+        success = content.get("success") if content and http_status in (200, 201) else None
+        if content and success is True:
             return Answer(Meaning.DELIVERED, words, duplicate=content.get("duplicate") is True, by_api=True)
-        if content is not None and content.get("success") is False:
-            # "Database connection lost, try again" came so for every call: it tells nothing of this one.
+        if success is False:  # "Database connection lost, try again" came so for every call: it tells nothing of this
             return Answer(Meaning.TRY_AGAIN, words, retry_after=retry_after, by_api=True)
-        words += ", but not in the words of DID Optimizer; check api_base_url"
-        return Answer(Meaning.REFUSED, words, perhaps_stored=True)
+        why = "but not in the words of DID Optimizer" if http_status in (200, 201) else "which DID Optimizer never says"
+        return Answer(Meaning.REFUSED, f"{words}, {why}; check api_base_url", perhaps_stored=True)
     if http_status in _CURES_IN_FRONT and not by_api:  # nginx, a proxy, a CDN: no verdict about the call
-        return Answer(Meaning.REFUSED, _words_of_what_is_in_front(http_status, headers, body, words, api_key))
+        return Answer(Meaning.REFUSED, _in_front(http_status, headers, body, words, api_key))
     if http_status in (400, 413, 422):
         return Answer(Meaning.REJECTED, words, by_api=True)
     if http_status in (401, 403, 407):
@@ -82,10 +79,8 @@ def answer_of(
     if http_status in (404, 405):
         return Answer(Meaning.REFUSED, f"{words}; check api_base_url")
     if 300 <= http_status < 400:
-        location = _one_line(headers.get("Location", ""), api_key)
-        return Answer(Meaning.REFUSED, f"{words}: the API has moved{_moved_to(location)}")
-    if 200 <= http_status < 300:
-        return Answer(Meaning.REFUSED, f"{words}, which DID Optimizer never says; check api_base_url")
+        to = _moved_to(_one_line(headers.get("Location", ""), api_key))
+        return Answer(Meaning.REFUSED, f"{words}: the API has moved{to}")
     throttled = http_status in (425, 429)
     perhaps_stored = http_status >= 500 and http_status != HTTPStatus.SERVICE_UNAVAILABLE  # it fails after it has saved
     return Answer(Meaning.TRY_AGAIN, words, False, retry_after, throttled, by_api, perhaps_stored)
@@ -100,9 +95,7 @@ _CURES_IN_FRONT = {
 """The HTTP status codes that are a verdict only in DID Optimizer's own JSON, with the cure where they are not."""
 
 
-def _words_of_what_is_in_front(
-    http_status: int, headers: Mapping[str, str], body: bytes, words: str, api_key: str
-) -> str:
+def _in_front(http_status: int, headers: Mapping[str, str], body: bytes, words: str, api_key: str) -> str:
     if b"plain HTTP request was sent to HTTPS port" in body:  # nginx speaks, not the API
         return f"{words}: the server expects https; write https:// in api_base_url"
     server = _one_line(headers.get("Server", ""), api_key)[:40] or "something"
@@ -112,10 +105,12 @@ def _words_of_what_is_in_front(
     return f"{words}{said}, not from DID Optimizer but from {server} in front of it; {cure}"
 
 
-def _uniqueids(content: Mapping[str, object]) -> set[str]:
-    """Return the ids of calls that an answer names, in itself or one level down."""
+def _uniqueids(content: Mapping[str, object], uniqueid: str) -> set[str]:
+    """Return the ids of calls that an answer names, in itself or one level down; as a number, an id loses digits."""
+    number = float(uniqueid) if re.fullmatch(r"\d+\.\d+", uniqueid) else None
     levels = [content, *(value for value in content.values() if isinstance(value, dict))]
-    return {str(value) for level in levels for key, value in level.items() if key.lower() == "uniqueid" and value}
+    named = [value for level in levels for key, value in level.items() if key.lower() == "uniqueid" and value]
+    return {uniqueid if value == number else str(value) for value in named}
 
 
 def json_object(body: bytes) -> dict[str, object] | None:
@@ -148,7 +143,7 @@ def _moved_to(location: str) -> str:
     """Return what api_base_url has to be, as far as the redirect tells."""
     if not location:
         return ", and does not say where to; check api_base_url"
-    base, found, _ = location.partition("/api/v1/call-results")
-    if found and base.startswith(("http://", "https://")):
+    base, found, rest = location.partition("/api/v1/call-results")
+    if found and rest[:1] in ("", "?") and base.startswith(("http://", "https://")):
         return f"; write api_base_url={base[:LONGEST_WORDS]}"
     return f" to {location[:LONGEST_WORDS]!r}; check api_base_url"

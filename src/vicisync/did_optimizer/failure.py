@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import requests
 from requests.exceptions import InvalidProxyURL, InvalidSchema
-from urllib3.exceptions import DecodeError, HTTPError, LocationParseError, ProxyError, ReadTimeoutError
+from urllib3 import exceptions as errors
 
 from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
 from vicisync.settings.tls import tls_failure
@@ -17,23 +17,20 @@ CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 """What comes of a connection that the other side has closed."""
 
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
-    (
-        (ProxyError,),
-        "the proxy that the environment names does not let us through; check it, or name the API in no_proxy",
-        False,
-    ),
-    ((ReadTimeoutError,), "no answer within {timeout:g} s", True),
+    ((errors.ProxyError,),
+        "the proxy that the environment names does not let us through; check it, or name the API in no_proxy", False),
+    ((errors.ReadTimeoutError,), "no answer within {timeout:g} s", True),
     ((TimeoutError,), "no connection within {timeout:g} s", False),
     ((socket.gaierror,), "the name in api_base_url cannot be resolved; correct it, or this machine's DNS", False),
     ((ConnectionRefusedError,), "connection refused", False),
-    ((DecodeError,), "the answer cannot be decompressed", True),
+    ((errors.DecodeError,), "the answer cannot be decompressed", True),
     (CUT, "the connection was cut without an answer", True),
-    ((http.client.HTTPException,), "the answer is not HTTP", True),
-)
+    ((http.client.HTTPException, errors.InvalidHeader), "the answer is not HTTP", True),
+)  # fmt: skip
 """What an operator reads of a failure that may pass, the first that fits, and whether the call may be stored."""
 
 _OF_PROXY: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
-    ((LocationParseError, InvalidProxyURL), "is no URL; in its password, write # as %23, / as %2F and @ as %40"),
+    ((errors.LocationParseError, InvalidProxyURL), "is no URL; in its password, write # as %23, / as %2F and @ as %40"),
     ((InvalidSchema,), "speaks SOCKS, which vicisync does not; name an HTTP proxy, or unset the variable"),
 )
 
@@ -46,7 +43,7 @@ def answer_of_failure(error: Exception, timeout: float) -> Answer:
     keys = os.environ.get("SSLKEYLOGFILE")
     if keys and any(getattr(cause, "filename", None) == keys for cause in _causes(error)):
         return Answer(Meaning.REFUSED, f"SSLKEYLOGFILE of the environment, {keys}, cannot be written; unset it")
-    if not isinstance(error, (requests.RequestException, HTTPError)):
+    if not isinstance(error, (requests.RequestException, errors.HTTPError)):
         return Answer(Meaning.REFUSED, f"its certificate cannot be verified: {error}"[:LONGEST_WORDS])
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls and not is_due_to(error, *CUT):
@@ -55,7 +52,8 @@ def answer_of_failure(error: Exception, timeout: float) -> Answer:
         if is_due_to(error, *kinds):
             return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=perhaps_stored)
     system = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
-    return Answer(Meaning.TRY_AGAIN, (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS])
+    words = (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS]
+    return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=not is_due_to(error, errors.NewConnectionError))
 
 
 def is_due_to(error: Exception, *kinds: type[BaseException]) -> bool:

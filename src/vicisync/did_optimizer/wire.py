@@ -3,13 +3,14 @@
 import http.client
 import io
 import re
+import socket
 import time
 from collections.abc import Callable
-from socket import socket
-from typing import Any
+from contextlib import suppress
+from typing import Any, cast
 
 import urllib3
-from urllib3.exceptions import ProtocolError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError, ReadTimeoutError
 
 _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
 
@@ -22,6 +23,30 @@ class Posting(urllib3.connection.HTTPConnection):
 
     _head = b""
     _has_body = True
+
+    def connect(self) -> None:
+        """Connect; raise where that has taken all the time: what is sent then is stored, and its answer never read."""
+        until = time.monotonic() + cast("float", self.timeout)
+        super().connect()
+        if time.monotonic() >= until:
+            self.close()
+            raise ConnectTimeoutError from TimeoutError("timed out")
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that answers; a dead one, such as IPv6's, takes its share of the time."""
+        host, found = self._dns_host, [self._dns_host]
+        with suppress(OSError, UnicodeError):  # for which there are words below
+            found = [str(each[4][0]) for each in socket.getaddrinfo(host.strip("[]"), self.port, 0, socket.SOCK_STREAM)]
+        until = time.monotonic() + cast("float", self.timeout)
+        while True:
+            self.timeout, self._dns_host = max(0.1, until - time.monotonic()) / len(found), found.pop(0)
+            try:
+                return super()._new_conn()
+            except HTTPError:
+                if not found:
+                    raise
+            finally:
+                self._dns_host = host
 
     def send(self, data: bytes) -> None:  # type: ignore[override]
         """Keep the head until the body comes; what a proxy is told (CONNECT) goes as it is."""
@@ -42,21 +67,15 @@ class Posting(urllib3.connection.HTTPConnection):
             raise ReadTimeoutError(None, None, str(error)) from error  # type: ignore[arg-type]
         except (OSError, http.client.HTTPException) as error:
             raise ProtocolError(str(error), error) from error
-        return urllib3.HTTPResponse(
-            response,
-            headers=response.headers.items(),  # type: ignore[arg-type]
-            status=response.status,
-            preload_content=False,
-            decode_content=False,
-            original_response=response,
-            request_method="POST",
-        )
+        raw: Any = {"preload_content": False, "decode_content": False, "request_method": "POST"}
+        headers = urllib3.HTTPHeaderDict(response.headers.items())
+        return urllib3.HTTPResponse(response, headers, response.status, original_response=response, **raw)
 
 
 class Response(http.client.HTTPResponse):
     """The answer that is final, until a moment; ``mistrust`` is called where more came than was asked for."""
 
-    def __init__(self, mistrust: Callable[[], None], sock: socket, *args: Any, **options: Any) -> None:
+    def __init__(self, mistrust: Callable[[], None], sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self._mistrust = mistrust
         self.fp = _Reader(_UntilTimeout(self.fp.detach(), sock), mistrust)
@@ -93,7 +112,7 @@ class _Reader(io.BufferedReader):
 class _UntilTimeout(io.RawIOBase):
     """What is read of a socket within its timeout in all: by itself, it starts again with every byte that trickles."""
 
-    def __init__(self, raw: io.RawIOBase, sock: socket) -> None:
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
         self._raw, self._sock, self._has_read = raw, sock, False
         self.until = time.monotonic() + (sock.gettimeout() or 0.0)
 

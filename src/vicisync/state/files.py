@@ -9,7 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+from vicisync.errors import CURE
+
 NO_FOLLOW = os.O_NOFOLLOW | os.O_CLOEXEC
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def size_of(path: Path) -> int:
@@ -17,6 +20,17 @@ def size_of(path: Path) -> int:
     with suppress(OSError):
         return path.stat().st_size
     return 0
+
+
+def make_room(folder: Path) -> str:
+    """Return the cure where a disk is full: it may be of files, too, while there is room in them."""
+    return f"make room: df -h --output=target,avail,iavail {shlex.quote(str(folder))}"
+
+
+def why(error: OSError, path: Path, *more: str) -> str:
+    """Return the system's words, ``more`` of ours, and the cure where that is known: the disk is full."""
+    cure = f"{CURE}{make_room(path.parent)}" if error.errno in DISK_FULL else ""
+    return ". ".join([str(error.strerror), *more]) + cure
 
 
 def check_folder(folder: Path) -> None:
@@ -56,7 +70,7 @@ def make_in_place(path: Path) -> None:
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600))
     except FileExistsError:
         status = path.lstat()
-        _check(status)
+        _check(status, path)
         _check_names(status)
 
 
@@ -66,17 +80,17 @@ def open_ours(path: Path, flags: int) -> int:
         fd = os.open(path, flags | os.O_NONBLOCK | NO_FOLLOW, 0o600)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            _check(path.lstat())
+            _check(path.lstat(), path)
         raise
     try:
-        _check(os.fstat(fd))
+        _check(os.fstat(fd), path)
     except OSError:
         os.close(fd)
         raise
     return fd
 
 
-def _check(status: os.stat_result) -> None:
+def _check(status: os.stat_result, path: Path) -> None:
     """Raise OSError for what is no file, or another's."""
     if stat.S_ISLNK(status.st_mode):
         cure = "remove it, or name the file itself in dids.conf"
@@ -84,7 +98,7 @@ def _check(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise OSError(errno.EINVAL, "it is not a file; move it away, or name another in dids.conf")
     if not _is_ours(status):
-        cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} it"
+        cure = f"look into it, then remove it or chown {os.geteuid() or 'root'} {shlex.quote(str(path))}"
         raise OSError(errno.EPERM, f"it belongs to another account; {cure}")
 
 

@@ -7,6 +7,7 @@ while it could not be written, left out by a reset) it knows the stretches, by t
 
 import errno
 import os
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vicisync.calls.call import Call
 from vicisync.errors import CURE
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.files import check_folder, make_in_place, size_of
+from vicisync.state.files import check_folder, make_in_place, make_room, size_of
 
 if TYPE_CHECKING:  # sqlite3 takes longer to import than an idle run has
     from sqlite3 import Connection
@@ -132,7 +133,7 @@ class Journal:
             with self._connection:
                 self._connection.execute("BEGIN IMMEDIATE")
                 act(self._connection)
-        except (OSError, ValueError) as error:  # of the import, too; ValueError: what is no text
+        except (ImportError, OSError, ValueError) as error:  # both of the import, too; ValueError: what is no text
             self.problem = problem_of(self._path, error)
         except sqlite3.Error as error:
             self.problem = problem_of(self._path, error)
@@ -188,9 +189,11 @@ def left_out_since(known: dict[str, int], checkpoint: Checkpoint) -> list[tuple[
 
 def problem_of(path: Path, error: Exception) -> str:
     """Return what is wrong with the journal, with its cure."""
-    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    name, said = shlex.quote(str(path)), (error.strerror if isinstance(error, OSError) else None) or str(error)
     is_damaged = any(words in said for words in ("malformed", "not a database", "no such", "has no column"))
-    cure = f"{CURE}to begin a new one: mv {path} {path}.damaged" if is_damaged else "; no call waits for it"
+    if isinstance(error, ImportError):  # as where somebody built it
+        return f"Cannot use the journal {path}, as this Python has no sqlite3: {said}{CURE}give vicisync one that has"
+    cure = f"{CURE}to begin a new one: mv {name} {name}.damaged" if is_damaged else "; no call waits for it"
     return f"Cannot use the journal {path}: {said}{cure}"
 
 
@@ -207,7 +210,7 @@ def open_journal(path: Path, room: int = 0) -> "Connection":
     make_in_place(path)
     disk = os.statvfs(path.parent)
     if disk.f_bavail * disk.f_frsize < room:
-        raise OSError(errno.ENOSPC, f"its disk has less than {room >> 20} MiB left (df -h {path.parent})")
+        raise OSError(errno.ENOSPC, f"its disk has less than {room >> 20} MiB left; {make_room(path.parent)}")
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     try:
         connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES}")

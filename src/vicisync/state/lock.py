@@ -14,7 +14,7 @@ from pathlib import Path
 
 from vicisync.calls.times import local
 from vicisync.errors import AlreadyRunning, CheckpointError
-from vicisync.state.files import check_folder, close, open_in_place, open_ours, open_regular, write_whole
+from vicisync.state.files import check_folder, close, open_in_place, open_ours, open_regular, why, write_whole
 
 UNKNOWN_HOLDER = "who holds it is not known here"
 _NAMELESS = "{}; its lock file was removed"
@@ -42,7 +42,7 @@ def locked(checkpoint_file: Path) -> Iterator[None]:
             os.ftruncate(fd, 0)
             write_whole(fd, f"process {os.getpid()} since {local(time.time())}\n".encode())
         except OSError as error:
-            raise CheckpointError(f"Cannot lock the checkpoint: {path}: {error.strerror}") from error
+            raise CheckpointError(f"Cannot lock the checkpoint: {path}: {why(error, path)}") from error
         yield
 
 

@@ -74,7 +74,7 @@ class Records:
                 return []
             self._connection = self._connection or open_journal(self._path, self._room)
             return self._connection.execute(sql, tuple(values)).fetchall()
-        except (OSError, ValueError) as error:
+        except (ImportError, OSError, ValueError) as error:
             raise CheckpointError(problem_of(self._path, error)) from error
         except sqlite3.Error as error:
             raise CheckpointError(problem_of(self._path, error)) from error

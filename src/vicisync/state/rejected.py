@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from vicisync.calls.call import Call, call_of
 from vicisync.errors import CheckpointError
-from vicisync.state.files import check_folder, fsync_folder, open_in_place, open_regular, replace_file, write_whole
+from vicisync.state.files import check_folder, fsync_folder, open_in_place, open_regular, replace_file, why, write_whole
 
 
 def add_rejected(path: Path, why: str, payload: Mapping[str, object]) -> None:
@@ -44,7 +44,7 @@ def _append(path: Path, entry: Mapping[str, object]) -> None:
         if not size:
             fsync_folder(path.parent)
     except OSError as error:
-        raise CheckpointError(f"Cannot write the rejected file {path}: {error.strerror}") from error
+        raise CheckpointError(f"Cannot write the rejected file {path}: {why(error, path)}") from error
 
 
 class Rejected(NamedTuple):
@@ -88,7 +88,7 @@ def forget_delivered(path: Path) -> None:
         try:
             os.close(replace_file(path, b"".join(line + b"\n" for line in kept)))
         except OSError as error:
-            raise CheckpointError(f"Cannot write the rejected file {path}: {error.strerror}") from error
+            raise CheckpointError(f"Cannot write the rejected file {path}: {why(error, path)}") from error
 
 
 def _entries(path: Path) -> list[tuple[int, bytes, Call | str | None]]:

@@ -4,8 +4,8 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from vicisync.errors import CURE, CheckpointError
-from vicisync.state.files import create
+from vicisync.errors import CheckpointError
+from vicisync.state.files import create, why
 
 RESERVE = 64 * 1024  # bytes
 
@@ -30,10 +30,8 @@ class Reserve:
                 os.posix_fallocate(file.fileno(), 0, RESERVE)
         except OSError as error:
             self.release()
-            text = f"No room beside the checkpoint {self._path.with_suffix('')}: {error.strerror}"
-            cure = f"{CURE}make room: df -h {self._path.parent}"
-            why = f"Nothing was sent, since what is sent could not be recorded{cure}"
-            raise CheckpointError(f"{text}. {why}") from error
+            said = why(error, self._path, "Nothing was sent, since what is sent could not be recorded")
+            raise CheckpointError(f"No room beside the checkpoint {self._path.with_suffix('')}: {said}") from error
         self.is_held = True
 
     def release(self) -> None:

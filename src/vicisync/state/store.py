@@ -5,7 +5,6 @@ checkpoint or the new one, plus whole appended lines and perhaps one torn last l
 power may take the lines of a second with it.
 """
 
-import errno
 import json
 import os
 import time
@@ -19,15 +18,13 @@ from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.calls.times import local
 from vicisync.errors import CURE, CheckpointError
 from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, appended_line, render
-from vicisync.state.files import Version, close, fsync_folder, put_in_place, version_of, write_whole
+from vicisync.state.files import DISK_FULL, Version, close, fsync_folder, put_in_place, version_of, why, write_whole
 from vicisync.state.journal import Journal
 from vicisync.state.lock import lock
 from vicisync.state.rejected import add_delivered, add_rejected, read_rejected
 from vicisync.state.reserve import Reserve
 
 SYNC_INTERVAL = 1.0  # seconds after which the disk is to remember what was appended meanwhile
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Store:
@@ -174,8 +171,8 @@ class Store:
                 close(former)
             fsync_folder(self._path.parent)
         except OSError as error:
-            kept = "What was delivered stays recorded in it as it was appended"
-            raise CheckpointError(f"Cannot save the checkpoint {self._path}: {error.strerror}. {kept}") from error
+            said = why(error, self._path, "What was delivered stays recorded in it as it was appended")
+            raise CheckpointError(f"Cannot save the checkpoint {self._path}: {said}") from error
 
     def _before_it_is_in_place(self, fd: int) -> None:
         lock(fd)
@@ -213,13 +210,13 @@ class Store:
                 os.fdatasync(self._fd)
                 self._synced_at = time.monotonic()
         except OSError as error:
-            if error.errno not in _DISK_FULL:
+            if error.errno not in DISK_FULL:
                 raise CheckpointError(f"Cannot write the checkpoint {path}: {error.strerror}") from error
             self.reserve.release()
             with suppress(OSError):  # no room even now: this one call will be sent again
                 self._write(line.encode("ascii"))
-            cure = f"The calls in flight were recorded, no more were sent{CURE}make room: df -h {path.parent}"
-            raise CheckpointError(f"No room for the checkpoint {path}: {error.strerror}. {cure}") from error
+            said = why(error, path, "The calls in flight were recorded, no more were sent")
+            raise CheckpointError(f"No room for the checkpoint {path}: {said}") from error
 
     def _write(self, data: bytes) -> None:
         try:

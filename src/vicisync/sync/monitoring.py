@@ -122,8 +122,7 @@ def write_metrics(path: Path, last_run: LastRun) -> None:
     """Write a run's metrics for node_exporter's textfile collector, which has an account of its own; raise OSError."""
     text = ""
     for name, field, about in _METRICS:
-        kind = "counter" if name.endswith("_total") else "gauge"
-        value = getattr(last_run, field) or 0
+        kind, value = "counter" if name.endswith("_total") else "gauge", getattr(last_run, field) or 0
         text += f"# HELP vicisync_{name} {about}\n# TYPE vicisync_{name} {kind}\nvicisync_{name} {value}\n"
     os.close(replace_file(path, text.encode("ascii"), mode=0o644))
 
@@ -161,9 +160,8 @@ def alert(command: str, state: str, reason: str) -> str | None:
 def ping(url: str, suffix: str = "", body: str = "") -> str | None:
     """Tell a monitoring service, in the way of healthchecks.io, that a run ``start``s, its exit code, or "": success.
 
-    Where there is a ``body``, such as the error, it is POSTed.
-
-    Returns what kept the service from taking it, without the URL, which is a secret; None where nothing did.
+    A ``body``, such as the error, is POSTed. Returns what kept the service from taking it, without the URL, which is a
+    secret; None where nothing did.
     """
     import requests  # takes longer to import than an idle run without a ping_url needs
 

@@ -83,9 +83,8 @@ class Books:
                 standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
             standing = standing or self._by_row(row)
             if standing is Standing.CHANGED and (not row.end_epoch or awaits_disposition(row, self._rules)):
-                standing = (
-                    Standing.DELIVERED
-                )  # so VICIdial archives what it copies of a call that goes on, and keeps that
+                # So VICIdial archives what it copies of a call that goes on, and keeps that.
+                standing = Standing.DELIVERED
             key = alike(row)
             if standing is Standing.MISSING and key in missing:
                 standing = Standing.TWIN

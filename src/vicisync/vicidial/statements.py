@@ -11,6 +11,8 @@ LIMIT_OF_MYSQL = "SET SESSION max_execution_time = %(limit)s"  # milliseconds
 
 NOW = "SELECT UNIX_TIMESTAMP()"
 
+ACCOUNT = "SELECT CURRENT_USER()"  # as GRANT knows it
+
 # Rows of agents, those of them with a heartbeat, and whether any call is up: hundreds of rows, without an index.
 LIVE_TABLES = """
 SELECT COUNT(*), COALESCE(SUM(last_update_time >= NOW() - INTERVAL 5 MINUTE), 0),
@@ -50,9 +52,7 @@ SELECT CAST(call_date AS CHAR), COUNT(*), GROUP_CONCAT(uniqueid), @@group_concat
 # call_date is local wall time, and autumn has an hour twice. Of the two ways to count back, by epochs and on the wall
 # clock, the earlier bound covers it; each row's start_epoch then decides, in Python, so that no statement reads more
 # than a page.
-FIRST_PAGE = _SECONDS.format(
-    ">= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL (UNIX_TIMESTAMP() - %(since)s) SECOND)"
-)
+FIRST_PAGE = _SECONDS.format(">= LEAST(FROM_UNIXTIME(%(since)s), NOW() - INTERVAL UNIX_TIMESTAMP() - %(since)s SECOND)")
 
 NEXT_PAGE = _SECONDS.format("> %(after)s")
 

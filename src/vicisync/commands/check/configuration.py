@@ -6,6 +6,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 from urllib.parse import urlsplit
 
 from vicisync.commands.check.finding import Finding, fine, warning
@@ -20,7 +21,7 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
     for named, standard in ((astguiclient_conf, ASTGUICLIENT_CONF), (dids_conf, DIDS_CONF)):
         path = named or standard
         status = path.stat() if os.path.exists(path) else None  # noqa: PTH110 -- raises nothing
-        mode = status.st_mode if status else 0
+        mode, name = status.st_mode if status else 0, quote(str(path))
         shown = f"mode {stat.S_IMODE(mode):04o}"
         decide = f", who so decide on {', '.join(_POWERS[standard])}" if mode & 0o022 else ""
         if status and status.st_uid not in (0, os.geteuid()):
@@ -28,14 +29,13 @@ def files(astguiclient_conf: Path | None, dids_conf: Path | None) -> Iterator[Fi
             yield warning(f"{whose}: {', '.join(_POWERS[standard])}", owner_cure(path, status))
         if standard == DIDS_CONF and mode & 0o027:
             what = "written to" if mode & 0o022 else "read"
-            yield warning(f"{path} holds the key, and can be {what} by others ({shown}){decide}", f"chmod 600 {path}")
+            yield warning(f"{path} holds the key, and can be {what} by others ({shown}){decide}", f"chmod 600 {name}")
         elif mode & 0o022:  # being read by all is VICIdial's own way: its web pages log in with this file
-            yield warning(f"{path} can be written to by others ({shown}){decide}", f"chmod go-w {path}")
+            yield warning(f"{path} can be written to by others ({shown}){decide}", f"chmod go-w {name}")
         elif mode:
             yield fine(f"{path} is there, {shown}")
         elif not named and standard == DIDS_CONF:
-            cure = f"install -m 600 /dev/null {path}, and write api_key=YOUR_KEY into it"
-            yield warning(f"{path} does not exist", cure)
+            yield warning(f"{path} does not exist", f"install -D -m 600 /dev/null {name}")
         elif not named:
             yield fine(f"{path} does not exist: db_* of dids.conf count, or their defaults")
     with suppress(ConfigError, FileNotFoundError):
@@ -97,7 +97,7 @@ def values(settings: Settings) -> Iterator[Finding]:
     folder = settings.metrics_file.parent if settings.metrics_file else None
     if folder and not may_write(folder):
         what, cure = ("cannot be written to", "chown root") if folder.is_dir() else ("does not exist", "mkdir -p")
-        yield warning(f"metrics_file lies in {folder}, which {what}", f"{cure} {folder}")
+        yield warning(f"metrics_file lies in {folder}, which {what}", f"{cure} {quote(str(folder))}")
 
 
 def _shown(name: str, value: object) -> str:

@@ -64,8 +64,7 @@ def _dialers(call_log: CallLog, overlap: int) -> Iterator[Finding]:
         if abs(behind) > CLOCK_TOLERANCE:
             found = " by more than the overlap: runs do not find its calls" if behind > overlap else ""
             side = f"{behind} s behind" if behind > 0 else f"{-behind} s ahead of"
-            yield warning(
-                f"The clock of dialer {server} is {side} the database's{found}", "on it: timedatectl set-ntp true"
-            )
+            text = f"The clock of dialer {server} is {side} the database's{found}"
+            yield warning(text, "on it: timedatectl set-ntp true")
     if apart and not any(abs(behind) > CLOCK_TOLERANCE for behind in apart.values()):
         yield fine(f"The clocks of {counted(len(apart), 'dialer')} agree with the database's")

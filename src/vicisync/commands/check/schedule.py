@@ -7,12 +7,14 @@ import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from shlex import quote
 
 from vicisync.commands import cron
 from vicisync.commands.check.finding import Finding, fine, warning
 from vicisync.commands.cron import OLD_SCRIPT, VICISYNC, Table, lines_that_run
 from vicisync.commands.install import LOG
 from vicisync.errors import ConfigError
+from vicisync.state.files import make_room
 
 _SLEEPS_FIRST = re.compile(r"\s*(?:\S+\s+){5,6}?sleep\s")
 """A job that begins a while after its minute: the README's way to results twice a minute."""
@@ -77,9 +79,10 @@ def _job(table: Table, number: int, program: str) -> Finding:
     if log := re.search(r">>\s*(/\S+)", table.text.split("\n")[number - 1]):
         folder = Path(log[1]).parent
         if not folder.is_dir():  # then the shell runs nothing
-            return broken(f"{text}, but its log cannot be opened: {folder} is missing", f"mkdir -p {folder}")
+            text += f", but its log cannot be opened: {folder} is missing"
+            return broken(text, f"mkdir -p {quote(str(folder))}")
         if not os.statvfs(folder).f_bavail:
-            return broken(f"{text}, but the disk of its log is full", f"make room: df -h {folder}")
+            return broken(f"{text}, but the disk of its log is full", make_room(folder))
     return fine(text)
 
 

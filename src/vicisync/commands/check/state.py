@@ -15,7 +15,7 @@ from vicisync.errors import CURE, CheckpointError
 from vicisync.report import counted
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Damaged
-from vicisync.state.files import check_folder, size_of
+from vicisync.state.files import check_folder, make_room, size_of
 from vicisync.state.last_run import last_good_run, last_run_file, read_last_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import UNKNOWN_HOLDER, lock_file, lock_holder
@@ -53,8 +53,9 @@ def _folder(folder: Path) -> Finding:
     if not may_write(folder):
         return _unusable(f"{folder} cannot be written to", f"as root: chmod 700 {place}, and run vicisync as root")
     disk = os.statvfs(folder)
-    if (free := disk.f_bavail * disk.f_frsize) < RESERVE:
-        return _unusable(f"The disk of {folder} is full: {free} bytes are left", f"make room: df -h {place}")
+    if (free := disk.f_bavail * disk.f_frsize) < RESERVE or (disk.f_files and not disk.f_favail):
+        left = f"{free} bytes and {disk.f_favail} files"
+        return _unusable(f"The disk of {folder} is full: {left} are left", make_room(folder))
     return fine(f"{folder} can be written to")
 
 
@@ -108,7 +109,7 @@ def _last_run(checkpoint_file: Path) -> Iterator[Finding]:
     if last := read_last_run(last_run_file(checkpoint_file)):
         age = int(time.time()) - last.ended
         text = f"The last run ended {ago(age)} ago, with exit code {last.exit_code}"
-        if age > LATE and not lock_holder(checkpoint_file):
+        if abs(age) > LATE and not lock_holder(checkpoint_file):
             yield warning(f"{text}; cron starts one every minute", "systemctl status cron")
         else:
             yield warning(text, "vicisync status") if last.exit_code else fine(text)
@@ -140,5 +141,4 @@ def _journal(path: Path) -> Finding:
         with Records(path, None):
             return fine(f"The journal {path} can be read")
     except CheckpointError as error:
-        text, _, cure = str(error).partition(CURE)
-        return warning(text, cure)
+        return warning(*str(error).partition(CURE)[::2])
