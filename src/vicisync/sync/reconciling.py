@@ -71,7 +71,7 @@ class Books:
 
     def _held_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
         entries = self._records.of_calls([call.uniqueid for call in calls])
-        missing: set[tuple[int, int, str]] = set()
+        first_of_call: dict[tuple[int, int, str], str] = {}
         for call in calls:
             row, sent = rows[call.uniqueid], entries.get(call.uniqueid)
             if left_out_by(row.campaign, self._rules):
@@ -86,10 +86,9 @@ class Books:
                 standing = (
                     Standing.DELIVERED
                 )  # so VICIdial archives what it copies of a call that goes on, and keeps that
-            key = alike(row)
-            if standing is Standing.MISSING and key in missing:
+            is_first = first_of_call.setdefault(alike(row), row.uniqueid) == row.uniqueid or not row.end_epoch
+            if standing in (Standing.MISSING, Standing.NOT_IN_JOURNAL) and not is_first:
                 standing = Standing.TWIN
-            missing.update([key] if standing is Standing.MISSING else [])
             if standing:
                 yield Ended(call, standing, sent)
 
