@@ -45,9 +45,7 @@ def reset(
                 say(line)
         if not yes:
             if not ask:
-                why = (
-                    "No terminal, so nobody can be asked, and nothing was changed; if that is what you want, add --yes"
-                )
+                why = "No terminal, so nobody can be asked, and nothing was changed; if you want that, add --yes"
                 raise ConfigError([f"{why}{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}' --yes"])
             if not ask():
                 return False

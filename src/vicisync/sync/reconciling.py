@@ -12,6 +12,7 @@ from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.journal import Entry
 from vicisync.state.records import Records
 from vicisync.state.rejected import read_rejected
+from vicisync.sync.outlook import looks_since
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.live_calls import live_leads
 
@@ -53,9 +54,7 @@ class Books:
         self._checkpoint, self._records, self._call_log, self._now = checkpoint, records, call_log, now
         self._rejected = read_rejected(settings.rejected_file).calls
         self._rules = settings.rules(0, now)
-        self._next_since = now  # the start from which on the next run looks
-        if checkpoint:
-            self._next_since = max(checkpoint.looked_until - settings.overlap, checkpoint.forgotten)
+        self._next_since = looks_since(settings, checkpoint) if checkpoint else now
 
     def hold_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
         """Yield the calls that have ended, of ``rows`` that include theirs and all of the same seconds.
@@ -83,9 +82,8 @@ class Books:
                 standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
             standing = standing or self._by_row(row)
             if standing is Standing.CHANGED and (not row.end_epoch or awaits_disposition(row, self._rules)):
-                standing = (
-                    Standing.DELIVERED
-                )  # so VICIdial archives what it copies of a call that goes on, and keeps that
+                # So VICIdial archives what it copies of a call that goes on, and keeps that.
+                standing = Standing.DELIVERED
             is_first = first_of_call.setdefault(alike(row), row.uniqueid) == row.uniqueid or not row.end_epoch
             if standing in (Standing.MISSING, Standing.NOT_IN_JOURNAL) and not is_first:
                 standing = Standing.TWIN
