@@ -339,6 +339,18 @@ def test_what_stands_in_the_table_and_its_archive_is_one_call_and_sent_once(site
     assert [7, 7, 0, 0, 0, 0, 0] == call(site)[0]
 
 
+def test_what_has_changed_and_goes_again_after_a_reset_is_left_to_the_run(site: Site, api: DidOptimizer) -> None:
+    ended_long_ago(site)
+    sql(site, "UPDATE vicidial_log SET status = 'CALLBK' WHERE lead_id < 30000000")
+    assert 0 == command_here(site, "reset-checkpoint", "--to", "1h", "--yes").returncode
+    before = len(api.posts)
+    assert [7, 1, 0, 6, 0, 0, 0] == call(site, "--send", "--corrections")[0]
+    assert before == len(api.posts)
+    run_here(site)
+    assert [7, 7, 0, 0, 0, 0, 0] == call(site, "--send", "--corrections")[0]
+    assert 7 == len(api.posts) - before
+
+
 def test_a_copy_that_was_archived_while_the_call_went_on_corrects_nothing(site: Site, api: DidOptimizer) -> None:
     ended_long_ago(site)
     site.mariadb.create_reader("cron", PASSWORD, site.database, ("vicidial_log", "vicidial_log_archive"))

@@ -31,9 +31,8 @@ class Reserve:
         except OSError as error:
             self.release()
             text = f"No room beside the checkpoint {self._path.with_suffix('')}: {error.strerror}"
-            cure = f"{CURE}make room: df -h {self._path.parent}"
-            why = f"Nothing was sent, since what is sent could not be recorded{cure}"
-            raise CheckpointError(f"{text}. {why}") from error
+            why = "Nothing was sent, since what is sent could not be recorded"
+            raise CheckpointError(f"{text}. {why}{CURE}make room: df -h {self._path.parent}") from error
         self.is_held = True
 
     def release(self) -> None:

@@ -114,9 +114,10 @@ class Sorting:
         decided = self._readiness(row, line)
         since = self.could_go_since.pop(row.uniqueid, None)
         before = self._watched(row)
+        tried = before.reason if before.reason in TRIED else ""
         if decided is Readiness.READY:
             # From here on it is watched: should VICIdial rewrite its id before its turn comes, it will be followed.
-            self._store.watch(row, before.reason if before.reason in TRIED else TO_SEND, line.released or line.free)
+            self._store.watch(row, tried or TO_SEND, line.released or line.free)
             # One that had to wait could not go before the last poll, however long ago it ended; nor could one that is
             # as late as VICIdial writes some. What is later still was held back somewhere, and is late from its end.
             ended = row.end_epoch or row.start_epoch
@@ -126,9 +127,7 @@ class Sorting:
             self.could_go_since[row.uniqueid] = since or (max(ended, self._polled_before) if waited else ended)
             return True
         if decided in WAITING:
-            self._store.watch(
-                row, before.reason if before.reason in TRIED else decided.value, line.released or line.free
-            )
+            self._store.watch(row, tried or decided.value, line.released or line.free)
             if row.end_epoch:
                 self.to_keep.append(row)
         elif decided is Readiness.LEFT_OUT:
@@ -152,6 +151,5 @@ def _line_of(watched: Watched) -> Line:
     """Return what is remembered of a call's lead."""
     if watched.reason == Readiness.RELEASED.value:
         return Line(released=watched.since)
-    if watched.reason in TRIED:  # it could go, and the file keeps no time for it
-        return Line(free=watched.start_epoch)
-    return Line(free=watched.since)
+    # One that was tried could go, and the file keeps no time for it.
+    return Line(free=watched.start_epoch if watched.reason in TRIED else watched.since)
