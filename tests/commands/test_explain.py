@@ -192,10 +192,13 @@ def test_of_a_call_left_out_by_a_reset_it_says_so(site: Site) -> None:
     assert re.search("It is not in the journal: .* left out by a reset", explain(site, uniqueid))
 
 
-@pytest.mark.parametrize("end", [None, -20], ids=["not ended", "in wrap-up"])
-def test_of_a_call_that_no_run_looks_at_any_more_it_does_not_say_that_it_waits(end: int | None, site: Site) -> None:
+@pytest.mark.parametrize(("start", "end"), [(-1900, None), (-300, -20)], ids=["not ended", "in wrap-up"])
+def test_of_a_call_that_no_run_looks_at_any_more_it_does_not_say_that_it_waits(
+    start: int, end: int | None, site: Site
+) -> None:
+    """One is before what the next run reads, the other was left out with its campaign."""
     now = int(time.time())
-    uniqueid = call(site, now - 1900, end and now + end, "SALE" if end is None else "DISPO")
+    uniqueid = call(site, now + start, end and now + end, "SALE" if end is None else "DISPO")
     insert(site.mariadb, site.database, row("1.1", now - 30, lead_id=1))
     site.configure(exclude_campaigns="CAMP01")
     run_here(site)
