@@ -102,7 +102,7 @@ def test_what_a_run_would_do_with_a_call_and_why(
 
 
 def test_every_reason_to_wait_has_its_words() -> None:
-    assert set(Readiness) - {Readiness.LEFT_OUT} == set(_WAITS) > WAITING
+    assert {*Readiness, None} - {Readiness.LEFT_OUT} == set(_WAITS) > WAITING
 
 
 @pytest.mark.parametrize(("user", "holder"), [("agent1", "agent1 still has lead 4711 before him"), ("", "on the line")])
@@ -190,6 +190,20 @@ def test_of_a_call_left_out_by_a_reset_it_says_so(site: Site) -> None:
     uniqueid = call(site, now - 90, now - 60)
     assert 0 == command_here(site, "reset-checkpoint", "--to", "20s", "--yes").returncode
     assert re.search("It is not in the journal: .* left out by a reset", explain(site, uniqueid))
+
+
+@pytest.mark.parametrize(("start", "end"), [(-1900, None), (-300, -20)], ids=["not ended", "in wrap-up"])
+def test_of_a_call_that_no_run_looks_at_any_more_it_does_not_say_that_it_waits(
+    start: int, end: int | None, site: Site
+) -> None:
+    """One is before what the next run reads, the other was left out with its campaign."""
+    now = int(time.time())
+    uniqueid = call(site, now + start, end and now + end, "SALE" if end is None else "DISPO")
+    insert(site.mariadb, site.database, row("1.1", now - 30, lead_id=1))
+    site.configure(exclude_campaigns="CAMP01")
+    run_here(site)
+    site.configure(exclude_campaigns="")
+    assert "⏳ It is not over, and no run looks at it any more; once it is, " in explain(site, uniqueid)
 
 
 def test_of_a_call_whose_row_is_gone_it_says_what_is_known(site: Site) -> None:

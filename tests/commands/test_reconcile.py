@@ -252,6 +252,22 @@ def test_a_call_whose_id_was_rewritten_since_and_the_second_row_of_one_are_not_m
     assert [0] == call(site)[0][4:5]
 
 
+@pytest.mark.parametrize("is_rejected", [False, True], ids=["nothing is known of", "rejected"])
+def test_of_two_rows_of_a_call_that_the_journal_lacks_all_sends_the_first(
+    is_rejected: bool, site: Site, api: DidOptimizer
+) -> None:
+    api.fault_for = lambda sent: NOT_ACCEPTED if is_rejected and sent["leadId"] == "10000000" else None
+    ended_long_ago(site)
+    first = ids(site)[0]
+    columns = "lead_id, campaign_id, call_date, end_epoch, length_in_sec, status, phone_number"
+    twin = f"SELECT CONCAT(start_epoch, '.8'), start_epoch + 1, {columns} FROM vicidial_log WHERE uniqueid = '{first}'"
+    sql(site, f"INSERT INTO vicidial_log (uniqueid, start_epoch, {columns}) {twin}")
+    site.journal_file.unlink()
+    before = len(api.posts)
+    assert [7, 1, is_rejected, 0, 0, 0, 6 - is_rejected] == call(site, "--send", "--all")[0]
+    assert 7 - is_rejected == len(api.posts) - before
+
+
 def test_what_was_archived_is_found_where_the_account_may_read_that(site: Site, api: DidOptimizer) -> None:
     ended_long_ago(site)
     in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
@@ -321,6 +337,18 @@ def test_what_stands_in_the_table_and_its_archive_is_one_call_and_sent_once(site
     assert [7, 1, 0, 0, 6, 0, 0] == call(site, "--send")[0]
     assert 6 == len(api.posts) - before
     assert [7, 7, 0, 0, 0, 0, 0] == call(site)[0]
+
+
+def test_what_has_changed_and_goes_again_after_a_reset_is_left_to_the_run(site: Site, api: DidOptimizer) -> None:
+    ended_long_ago(site)
+    sql(site, "UPDATE vicidial_log SET status = 'CALLBK' WHERE lead_id < 30000000")
+    assert 0 == command_here(site, "reset-checkpoint", "--to", "1h", "--yes").returncode
+    before = len(api.posts)
+    assert [7, 1, 0, 6, 0, 0, 0] == call(site, "--send", "--corrections")[0]
+    assert before == len(api.posts)
+    run_here(site)
+    assert [7, 7, 0, 0, 0, 0, 0] == call(site, "--send", "--corrections")[0]
+    assert 7 == len(api.posts) - before
 
 
 def test_a_copy_that_was_archived_while_the_call_went_on_corrects_nothing(site: Site, api: DidOptimizer) -> None:

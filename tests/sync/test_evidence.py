@@ -115,6 +115,25 @@ def test_a_call_that_was_gone_while_it_waited_for_its_disposition_is_sent_as_it_
     assert ["DISPO"] == [sent["disposition"] for sent in api.records.values()]
 
 
+def test_a_call_that_an_agent_still_has_is_not_sent_as_it_was_kept_while_its_row_is_gone(
+    site: Site, dialer: Dialer, api: DidOptimizer
+) -> None:
+    """The table is renamed away in a long wrap-up and comes back, first for the disposition, then without it."""
+    name = f"`{site.database}`"
+    site.mariadb.execute(f"CREATE TABLE {name}.other LIKE {name}.vicidial_log")
+    dialer.begin(agent_call(new_call(NOON), talk=30, wrap_up=1500, status="SALE"))
+    dialer.begin(agent_call(new_call(NOON), talk=30, wrap_up=1200, status="NI"))
+    at(site, dialer, NOON + 120)
+    site.mariadb.execute(f"RENAME TABLE {name}.vicidial_log TO {name}.away, {name}.other TO {name}.vicidial_log")
+    for minute in range(3, 24):
+        at(site, dialer, NOON + 60 * minute)
+    assert {} == api.records
+    site.mariadb.execute(f"RENAME TABLE {name}.vicidial_log TO {name}.other, {name}.away TO {name}.vicidial_log")
+    for minute in range(24, 42):
+        at(site, dialer, NOON + 60 * minute)
+    assert ["SALE", "DISPO"] == [sent["disposition"] for sent in api.records.values()]
+
+
 def test_what_is_kept_of_a_call_is_as_it_was_seen_last(site: Site, dialer: Dialer, api: DidOptimizer) -> None:
     machine = row(f"{NOON}.1", NOON, status="AA", end_epoch=NOON + 50, lead_id=5)
     insert(site.mariadb, site.database, machine)

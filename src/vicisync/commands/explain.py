@@ -33,6 +33,7 @@ _WAITS = {
     Readiness.RELEASED: "It waits: lead {lead} has just been let go, and VICIdial may not have written the row yet",
     Readiness.NOT_OURS: "It is not ours: it ended by {ended_after}, where the checkpoint begins",
     Readiness.NEVER_ENDED: "It is given up: it has not ended in {hours:g} h",
+    None: "It is not over, and no run looks at it any more; once it is, vicisync reconcile --send sends it",
 }
 """What a run would do now, and why."""
 
@@ -161,8 +162,7 @@ def _of_now(known: _Known, row: CallRow | None, ended: Ended | None) -> str:
     released = watched.since if watched and decided is Readiness.RELEASED else 0
     if 0 < released <= now - ROW_IS_WRITTEN:
         decided = Readiness.NO_DISPOSITION
-    held = live_leads(known.call_log, [row.lead_id]) if decided is Readiness.HELD else None
-    agent = (held or {}).get(row.lead_id)
+    agent = decided is Readiness.HELD and (live_leads(known.call_log, [row.lead_id]) or {}).get(row.lead_id)
     holder = f"{agent} still has lead {row.lead_id} before him" if agent else f"lead {row.lead_id} is on the line"
     words = _WAITS[decided].format(
         given_up=zoned(row.start_epoch + settings.give_up_after),

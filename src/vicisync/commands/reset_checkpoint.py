@@ -40,9 +40,8 @@ def reset(
             epoch = min(epoch, _begin(settings, old, now))
         say(f"Old checkpoint: {was}")
         say(f"New checkpoint: {zoned(epoch)}; what ended after that will be sent, or sent again")
-        if old and (warning := _left_out(old, epoch)):
-            for line in signed(warning, "⚠"):
-                say(line)
+        for line in signed((old and _left_out(old, epoch)) or "", "⚠"):
+            say(line)
         if not yes:
             cure = f"{CURE}vicisync reset-checkpoint --to '{zoned(epoch)}'"
             if not ask:

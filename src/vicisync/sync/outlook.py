@@ -16,8 +16,13 @@ from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.live_calls import live_leads
 
 
-def outlook(settings: Settings, call_log: CallLog, checkpoint: Checkpoint, row: CallRow, now: int) -> Readiness:
-    """Return what a run would decide about a row at the epoch ``now``. Raises DatabaseError."""
+def looks_since(settings: Settings, checkpoint: Checkpoint) -> int:
+    """Return the start, an epoch, from which on the next run looks at calls that are not watched."""
+    return max(checkpoint.looked_until - settings.overlap, checkpoint.forgotten)
+
+
+def outlook(settings: Settings, call_log: CallLog, checkpoint: Checkpoint, row: CallRow, now: int) -> Readiness | None:
+    """Return what a run would decide about a row at the epoch ``now``; None: none looks at it. Raises DatabaseError."""
     with StringIO() as nowhere:
         copy, report = deepcopy(checkpoint), Report(nowhere)
         before = copy.watching.get(row.uniqueid, Watched(row.lead_id, row.start_epoch, TO_SEND))
@@ -27,7 +32,8 @@ def outlook(settings: Settings, call_log: CallLog, checkpoint: Checkpoint, row: 
         if Sorting(settings, store, report, now, lambda leads: live_leads(call_log, leads)).polled([row]):
             return Readiness.READY
         if watched := copy.watching.get(row.uniqueid):
-            return Readiness(watched.reason)
+            is_seen = row.uniqueid in checkpoint.watching or row.start_epoch >= looks_since(settings, checkpoint)
+            return Readiness(watched.reason) if is_seen and row.uniqueid not in checkpoint.handled else None
         return Readiness.NEVER_ENDED if report.tally.never_ended else Readiness.NOT_OURS
 
 

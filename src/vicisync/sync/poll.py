@@ -1,7 +1,7 @@
 """The poll: which calls can go now, in the order of their turn; all others are watched, or are none of our business."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -49,10 +49,8 @@ class Poll:
     gone: list[str] = field(default_factory=list)  # watched calls whose rows are not there
 
     def __post_init__(self) -> None:
-        self.sorting = Sorting(self.settings, self.store, self.report, min(self.now, self.machine), self._live_leads)
-
-    def _live_leads(self, leads: Collection[int]) -> Collection[int] | None:
-        return live_leads(self.call_log, leads)
+        of_run = self.settings, self.store, self.report, min(self.now, self.machine)
+        self.sorting = Sorting(*of_run, lambda leads: live_leads(self.call_log, leads))
 
     def could_go(self) -> list[int]:
         """Return since when each call that can go and has not gone could have gone: epochs."""

@@ -12,6 +12,7 @@ from vicisync.state.checkpoint import Checkpoint
 from vicisync.state.journal import Entry
 from vicisync.state.records import Records
 from vicisync.state.rejected import read_rejected
+from vicisync.sync.outlook import looks_since
 from vicisync.vicidial.call_log import CallLog
 from vicisync.vicidial.live_calls import live_leads
 
@@ -53,9 +54,7 @@ class Books:
         self._checkpoint, self._records, self._call_log, self._now = checkpoint, records, call_log, now
         self._rejected = read_rejected(settings.rejected_file).calls
         self._rules = settings.rules(0, now)
-        self._next_since = now  # the start from which on the next run looks
-        if checkpoint:
-            self._next_since = max(checkpoint.looked_until - settings.overlap, checkpoint.forgotten)
+        self._next_since = looks_since(settings, checkpoint) if checkpoint else now
 
     def hold_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
         """Yield the calls that have ended, of ``rows`` that include theirs and all of the same seconds.
@@ -71,7 +70,7 @@ class Books:
 
     def _held_against(self, rows: Mapping[str, CallRow], calls: Sequence[Call]) -> Iterator[Ended]:
         entries = self._records.of_calls([call.uniqueid for call in calls])
-        missing: set[tuple[int, int, str]] = set()
+        first_of_call: dict[tuple[int, int, str], str] = {}
         for call in calls:
             row, sent = rows[call.uniqueid], entries.get(call.uniqueid)
             if left_out_by(row.campaign, self._rules):
@@ -85,24 +84,29 @@ class Books:
             if standing is Standing.CHANGED and (not row.end_epoch or awaits_disposition(row, self._rules)):
                 # So VICIdial archives what it copies of a call that goes on, and keeps that.
                 standing = Standing.DELIVERED
-            key = alike(row)
-            if standing is Standing.MISSING and key in missing:
+            if standing is Standing.CHANGED and self._is_seen_to(row):
+                standing = Standing.WAITING
+            is_first = first_of_call.setdefault(alike(row), row.uniqueid) == row.uniqueid or not row.end_epoch
+            if standing in (Standing.MISSING, Standing.NOT_IN_JOURNAL) and not is_first:
                 standing = Standing.TWIN
-            missing.update([key] if standing is Standing.MISSING else [])
             if standing:
                 yield Ended(call, standing, sent)
 
     def _by_files(self, row: CallRow) -> Standing | None:
-        checkpoint, uniqueid = self._checkpoint, row.uniqueid
-        if uniqueid in self._rejected:
+        if row.uniqueid in self._rejected:
             return Standing.REJECTED
-        if not checkpoint:
-            return None
-        if handled := checkpoint.handled.get(uniqueid):
+        if self._checkpoint and (handled := self._checkpoint.handled.get(row.uniqueid)):
             return _OUTCOMES.get(handled.outcome)  # None where it was left out, and is no more: no run sees to it
+        # Some calls get an agent's final status, and never an end.
+        is_over = row.end_epoch or readiness(row, self._now, self._rules) is Readiness.READY
+        return Standing.WAITING if is_over and self._is_seen_to(row) else None
+
+    def _is_seen_to(self, row: CallRow) -> bool:
+        """Return whether a run sees to a call, perhaps again: it is watched, or the next run meets it."""
+        if not (checkpoint := self._checkpoint) or row.uniqueid in checkpoint.handled:
+            return False
         is_next = row.start_epoch >= self._next_since and (row.end_epoch or row.start_epoch) > checkpoint.ended_after
-        is_seen_to = is_next or uniqueid in checkpoint.watching
-        return Standing.WAITING if is_seen_to and self._has_ended(row) else None
+        return is_next or row.uniqueid in checkpoint.watching
 
     def _former(self, row: CallRow) -> Entry | None:
         """Return what was sent of a call under the id that it had before, or of the call whose second row it is."""
@@ -110,16 +114,12 @@ class Books:
         ends = (row.end_epoch,) if row.end_epoch else ()
         return next((each for each in alike if each.start_epoch == row.start_epoch or each.end_epoch in ends), None)
 
-    def _has_ended(self, row: CallRow) -> bool:
-        """Return whether a call is over; some get an agent's final status, and never an end."""
-        return bool(row.end_epoch) or readiness(row, self._now, self._rules) is Readiness.READY
-
     def _by_row(self, row: CallRow) -> Standing | None:
         decided = readiness(row, self._now, self._rules)
         if decided is not Readiness.READY:
             return Standing.WAITING if row.end_epoch and decided in WAITING else None
-        is_lacking = self._records.may_lack(row.end_epoch or row.start_epoch)
-        return Standing.NOT_IN_JOURNAL if is_lacking else Standing.MISSING
+        end = row.end_epoch or row.start_epoch
+        return Standing.NOT_IN_JOURNAL if self._records.may_lack(end) else Standing.MISSING
 
 
 def _by_journal(call: Call, sent: Entry) -> Standing:

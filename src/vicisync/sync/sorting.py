@@ -56,20 +56,22 @@ class Sorting:
     def polled(self, rows: Collection[CallRow], gone: Collection[str] = ()) -> list[CallRow]:
         """Sort rows that a poll has found, asking who is live; return what can go.
 
-        Of those that are ``gone``, as they were last seen, the live tables tell nothing.
+        Of those that are ``gone``, as they were last seen, the live tables tell no more than that one is held, or was.
         """
         self.seen(rows)
         rows = [row for row in rows if not self._is_twin(row)]
         for row in rows:
             self._lines[row.uniqueid] = _line_of(self._watched(row))
-        asked = [row for row in rows if row.uniqueid not in gone and self._may_go(row)]
+        asked = [row for row in rows if self._may_go(row)]
         live = self._live_leads({row.lead_id for row in asked}) if asked else None
         if live is not None:
             newest = self._newest_of_leads(rows)
             for row in asked:
                 is_newest = row.start_epoch == newest[row.lead_id]
                 is_held = row.lead_id in live and is_newest and self._now - row.start_epoch < LONGEST_HELD
-                self._lines[row.uniqueid] = self._asked(row, is_held=is_held, is_newest=is_newest)
+                line = self._asked(row, is_held=is_held, is_newest=is_newest)
+                if row.uniqueid not in gone or line.is_held or line.released:
+                    self._lines[row.uniqueid] = line
         return self.sorted(rows)
 
     def _is_twin(self, row: CallRow) -> bool:
@@ -149,6 +151,5 @@ def _line_of(watched: Watched) -> Line:
     """Return what is remembered of a call's lead."""
     if watched.reason == Readiness.RELEASED.value:
         return Line(released=watched.since)
-    if watched.reason in TRIED:  # it could go, and the file keeps no time for it
-        return Line(free=watched.start_epoch)
-    return Line(free=watched.since)
+    # One that was tried could go, and the file keeps no time for it.
+    return Line(free=watched.start_epoch if watched.reason in TRIED else watched.since)
