@@ -7,9 +7,7 @@ RESULTS: Mapping[str, str] = {status: result for result, found in _BY_RESULT.ite
 """VICIdial status to DID Optimizer result, by its setup guide; in VICIdial A is Answering Machine, B Busy."""
 
 OTHER = "completed"  # the result of every status that is in neither table
-
-KNOWN_RESULTS: tuple[str, ...] = (*dict.fromkeys(RESULTS.values()), OTHER)
-"""Every result that DID Optimizer knows, each once."""
+KNOWN_RESULTS: tuple[str, ...] = (*dict.fromkeys(RESULTS.values()), OTHER)  # all that DID Optimizer knows
 
 
 def result_of(status: str | None, overrides: Mapping[str, str]) -> str:

@@ -17,9 +17,7 @@ _DAY, _CLOCK = r"\d{4}-\d\d-\d\d", r"\d\d?:\d\d(?::\d\d)?"
 _POINT = re.compile(rf"({_DAY})(?:[T ]+({_CLOCK})(?:\.\d+)?\s*([+-]\d\d(?::?\d\d)?|[A-Za-z]+)?)?", re.ASCII)
 _WORDS = re.compile(rf"(today|yesterday)?\s*({_CLOCK})?", re.ASCII | re.IGNORECASE)
 LATEST = 2**32 - 1  # the last epoch that VICIdial's INT UNSIGNED holds
-
-EARLIEST = 946_684_800
-"""The first second of 2000, before VICIdial: a bare number below it is a year or a slip, not an epoch."""
+EARLIEST = 946_684_800  # the first second of 2000, before VICIdial: a bare number below it is a year or a slip
 
 
 def local(epoch: float) -> str:

@@ -16,8 +16,7 @@ from vicisync.output import send_to_nowhere
 from vicisync.settings.parsers import duration, whole_number
 from vicisync.settings.settings import ASTGUICLIENT_CONF, DIDS_CONF
 
-Files = tuple[Path | None, Path | None]
-"""astguiclient.conf and dids.conf, where an option or the environment names them."""
+Files = tuple[Path | None, Path | None]  # astguiclient.conf and dids.conf, where an option or the environment names one
 
 
 def conf_options(command: Callable[..., int]) -> Callable[..., int]:

@@ -13,8 +13,7 @@ from urllib3 import exceptions as errors
 from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
 from vicisync.settings.tls import tls_failure
 
-CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-"""What comes of a connection that the other side has closed."""
+CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)  # of a connection that the other side has closed
 
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ((errors.ProxyError,),

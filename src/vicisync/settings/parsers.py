@@ -9,11 +9,8 @@ from urllib.parse import urlsplit
 
 from vicisync.calls.times import parse_duration
 
-COMMENT = re.compile(r"(?<!\s)\s+[;#].*")
-"""A comment behind a value, as DID Optimizer's own template has it behind numbers."""
-
-QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
-"""A text in quotes, as a shell wants it: in these files they are part of it."""
+COMMENT = re.compile(r"(?<!\s)\s+[;#].*")  # behind a value, as DID Optimizer's own template has it behind numbers
+QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")  # as a shell wants it: in these files the quotes are part of the text
 
 
 def whole_number(lowest: int, highest: int) -> Callable[[str], int]:
