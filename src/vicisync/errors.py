@@ -2,8 +2,7 @@
 
 import signal
 
-CURE = "\n→ "
-"""What stands between the sentence that says what is wrong, and where, and the one command or line that mends it."""
+CURE = "\n→ "  # between the sentence that says what is wrong, and where, and the command or line that mends it
 
 
 class VicisyncError(Exception):

@@ -137,10 +137,6 @@ class Report:
         self._say(f"✗ {call.uniqueid}: failed: {self._masked(why, call)}; rejected", Verbosity.QUIET)
         self._output.advance_bar()
 
-    def resending(self, calls: int) -> None:
-        """Tell how many rejected calls are sent again."""
-        self._say(f"📞 Found {counted(calls, 'rejected call')}" if calls else "✅ No rejected calls")
-
     def resent(self, remaining: int | None = None, what: str = "rejected call") -> None:
         """Sum up what became of calls that were sent again, of which so many remain; None: nobody has counted."""
         did_something = self.tally.delivered or self.tally.failed

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from rehearsal.did_optimizer import ERROR_500, NOT_ACCEPTED, DidOptimizer, rate_limited_429
+from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, NOT_ACCEPTED, DidOptimizer, rate_limited_429
 from rehearsal.mariadb import READ
 from rehearsal.site import PASSWORD, Site
 from tests.conftest import command_here, finish_calls, pages_of, run_here
@@ -148,6 +148,30 @@ def test_what_the_api_rejects_goes_into_the_rejected_file_and_what_fails_stays_m
     api.fault_for = None
     command_here(site, "retry-rejected")
     assert [7, 6, 0, 0, 1, 0, 0] == call(site, code=6)[0]
+
+
+def test_a_call_whose_answer_was_lost_is_missing_still_and_counts_as_perhaps_stored_twice_when_it_gets_through(
+    site: Site, api: DidOptimizer
+) -> None:
+    site.configure(max_retries="0")
+    ended_long_ago(site)
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    lost, changed, *_ = ids(site)
+    api.fault_for = lambda sent: LOST_ANSWER if sent["uniqueid"] in (lost, changed) else None
+    call(site, "--send", code=6)
+    in_journal(site, f"UPDATE calls SET rejected = 0, disposition = 'NI', duration = 1 WHERE uniqueid = '{changed}'")
+    call(site, "--send", "--corrections", code=4)
+    numbers, lines = call(site, code=6)
+    assert [7, 5, 0, 0, 1, 1, 0] == numbers
+    assert any(re.match(rf"⚠ {lost}: missing; sent as \w+ \(\d+s\), but the answer was lost: ", line) for line in lines)
+    explained = command_here(site, "explain", lost).stdout
+    assert "⚠ Perhaps stored, as the answer was lost, sent 20" in explained
+    assert "; what came: the connection was cut" in explained
+    assert "⚠ It is missing" in explained
+    api.fault_for = None
+    (summary,) = [line for line in call(site, "--send")[1] if "processed" in line]
+    assert summary.endswith("; 1 may have been stored twice (their answers were lost)")
+    assert [7, 6, 0, 0, 0, 1, 0] == call(site)[0]
 
 
 def test_an_outage_ends_it_with_4_and_all_is_still_missing(site: Site, api: DidOptimizer) -> None:

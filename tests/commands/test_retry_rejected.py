@@ -149,6 +149,20 @@ def test_a_call_whose_answer_was_lost_stays_and_is_taken_out_as_a_duplicate(site
     assert b"" == site.rejected_file.read_bytes()
 
 
+def test_a_call_whose_answer_was_lost_counts_as_perhaps_stored_twice_when_it_gets_through(
+    site: Site, api: DidOptimizer
+) -> None:
+    open_journal(site.journal_file).close()
+    reject(site, call(1), call(2))
+    api.fault_for = fault_of({1: NOT_ACCEPTED, 2: LOST_ANSWER})
+    retry(site, code=4)
+    retry(site, code=4)
+    api.fault_for = None
+    (summary,) = [line for line in retry(site) if "Summary" in line]
+    assert summary.endswith("; 1 may have been stored twice (their answers were lost)")
+    assert "stored twice" not in "".join(retry(site))
+
+
 @pytest.mark.parametrize(("delivered", "sent"), [([1], [2]), ([1, 2], [])])
 def test_calls_noted_as_delivered_before_a_kill_are_not_sent_but_taken_out(
     delivered: list[int], sent: list[int], site: Site, api: DidOptimizer

@@ -22,7 +22,7 @@ from vicisync.commands.reset_checkpoint import reset
 from vicisync.errors import CheckpointError
 from vicisync.settings.settings import load_settings
 from vicisync.state import journal
-from vicisync.state.journal import Entry, Journal, problem_of
+from vicisync.state.journal import Entry, Journal, Outcome, problem_of
 from vicisync.state.load import read_checkpoint
 from vicisync.state.records import Records
 from vicisync.state.store import Store
@@ -74,9 +74,9 @@ def test_it_holds_what_was_sent_of_each_call_when_and_what_the_api_said(site: Si
     found = entries(site)
     assert table(site, columns) == sorted(tuple(entry[:8]) for entry in found.values())
     assert all(began <= entry.sent <= time.time() for entry in found.values())
-    rejected = [entry for entry in found.values() if entry.is_rejected]
+    rejected = [entry for entry in found.values() if entry.outcome == Outcome.REJECTED]
     assert [(first[0], "400 Bad Request: Call result not accepted")] == [each[::10] for each in rejected]
-    assert {"200 OK"} == {each.words for each in found.values() if not each.is_rejected}
+    assert {"200 OK"} == {each.words for each in found.values() if each.outcome == Outcome.DELIVERED}
 
 
 def test_it_is_one_file_for_its_owner_alone(site: Site) -> None:

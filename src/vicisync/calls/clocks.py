@@ -3,7 +3,6 @@
 from enum import Enum
 
 CLOCK_TOLERANCE = 120  # seconds by which the database's clock may step back unnoticed; VICIdial itself tolerates 8
-
 FIRST_RUN_TOLERANCE = 600  # seconds that the two clocks may lie apart where nothing has been seen yet
 
 

@@ -12,7 +12,7 @@ from vicisync.errors import CheckpointError, DatabaseError
 from vicisync.report import REASONS, counted, signed
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.journal import Entry
+from vicisync.state.journal import Entry, Outcome
 from vicisync.state.load import read_checkpoint
 from vicisync.state.records import Records
 from vicisync.state.rejected import reasons
@@ -46,6 +46,7 @@ _BECAME = {
     Standing.TWIN: "✅ It is the second row of a call that is sent by its first, as VICIdial writes some",
 }
 
+_OUTCOMES = ("✓ Delivered", "✗ Rejected", "⚠ Perhaps stored, as the answer was lost, sent")  # by `Outcome`
 Say = Callable[[str], None]
 _Told = TypeVar("_Told")
 
@@ -179,8 +180,8 @@ def _of_now(known: _Known, row: CallRow | None, ended: Ended | None) -> str:
 
 def _of_entry(sent: Entry, uniqueid: str) -> str:
     former = f", as {sent.uniqueid}" if sent.uniqueid != uniqueid else ""
-    outcome = "✗ Rejected" if sent.is_rejected else "✓ Delivered"
-    said = f"; the API said: {sent.words}" if sent.words else ""
+    outcome, came = _OUTCOMES[sent.outcome], "what came" if sent.outcome == Outcome.UNANSWERED else "the API said"
+    said = f"; {came}: {sent.words}" if sent.words else ""
     if sent.duration is None:
         what = "what was sent is not known: that run was killed before it wrote it down"
         return f"{outcome}{former} by {zoned(sent.sent)}; {what}"

@@ -19,7 +19,6 @@ ROTATION = Path("/etc/logrotate.d/vicisync")
 LOG = Path("/var/log/did-optimizer-sync.log")
 
 _STATE = ("checkpoint_file", "rejected_file", "journal_file", "metrics_file")
-
 Tell = Callable[[str], None]
 Do = Callable[[str, object, Callable[[], object]], None]  # does one thing to the machine, by verb and object; tells so
 

@@ -16,7 +16,7 @@ from vicisync.did_optimizer.workers import Session
 from vicisync.errors import CURE, AlreadyRunning, CheckpointError, ConfigError, Stopped
 from vicisync.report import Report, counted
 from vicisync.settings.settings import Settings
-from vicisync.state.journal import Journal
+from vicisync.state.journal import Journal, Outcome
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
 from vicisync.state.records import Records
@@ -131,12 +131,14 @@ def _told(wanted: Wanted, report: Report, calls: Iterator[Ended]) -> Counter[Sta
     """Count the calls, tell which are missing or have changed, and sum up."""
     counts: Counter[tuple[str, Standing]] = Counter()
     total: Counter[Standing] = Counter()
-    for call, standing, sent in calls:
+    for each in calls:
+        call, standing, sent = each
         total[standing] += 1
         if wanted.by:
             counts[(call.campaign_id if wanted.by == "campaign" else call.status) or "-", standing] += 1
         if standing in (Standing.MISSING, Standing.CHANGED) and (total[standing] <= LISTED or wanted.verbose):
             before = f"; sent as {sent.disposition or '-'} ({sent.duration}s)" if sent else ""
+            before += ", but the answer was lost" if each.is_unanswered else ""
             report.listed(call, f"{standing.value}{before}")
     for standing in (Standing.MISSING, Standing.CHANGED):
         if total[standing] > LISTED and not wanted.verbose:
@@ -163,24 +165,23 @@ def _sent(
 ) -> int:
     """Send what is to be sent, and write down what came of it, call by call; return how many are missing no more."""
     calls = _ended(settings, wanted, stack, stop_signal, room=not wanted.dry_run)
-    missing: set[str] = set()  # of those on their way
+    on_its_way: dict[str, Ended] = {}
     found = 0
 
     def attempts() -> Iterator[Attempt]:
-        for call, standing, _ in islice((each for each in calls if each.standing in wanted.to_send), wanted.limit):
-            if standing is Standing.MISSING:
-                missing.add(call.uniqueid)
-            yield Attempt(call)
+        for each in islice((each for each in calls if each.standing in wanted.to_send), wanted.limit):
+            on_its_way[each.call.uniqueid] = each
+            yield Attempt(each.call, perhaps_stored=each.is_unanswered)
 
     journal = Journal(settings.journal_file if settings.journal_file.exists() else None, settings.journal_days)
     stack.callback(journal.close)
     delivery = Delivery(settings, open_session, stop_signal, float("inf"), report.note)
     for call, answer in delivery.answers(attempts()):
         with delivery.stopped_by_errors():
+            before = on_its_way.pop(call.uniqueid)
             is_handled = answer.meaning in (Meaning.DELIVERED, Meaning.REJECTED) and not wanted.dry_run
-            found += is_handled and call.uniqueid in missing
-            missing.discard(call.uniqueid)
-            if is_handled:
+            found += is_handled and before.standing is Standing.MISSING
+            if is_handled or (answer.perhaps_stored and (before.is_unanswered or not before.sent)):
                 _write(settings, journal, call, answer)
             report_answer(report, call, answer)
     report.tally.perhaps_twice = delivery.perhaps_twice
@@ -192,10 +193,11 @@ def _sent(
 
 def _write(settings: Settings, journal: Journal, call: Call, answer: Answer) -> None:
     """Write down what came of a call before the next: a kill repeats what was in flight. Raises CheckpointError."""
-    is_rejected = answer.meaning is Meaning.REJECTED
-    if is_rejected:
+    known = {Meaning.DELIVERED: Outcome.DELIVERED, Meaning.REJECTED: Outcome.REJECTED}
+    outcome = known.get(answer.meaning, Outcome.UNANSWERED)
+    if outcome is Outcome.REJECTED:
         add_rejected(settings.rejected_file, answer.words, payload(call, settings.dispositions))
-    journal.note(call, answer.words if is_rejected else answer.in_short, is_rejected=is_rejected)
+    journal.note(call, answer.words if outcome else answer.in_short, outcome)
     journal.write()
     if journal.problem:
         raise CheckpointError(f"No more is sent, since it would be sent again: {journal.problem}")

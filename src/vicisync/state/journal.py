@@ -10,6 +10,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,12 +35,21 @@ CREATE TABLE IF NOT EXISTS known (name TEXT PRIMARY KEY, epoch INTEGER);
 CREATE TABLE IF NOT EXISTS left_out (after INTEGER, until INTEGER);
 """
 _ADD = "INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ADD_KNOWN = f"INSERT {_ADD} ON CONFLICT (uniqueid) DO UPDATE SET rejected = excluded.rejected WHERE rejected = 2"
 _CARRY_ON = "UPDATE known SET epoch = ? WHERE name IN ('ended_after', 'lacking')"
 _OLDEST = "FROM calls WHERE rowid IN (SELECT rowid FROM calls ORDER BY rowid LIMIT ?) AND sent < ?"
 _FORGET = f"DELETE {_OLDEST}"
 # What ended when the newest of these was sent may be lacking, whatever the clock says later, or journal_days.
 _FORGOTTEN = f"""UPDATE known SET epoch = max(epoch, (SELECT ifnull(max(sent), 0) {_OLDEST}))
                  WHERE name = 'complete_after'"""  # noqa: S608 -- of the text above
+
+
+class Outcome(IntEnum):
+    """What came of a call, as the column ``rejected`` has it."""
+
+    DELIVERED = 0
+    REJECTED = 1
+    UNANSWERED = 2  # sent by a person's command, and the answer was lost: it may be stored
 
 
 class Entry(NamedTuple):
@@ -54,7 +64,7 @@ class Entry(NamedTuple):
     disposition: str | None
     duration: int | None  # seconds; with None, nothing is known of what was sent
     sent: int  # epoch; at the latest then
-    is_rejected: bool
+    outcome: int  # an `Outcome`
     words: str | None  # the API's
 
 
@@ -89,12 +99,12 @@ class Journal:
             self._do(lambda connection: connection.execute(_CARRY_ON, (checkpoint.ended_after,)))
             self.close()
 
-    def note(self, call: Call, words: str, *, is_rejected: bool = False) -> None:
+    def note(self, call: Call, words: str, outcome: Outcome = Outcome.DELIVERED) -> None:
         """Note what came of a call."""
         if self._path:
             ids = call.uniqueid, call.lead_id, call.campaign_id, call.phone_number, call.start_epoch, call.end_epoch
             sent = call.status, max(0, call.length_in_sec or 0), int(time.time())
-            self._pending.append(Entry(*ids, *sent, is_rejected, words))
+            self._pending.append(Entry(*ids, *sent, outcome, words))
             if len(self._pending) >= AT_ONCE:
                 self.write()
 
@@ -145,7 +155,7 @@ class Journal:
             _keep_account(connection, checkpoint, now)
         connection.executemany(f"INSERT OR REPLACE {_ADD}", self._pending)
         if checkpoint and self._is_behind:
-            connection.executemany(f"INSERT OR IGNORE {_ADD}", _known_of(checkpoint, now))
+            connection.executemany(_ADD_KNOWN, _known_of(checkpoint, now))
         oldest = 2 * len(self._pending) + 100, now - self._days * 86400
         connection.execute(_FORGOTTEN, oldest)
         connection.execute(_FORGET, oldest)

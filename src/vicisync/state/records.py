@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vicisync.calls.call import stem
 from vicisync.errors import CheckpointError
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.journal import ROOM_LEFT, Entry, left_out_since, open_journal, problem_of
+from vicisync.state.journal import ROOM_LEFT, Entry, Outcome, left_out_since, open_journal, problem_of
 
 if TYPE_CHECKING:
     from sqlite3 import Connection
@@ -51,9 +51,9 @@ class Records:
         return found
 
     def same_stem(self, uniqueid: str, lead_id: int) -> list[Entry]:
-        """Return the entries of a lead whose ids begin alike: what stands behind the dot may have been rewritten."""
-        begin = stem(uniqueid)
-        return self._entries("uniqueid > ? AND uniqueid < ? AND lead = ?", (f"{begin}.", f"{begin}/", lead_id))
+        """Return what was handled of a lead under ids that begin alike: behind the dot, VICIdial may rewrite them."""
+        values = f"{stem(uniqueid)}.", f"{stem(uniqueid)}/", lead_id, Outcome.UNANSWERED
+        return self._entries("uniqueid > ? AND uniqueid < ? AND lead = ? AND rejected < ?", values)
 
     def last_of(self, lead_or_phone: str, most: int) -> list[Entry]:
         """Return the last calls of a lead or phone, the newest first; all are read through, as no index has these."""
@@ -62,7 +62,7 @@ class Records:
 
     def _entries(self, where: str, values: Iterable[object]) -> list[Entry]:
         rows = self._read(f"SELECT * FROM calls WHERE {where}", values)  # noqa: S608 -- the wheres above
-        return [Entry._make((*row[:9], bool(row[9]), row[10])) for row in rows]
+        return [Entry._make(row) for row in rows]
 
     def _read(self, sql: str, values: Iterable[object] = ()) -> list[Any]:
         if not self._path:

@@ -17,7 +17,7 @@ from vicisync.calls.clocks import CLOCK_TOLERANCE
 from vicisync.calls.readiness import FAILED, UNANSWERED, Watched
 from vicisync.calls.times import local
 from vicisync.errors import CURE, CheckpointError
-from vicisync.state.checkpoint import Checkpoint, Handled, Refusal, appended_line, render
+from vicisync.state.checkpoint import Checkpoint, Handled, appended_line, render
 from vicisync.state.files import DISK_FULL, Version, close, fsync_folder, put_in_place, version_of, why, write_whole
 from vicisync.state.journal import Journal
 from vicisync.state.lock import lock
@@ -36,7 +36,7 @@ class Store:
     def __init__(
         self, checkpoint: Checkpoint, path: Path | None, rejected_file: Path, journal: Journal | None = None
     ) -> None:
-        self.checkpoint = checkpoint  # as it stands now; it is changed here, and by its journal, alone
+        self.checkpoint = checkpoint  # as it stands now; what it holds of calls is changed here alone
         self.journal = journal or Journal(None)
         self._path = path
         self._rejected_file = rejected_file
@@ -145,14 +145,6 @@ class Store:
             self.journal.write()  # before what stands in the checkpoint alone is forgotten
             self.checkpoint.forget_before(until - overlap - CLOCK_TOLERANCE)
             self.save()
-
-    def polled(self, now: int) -> None:
-        """Note that the table was looked through to its end at the epoch ``now``, by a clock that is believed."""
-        self.checkpoint.polled, self.checkpoint.refusal = now, None
-
-    def refused(self, refusal: Refusal) -> None:
-        """Remember that the database's clock was not believed."""
-        self.checkpoint.refusal = refusal
 
     def save(self) -> None:
         """Replace the file by the whole checkpoint in one step, safe against a loss of power."""

@@ -24,7 +24,6 @@ PING_TIMEOUT = 5.0  # seconds, whatever happens to a ping: the calls wait for it
 ALERT_TIMEOUT = 10.0  # likewise for alert_command, at the end of a run
 FAILED_RUNS_TO_ALERT = 3  # in a row: a restart of the database, or of the API, wakes nobody
 LAG_TO_ALERT = 900  # seconds
-
 _SECRET = {each.variable for each in SETTINGS if not each.shown}  # of the environment
 
 

@@ -107,7 +107,7 @@ class Poll:
             ready = []
         yield Turn(failed, failed_before=True)
         self.looked_at_all = True
-        self.store.polled(min(self.now, self.machine))
+        self.store.checkpoint.polled, self.store.checkpoint.refusal = min(self.now, self.machine), None
 
     def _begin_at(self) -> int:
         """Return the epoch since which calls may have started that are not known, if the clocks can be believed."""
@@ -121,7 +121,7 @@ class Poll:
         walks = checkpoint.refusal and has_walked(checkpoint.refusal, self.now, self.machine)
         if found is Verdict.DATABASE_IS_BEHIND:
             if not walks:
-                self.store.refused(Refusal(self.now, self.machine))
+                checkpoint.refusal = Refusal(self.now, self.machine)
             text = f"The database's clock is wrong, or was: calls were seen until {zoned(seen)}, and {clocks}"
             raise DatabaseError(f"{text}; nothing sent, nothing forgotten{CURE}on both: timedatectl set-ntp true")
         if checkpoint.refusal and walks:

@@ -9,7 +9,7 @@ from vicisync.calls.dispositions import folded
 from vicisync.calls.readiness import LONGEST_HELD, WAITING, Readiness, awaits_disposition, left_out_by, readiness
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.journal import Entry
+from vicisync.state.journal import Entry, Outcome
 from vicisync.state.records import Records
 from vicisync.state.rejected import read_rejected
 from vicisync.sync.outlook import looks_since
@@ -44,6 +44,11 @@ class Ended(NamedTuple):
     standing: Standing
     sent: Entry | None = None
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether it was sent before, and the answer was lost."""
+        return self.sent is not None and self.sent.outcome == Outcome.UNANSWERED
+
 
 class Books:
     """What is written down of calls, against which their rows are held; ``now`` is the database's epoch."""
@@ -76,10 +81,10 @@ class Books:
             if left_out_by(row.campaign, self._rules):
                 yield Ended(call, Standing.LEFT_OUT, sent)
                 continue
-            standing = _by_journal(call, sent) if sent else self._by_files(row)
-            if standing in (None, Standing.WAITING) and (sent := self._former(row)):
-                is_rewritten = sent.start_epoch == row.start_epoch and sent.uniqueid not in rows
-                standing = _by_journal(call, sent) if is_rewritten else Standing.TWIN
+            standing = (_by_journal(call, sent) if sent else None) or self._by_files(row)
+            if standing in (None, Standing.WAITING) and (former := self._former(row)):
+                sent, is_rewritten = former, former.start_epoch == row.start_epoch and former.uniqueid not in rows
+                standing = _by_journal(call, former) if is_rewritten else Standing.TWIN
             standing = standing or self._by_row(row)
             if standing is Standing.CHANGED and (not row.end_epoch or awaits_disposition(row, self._rules)):
                 # So VICIdial archives what it copies of a call that goes on, and keeps that.
@@ -122,9 +127,9 @@ class Books:
         return Standing.NOT_IN_JOURNAL if self._records.may_lack(end) else Standing.MISSING
 
 
-def _by_journal(call: Call, sent: Entry) -> Standing:
-    if sent.is_rejected:
-        return Standing.REJECTED
+def _by_journal(call: Call, sent: Entry) -> Standing | None:
+    if sent.outcome != Outcome.DELIVERED:
+        return Standing.REJECTED if sent.outcome == Outcome.REJECTED else None
     if sent.duration is None:
         return Standing.DELIVERED
     now = folded(call.status or ""), max(0, call.length_in_sec or 0)

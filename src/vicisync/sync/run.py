@@ -14,7 +14,7 @@ from vicisync.errors import CURE, CheckpointError, DatabaseError
 from vicisync.report import Report, Tally
 from vicisync.settings.settings import Settings
 from vicisync.state.checkpoint import Checkpoint, starting_at
-from vicisync.state.journal import Journal
+from vicisync.state.journal import Journal, Outcome
 from vicisync.state.last_run import last_good_run
 from vicisync.state.load import read_checkpoint
 from vicisync.state.lock import locked
@@ -25,9 +25,7 @@ from vicisync.sync.poll import Poll
 from vicisync.vicidial.call_log import CallLog
 
 FIRST_RUN_LOOKS_BACK = 3600  # seconds before now after which calls of the very first run must have ended
-
-FAILED_RUNS_TO_REJECT = 10
-"""Runs in which a call may fail while others pass; the API answers 500 also for rows that it can never store."""
+FAILED_RUNS_TO_REJECT = 10  # in which a call fails while others pass: the API answers 500 to some rows for ever
 
 
 def run(
@@ -117,7 +115,7 @@ def record(settings: Settings, store: Store, call: Call, answer: Answer, now: in
 def reject(settings: Settings, store: Store, call: Call, why: str) -> None:
     """Write down that a call can never be stored; raises CheckpointError."""
     store.rejected(call.uniqueid, why, payload(call, settings.dispositions))
-    store.journal.note(call, why, is_rejected=True)
+    store.journal.note(call, why, Outcome.REJECTED)
 
 
 def report_answer(report: Report, call: Call, answer: Answer) -> None:

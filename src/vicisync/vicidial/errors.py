@@ -60,7 +60,6 @@ _ADVICE: tuple[tuple[tuple[int, ...], str, str], ...] = (
 """The numbers of an error, what is wrong and where, and the command or line that mends it, if anybody has to."""
 
 _OTHER_TABLES = ("vicidial_log_archive", "vicidial_live_agents", "vicidial_auto_calls")
-
 _OTHER = "The database at {place} failed; the next run tries again"
 
 
