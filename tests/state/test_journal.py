@@ -168,6 +168,25 @@ def test_what_a_killed_run_could_not_write_the_next_one_adds_even_an_idle_one(
     assert [False] == may_lack(site, time.time() - 200)
 
 
+def test_what_a_killed_run_knew_answers_what_had_no_answer_and_changes_nothing_else(
+    site: Site, api: DidOptimizer
+) -> None:
+    finish_calls(site, 3)
+    rejected, unanswered, _ = (str(uniqueid) for (uniqueid,) in table(site, "uniqueid"))
+    api.fault_for = lambda sent: NOT_ACCEPTED if sent["uniqueid"] == rejected else None
+    run_here(site)
+    checkpoint = read_checkpoint(site.checkpoint_file, 28800)
+    assert checkpoint
+    with journal.open_journal(site.journal_file) as connection:  # as retry-rejected and reconcile have left them
+        connection.execute("UPDATE calls SET rejected = 0 WHERE uniqueid = ?", (rejected,))
+        connection.execute("UPDATE calls SET rejected = 2 WHERE uniqueid = ?", (unanswered,))
+    connection.close()
+    before = entries(site)
+    checkpoint.unjournalled = checkpoint.ended_after
+    Journal(site.journal_file, 31, checkpoint).write(last=True)
+    assert {**before, unanswered: before[unanswered]._replace(outcome=Outcome.DELIVERED)} == entries(site)
+
+
 def test_a_run_killed_in_a_backlog_has_written_all_that_the_checkpoint_has_forgotten(
     site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
