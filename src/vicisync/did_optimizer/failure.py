@@ -14,7 +14,6 @@ from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
 from vicisync.settings.tls import tls_failure
 
 CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)  # of a connection that the other side has closed
-
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ((errors.ProxyError,),
         "the proxy that the environment names does not let us through; check it, or name the API in no_proxy", False),
@@ -65,8 +64,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     pending, seen = [error], set()
     while pending:
         cause = pending.pop(0)
-        if not isinstance(cause, BaseException) or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        pending += [getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__]
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            pending += [getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__]

@@ -22,7 +22,6 @@ from vicisync.did_optimizer.wire import Posting, Response
 from vicisync.settings.settings import Settings, is_this_machine
 
 PATH = "/api/v1/call-results"
-
 LARGEST_ANSWER = 64 * 1024  # bytes that are read of an answer; the API's own are below one KiB
 
 _RAW = {"redirect": False, "assert_same_host": False, "preload_content": False, "decode_content": False}
@@ -159,9 +158,7 @@ class ApiSession:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    if "Retry-After" not in headers:
-        return None
     try:
         return float(Retry().parse_retry_after(headers["Retry-After"]))
-    except (InvalidHeader, ValueError, OverflowError):  # the latter two from dates and numbers beyond reason
+    except (KeyError, InvalidHeader, ValueError, OverflowError):  # the latter two from dates and numbers beyond reason
         return None

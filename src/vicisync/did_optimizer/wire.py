@@ -10,7 +10,8 @@ from contextlib import suppress
 from typing import Any, cast
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
+from urllib3.util.connection import allowed_gai_family
 
 _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
 
@@ -27,21 +28,29 @@ class Posting(urllib3.connection.HTTPConnection):
     def connect(self) -> None:
         """Connect; raise where that has taken all the time: what is sent then is stored, and its answer never read."""
         until = time.monotonic() + cast("float", self.timeout)
-        super().connect()
-        if time.monotonic() >= until:
+        try:
+            super().connect()
+            if time.monotonic() >= until:
+                raise TimeoutError("timed out")
+        except TimeoutError as error:  # of TLS or a proxy, too
             self.close()
-            raise ConnectTimeoutError from TimeoutError("timed out")
+            raise ConnectTimeoutError from error
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; a dead one, such as IPv6's, takes its share of the time."""
-        host, found = self._dns_host, [self._dns_host]
-        with suppress(OSError, UnicodeError):  # for which there are words below
-            found = [str(each[4][0]) for each in socket.getaddrinfo(host.strip("[]"), self.port, 0, socket.SOCK_STREAM)]
-        until = time.monotonic() + cast("float", self.timeout)
+        until, host, found = time.monotonic() + cast("float", self.timeout), self._dns_host, [self._dns_host]
+        try:
+            with suppress(UnicodeError):  # for which there are words below
+                asked = host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
+                found = [str(each[4][0]) for each in socket.getaddrinfo(*asked)]
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
         while True:
             self.timeout, self._dns_host = max(0.1, until - time.monotonic()) / len(found), found.pop(0)
             try:
-                return super()._new_conn()
+                sock = super()._new_conn()
+                sock.settimeout(max(0.1, until - time.monotonic()))  # what is left is for TLS and a proxy's answer
+                return sock
             except HTTPError:
                 if not found:
                     raise
