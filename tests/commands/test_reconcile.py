@@ -429,3 +429,25 @@ def test_what_a_longer_overlap_does_not_bring_back_waits_for_no_run(site: Site) 
     site.configure(overlap="4200")
     finish_calls(site, 1, ago=1500, first_lead=40_000_000)
     assert [8, 7, 0, 0, 1, 0, 0] == call(site, code=6)[0]
+
+
+@pytest.mark.parametrize("options", [(), ("--all",)], ids=["missing", "all"])
+def test_what_is_archived_while_it_is_sent_goes_once(
+    options: tuple[str, ...], site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages_of(20, monkeypatch)
+    site.mariadb.create_reader("cron", PASSWORD, site.database, ("vicidial_log", "vicidial_log_archive"))
+    ended_long_ago(site, 80)
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    before = len(api.posts)
+
+    def archive(_: object) -> None:
+        if len(api.posts) - before == 15:
+            sql(site, "INSERT IGNORE INTO vicidial_log_archive SELECT * FROM vicidial_log")
+            sql(site, "DELETE FROM vicidial_log WHERE lead_id < 10000050")
+
+    api.fault_for = archive
+    call(site, "--send", *options)
+    assert (
+        80 + len(options) == len({post.payload["uniqueid"] for post in api.posts[before:]}) == len(api.posts) - before
+    )

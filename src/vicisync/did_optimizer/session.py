@@ -23,7 +23,6 @@ from vicisync.settings.settings import Settings, is_this_machine
 
 PATH = "/api/v1/call-results"
 LARGEST_ANSWER = 64 * 1024  # bytes that are read of an answer; the API's own are below one KiB
-
 _RAW = {"redirect": False, "assert_same_host": False, "preload_content": False, "decode_content": False}
 """What urllib3 is asked to leave to us: nothing is followed, and no answer is read beyond `LARGEST_ANSWER`."""
 
