@@ -281,6 +281,18 @@ def test_an_address_of_many_has_all_the_time_that_is_left_for_the_handshake(
         assert session.post(CALL) == DELIVERED
 
 
+def test_an_address_of_one_link_alone_keeps_that(open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> Any:
+        asked.append(host)
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 80, 0, socket.if_nametoindex("lo")))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    open_session("http://api.example", api_timeout="0.3").post(CALL)
+    assert ["api.example", "fe80::1%lo"] == asked
+
+
 def test_a_name_is_looked_up_once_for_the_addresses_that_this_machine_can_reach(
     open_session: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
 from urllib3.util.connection import allowed_gai_family
 
+_AS_NUMBERS = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
 
 
@@ -22,8 +23,7 @@ class Posting(urllib3.connection.HTTPConnection):
     To have http.client write them apart, and urllib3 make each head anew, costs a third of a POST's CPU.
     """
 
-    _head = b""
-    _has_body = True
+    _head, _has_body = b"", True
 
     def connect(self) -> None:
         """Connect; raise where that has taken all the time: what is sent then is stored, and its answer never read."""
@@ -42,7 +42,7 @@ class Posting(urllib3.connection.HTTPConnection):
         try:
             with suppress(UnicodeError):  # for which there are words below
                 asked = host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
-                found = [str(each[4][0]) for each in socket.getaddrinfo(*asked)]
+                found = [socket.getnameinfo(each[4], _AS_NUMBERS)[0] for each in socket.getaddrinfo(*asked)]
         except OSError as error:
             raise NewConnectionError(self, str(error)) from error
         while True:
