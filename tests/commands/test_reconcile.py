@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, NOT_ACCEPTED, DidOptimizer, rate_limited_429
+from rehearsal.did_optimizer import (
+    ERROR_500,
+    LOST_ANSWER,
+    NOT_ACCEPTED,
+    DidOptimizer,
+    rate_limited_429,
+    unavailable_503,
+)
 from rehearsal.mariadb import READ
 from rehearsal.site import PASSWORD, Site
 from tests.conftest import command_here, finish_calls, pages_of, run_here
@@ -160,13 +167,14 @@ def test_a_call_whose_answer_was_lost_is_missing_still_and_counts_as_perhaps_sto
     api.fault_for = lambda sent: LOST_ANSWER if sent["uniqueid"] in (lost, changed) else None
     call(site, "--send", code=6)
     in_journal(site, f"UPDATE calls SET rejected = 0, disposition = 'NI', duration = 1 WHERE uniqueid = '{changed}'")
+    api.fault_for = lambda sent: {lost: unavailable_503(), changed: LOST_ANSWER}[str(sent["uniqueid"])]
     call(site, "--send", "--corrections", code=4)
     numbers, lines = call(site, code=6)
     assert [7, 5, 0, 0, 1, 1, 0] == numbers
     assert any(re.match(rf"⚠ {lost}: missing; sent as \w+ \(\d+s\), but the answer was lost: ", line) for line in lines)
     explained = command_here(site, "explain", lost).stdout
     assert "⚠ Perhaps stored, as the answer was lost, sent 20" in explained
-    assert "; what came: the connection was cut" in explained
+    assert "; what came: the connection was cut" in explained, "the first time, not what came since"
     assert "⚠ It is missing" in explained
     api.fault_for = None
     (summary,) = [line for line in call(site, "--send")[1] if "processed" in line]

@@ -184,7 +184,7 @@ def _sent(
             before = on_its_way.pop(call.uniqueid)
             is_handled = answer.meaning in (Meaning.DELIVERED, Meaning.REJECTED) and not wanted.dry_run
             found += is_handled and before.standing is Standing.MISSING
-            if is_handled or (answer.perhaps_stored and (before.is_unanswered or not before.sent)):
+            if is_handled or (answer.perhaps_stored and not before.sent):
                 _write(settings, journal, call, answer)
             report_answer(report, call, answer)
     report.tally.perhaps_twice = delivery.perhaps_twice
