@@ -491,9 +491,9 @@ def test_plain_http_behind_https_needs_a_person(open_session: Open, api: DidOpti
     assert not api.posts
 
 
-def test_a_cut_in_the_handshake_may_pass(open_session: Open) -> None:
+def test_a_cut_in_the_handshake_may_pass_and_nothing_was_sent(open_session: Open) -> None:
     with Listener(lambda connection: connection.recv(65536)) as server:
-        assert open_session(server.url.replace("http:", "https:")).post(CALL) == CUT
+        assert open_session(server.url.replace("http:", "https:")).post(CALL) == try_again(CUT.words)
 
 
 def test_a_ca_file_that_went_away_needs_a_person(open_session: Open, tmp_path: Path) -> None:

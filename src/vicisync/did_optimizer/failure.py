@@ -46,12 +46,13 @@ def answer_of_failure(error: Exception, timeout: float) -> Answer:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls and not is_due_to(error, *CUT):
         return Answer(Meaning.REFUSED, "; ".join(tls_failure(tls, "verify_ssl", "api_base_url")))
+    is_sent = not is_due_to(error, errors.NewConnectionError)
     for kinds, words, perhaps_stored in _WORDS:
         if is_due_to(error, *kinds):
-            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=perhaps_stored)
+            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=is_sent and perhaps_stored)
     system = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
     words = (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS]
-    return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=not is_due_to(error, errors.NewConnectionError))
+    return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=is_sent)
 
 
 def is_due_to(error: Exception, *kinds: type[BaseException]) -> bool:

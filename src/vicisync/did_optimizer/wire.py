@@ -10,8 +10,10 @@ from contextlib import suppress
 from typing import Any, cast
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
 from urllib3.util.connection import allowed_gai_family
+
+from vicisync.did_optimizer.failure import CUT
 
 _AS_NUMBERS = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
@@ -32,9 +34,9 @@ class Posting(urllib3.connection.HTTPConnection):
             super().connect()
             if time.monotonic() >= until:
                 raise TimeoutError("timed out")
-        except TimeoutError as error:  # of TLS or a proxy, too
+        except (TimeoutError, *CUT) as error:  # of TLS or a proxy, too
             self.close()
-            raise ConnectTimeoutError from error
+            raise NewConnectionError(self, str(error)) from error
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; a dead one, such as IPv6's, takes its share of the time."""
@@ -109,11 +111,8 @@ class _Reader(io.BufferedReader):
         """Look into the buffer, without another read, and close."""
         if not self.closed:
             self._socket.until = 0.0
-            try:
+            with suppress(TimeoutError):
                 self.peek(1)
-            except TimeoutError:
-                pass
-            else:
                 self._mistrust()
         super().close()
 
