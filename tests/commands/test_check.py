@@ -787,6 +787,9 @@ def of_dialer(behind: int) -> Callable[[CheckedDialer], None]:
             r"⚠ Rows that VICIdial archives .* GRANT SELECT ON \S+vicidial_log_archive", id="archive not granted"),
         pytest.param(sql("DROP INDEX lead_id ON vicidial_log_archive"),
             r"⚠ Rows that VICIdial archives .*_log_archive lacks an index .* → give it vicidial_", id="no index of it"),
+        pytest.param(sql("DROP TABLE vicidial_log_archive"),
+            r"⚠ Rows that VICIdial archives .* with none there: CREATE TABLE (\S+)\.vicidial_log_archive LIKE \1\."
+            r"vicidial_log;", id="no archive"),
         pytest.param(of_dialer(2), "✓ The clocks of 1 dialer agree with the database's", id="a dialer in step"),
         pytest.param(of_dialer(300), "⚠ The clock of dialer 10.0.0.7 is 300 s behind the database's →", id="behind"),
         pytest.param(of_dialer(900), "⚠ .* 900 s behind the database's by more than the overlap: runs do not find its",

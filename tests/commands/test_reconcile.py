@@ -9,7 +9,14 @@ from collections.abc import Callable
 
 import pytest
 
-from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, NOT_ACCEPTED, DidOptimizer, rate_limited_429
+from rehearsal.did_optimizer import (
+    ERROR_500,
+    LOST_ANSWER,
+    NOT_ACCEPTED,
+    DidOptimizer,
+    rate_limited_429,
+    unavailable_503,
+)
 from rehearsal.mariadb import READ
 from rehearsal.site import PASSWORD, Site
 from tests.conftest import command_here, finish_calls, pages_of, run_here
@@ -160,13 +167,14 @@ def test_a_call_whose_answer_was_lost_is_missing_still_and_counts_as_perhaps_sto
     api.fault_for = lambda sent: LOST_ANSWER if sent["uniqueid"] in (lost, changed) else None
     call(site, "--send", code=6)
     in_journal(site, f"UPDATE calls SET rejected = 0, disposition = 'NI', duration = 1 WHERE uniqueid = '{changed}'")
+    api.fault_for = lambda sent: {lost: unavailable_503(), changed: LOST_ANSWER}[str(sent["uniqueid"])]
     call(site, "--send", "--corrections", code=4)
     numbers, lines = call(site, code=6)
     assert [7, 5, 0, 0, 1, 1, 0] == numbers
     assert any(re.match(rf"⚠ {lost}: missing; sent as \w+ \(\d+s\), but the answer was lost: ", line) for line in lines)
     explained = command_here(site, "explain", lost).stdout
     assert "⚠ Perhaps stored, as the answer was lost, sent 20" in explained
-    assert "; what came: the connection was cut" in explained
+    assert "; what came: the connection was cut" in explained, "the first time, not what came since"
     assert "⚠ It is missing" in explained
     api.fault_for = None
     (summary,) = [line for line in call(site, "--send")[1] if "processed" in line]
@@ -429,3 +437,25 @@ def test_what_a_longer_overlap_does_not_bring_back_waits_for_no_run(site: Site) 
     site.configure(overlap="4200")
     finish_calls(site, 1, ago=1500, first_lead=40_000_000)
     assert [8, 7, 0, 0, 1, 0, 0] == call(site, code=6)[0]
+
+
+@pytest.mark.parametrize("options", [(), ("--all",)], ids=["missing", "all"])
+def test_what_is_archived_while_it_is_sent_goes_once(
+    options: tuple[str, ...], site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages_of(20, monkeypatch)
+    site.mariadb.create_reader("cron", PASSWORD, site.database, ("vicidial_log", "vicidial_log_archive"))
+    ended_long_ago(site, 80)
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    before = len(api.posts)
+
+    def archive(_: object) -> None:
+        if len(api.posts) - before == 15:
+            sql(site, "INSERT IGNORE INTO vicidial_log_archive SELECT * FROM vicidial_log")
+            sql(site, "DELETE FROM vicidial_log WHERE lead_id < 10000050")
+
+    api.fault_for = archive
+    call(site, "--send", *options)
+    assert (
+        80 + len(options) == len({post.payload["uniqueid"] for post in api.posts[before:]}) == len(api.posts) - before
+    )

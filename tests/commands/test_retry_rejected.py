@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
-from rehearsal.did_optimizer import ERROR_500, LOST_ANSWER, NOT_ACCEPTED, DidOptimizer, Fault, answer, rate_limited_429
+from rehearsal.did_optimizer import (
+    ERROR_500,
+    LOST_ANSWER,
+    NOT_ACCEPTED,
+    DidOptimizer,
+    Fault,
+    answer,
+    rate_limited_429,
+    unavailable_503,
+)
 from rehearsal.site import Site
 from tests.call_rows import insert, row
 from tests.limits import largest_file
@@ -156,7 +165,11 @@ def test_a_call_whose_answer_was_lost_counts_as_perhaps_stored_twice_when_it_get
     reject(site, call(1), call(2))
     api.fault_for = fault_of({1: NOT_ACCEPTED, 2: LOST_ANSWER})
     retry(site, code=4)
+    api.fault_for = fault_of({1: NOT_ACCEPTED, 2: unavailable_503()})
     retry(site, code=4)
+    with Records(site.journal_file, None) as records:
+        (noted,) = records.of_calls([call(2).uniqueid]).values()
+    assert "the connection was cut without an answer" == noted.words, "the first time, not what came since"
     api.fault_for = None
     (summary,) = [line for line in retry(site) if "Summary" in line]
     assert summary.endswith("; 1 may have been stored twice (their answers were lost)")

@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
+import urllib3
 
 from rehearsal.ports import Listener, Script
 from tests.did_optimizer.test_session import (
@@ -265,3 +266,45 @@ def test_what_the_way_there_leaves_no_time_for_is_not_sent(open_session: Open, m
         answer = open_session(url, api_timeout="0.3").post(CALL)
         assert answer == Answer(Meaning.TRY_AGAIN, "no connection within 0.3 s")
     assert heard in ([], [b""])
+
+
+def test_an_address_of_many_has_all_the_time_that_is_left_for_the_handshake(
+    open_session: Open, certified: tuple[ssl.SSLContext, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(connection: socket.socket) -> None:
+        time.sleep(0.8)
+        with certified[0].wrap_socket(connection, server_side=True) as secured:
+            answers()(secured)
+
+    with Listener(slow) as server, named(monkeypatch, server.port, "127.0.0.1", "127.0.0.9", "127.0.0.8") as url:
+        session = open_session(url.replace("http:", "https:"), api_timeout="2", verify_ssl="0")
+        assert session.post(CALL) == DELIVERED
+
+
+def test_an_address_of_one_link_alone_keeps_that(open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def getaddrinfo(host: str, *_: object, **__: object) -> Any:
+        asked.append(host)
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("fe80::1", 80, 0, socket.if_nametoindex("lo")))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    open_session("http://api.example", api_timeout="0.3").post(CALL)
+    assert ["api.example", "fe80::1%lo"] == asked
+
+
+def test_a_name_is_looked_up_once_for_the_addresses_that_this_machine_can_reach(
+    open_session: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A resolver that is dead takes ten seconds to say so; without IPv6, ::1 is no address of localhost."""
+    asked: list[tuple[object, ...]] = []
+
+    def getaddrinfo(*args: object, **_: object) -> Any:
+        asked.append(args)
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(urllib3.util.connection, "HAS_IPV6", False)
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    unresolved = "the name in api_base_url cannot be resolved; correct it, or this machine's DNS"
+    assert open_session("http://api.example").post(CALL) == Answer(Meaning.TRY_AGAIN, unresolved)
+    assert [("api.example", 80, socket.AF_INET, socket.SOCK_STREAM)] == asked

@@ -166,10 +166,13 @@ def _sent(
     """Send what is to be sent, and write down what came of it, call by call; return how many are missing no more."""
     calls = _ended(settings, wanted, stack, stop_signal, room=not wanted.dry_run)
     on_its_way: dict[str, Ended] = {}
+    taken: set[str] = set()  # what is archived meanwhile is found a second time
     found = 0
 
     def attempts() -> Iterator[Attempt]:
-        for each in islice((each for each in calls if each.standing in wanted.to_send), wanted.limit):
+        chosen = (each for each in calls if each.standing in wanted.to_send and each.call.uniqueid not in taken)
+        for each in islice(chosen, wanted.limit):
+            taken.add(each.call.uniqueid)
             on_its_way[each.call.uniqueid] = each
             yield Attempt(each.call, perhaps_stored=each.is_unanswered)
 
@@ -181,7 +184,7 @@ def _sent(
             before = on_its_way.pop(call.uniqueid)
             is_handled = answer.meaning in (Meaning.DELIVERED, Meaning.REJECTED) and not wanted.dry_run
             found += is_handled and before.standing is Standing.MISSING
-            if is_handled or (answer.perhaps_stored and (before.is_unanswered or not before.sent)):
+            if is_handled or (answer.perhaps_stored and not before.sent):
                 _write(settings, journal, call, answer)
             report_answer(report, call, answer)
     report.tally.perhaps_twice = delivery.perhaps_twice
@@ -193,8 +196,7 @@ def _sent(
 
 def _write(settings: Settings, journal: Journal, call: Call, answer: Answer) -> None:
     """Write down what came of a call before the next: a kill repeats what was in flight. Raises CheckpointError."""
-    known = {Meaning.DELIVERED: Outcome.DELIVERED, Meaning.REJECTED: Outcome.REJECTED}
-    outcome = known.get(answer.meaning, Outcome.UNANSWERED)
+    outcome: Outcome = getattr(Outcome, answer.meaning.name, Outcome.UNANSWERED)
     if outcome is Outcome.REJECTED:
         add_rejected(settings.rejected_file, answer.words, payload(call, settings.dispositions))
     journal.note(call, answer.words if outcome else answer.in_short, outcome)

@@ -70,7 +70,7 @@ def retry_rejected(
                 if answer.meaning is Meaning.DELIVERED:
                     add_delivered(settings.rejected_file, call.uniqueid)
                     journal.note(call, answer.in_short)
-                elif answer.perhaps_stored:
+                elif answer.perhaps_stored and call.uniqueid not in unanswered:
                     journal.note(call, answer.words, Outcome.UNANSWERED)
                 journal.write()
                 report_answer(report, call, answer)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from vicisync.errors import CURE
 
 LONGEST_WORDS = 200  # characters that are kept of what an answer says
+_PHRASES = {each.value: each.phrase for each in HTTPStatus}
 
 
 class Meaning(Enum):
@@ -82,7 +83,7 @@ def answer_of(
         to = _moved_to(_one_line(headers.get("Location", ""), api_key))
         return Answer(Meaning.REFUSED, f"{words}: the API has moved{to}")
     throttled = http_status in (425, 429)
-    perhaps_stored = http_status >= 500 and http_status != HTTPStatus.SERVICE_UNAVAILABLE  # it fails after it has saved
+    perhaps_stored = http_status >= 500 and http_status != 503  # it fails after it has saved
     return Answer(Meaning.TRY_AGAIN, words, False, retry_after, throttled, by_api, perhaps_stored)
 
 
@@ -123,10 +124,7 @@ def json_object(body: bytes) -> dict[str, object] | None:
 
 
 def _words(http_status: int, content: Mapping[str, object] | None, api_key: str) -> str:
-    try:
-        phrase = f"{http_status} {HTTPStatus(http_status).phrase}"
-    except ValueError:
-        phrase = str(http_status)
+    phrase = f"{http_status} {_PHRASES.get(http_status, '')}".rstrip()
     for key in ("error", "message"):
         said = (content or {}).get(key)
         if isinstance(said, str) and said.strip():

@@ -21,7 +21,6 @@ from vicisync.settings.settings import Settings
 FAILURES_BEFORE_OUTAGE = 5  # calls in a row that cannot get through before the API counts as down
 GRACE = 1.0  # seconds beyond its timeout after which a POST counts as lost
 POLL_INTERVAL = 0.2  # seconds after which the deciding thread looks at the clock and for a signal
-
 _KEPT = "Nothing is lost: the calls are kept for the next try"
 
 

@@ -14,7 +14,6 @@ from vicisync.did_optimizer.answer import LONGEST_WORDS, Answer, Meaning
 from vicisync.settings.tls import tls_failure
 
 CUT = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)  # of a connection that the other side has closed
-
 _WORDS: tuple[tuple[tuple[type[BaseException], ...], str, bool], ...] = (
     ((errors.ProxyError,),
         "the proxy that the environment names does not let us through; check it, or name the API in no_proxy", False),
@@ -47,12 +46,13 @@ def answer_of_failure(error: Exception, timeout: float) -> Answer:
     tls = next((cause for cause in _causes(error) if isinstance(cause, ssl.SSLError)), None)
     if tls and not is_due_to(error, *CUT):
         return Answer(Meaning.REFUSED, "; ".join(tls_failure(tls, "verify_ssl", "api_base_url")))
+    is_sent = not is_due_to(error, errors.NewConnectionError)
     for kinds, words, perhaps_stored in _WORDS:
         if is_due_to(error, *kinds):
-            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=perhaps_stored)
+            return Answer(Meaning.TRY_AGAIN, words.format(timeout=timeout), perhaps_stored=is_sent and perhaps_stored)
     system = [cause.strerror for cause in _causes(error) if isinstance(cause, OSError) and cause.strerror]
     words = (system or [f"{type(error).__name__}: {error}"])[0][:LONGEST_WORDS]
-    return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=not is_due_to(error, errors.NewConnectionError))
+    return Answer(Meaning.TRY_AGAIN, words, perhaps_stored=is_sent)
 
 
 def is_due_to(error: Exception, *kinds: type[BaseException]) -> bool:
@@ -65,8 +65,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     pending, seen = [error], set()
     while pending:
         cause = pending.pop(0)
-        if not isinstance(cause, BaseException) or id(cause) in seen:
-            continue
-        seen.add(id(cause))
-        yield cause
-        pending += [getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__]
+        if isinstance(cause, BaseException) and id(cause) not in seen:
+            seen.add(id(cause))
+            yield cause
+            pending += [getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__]

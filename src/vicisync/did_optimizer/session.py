@@ -22,9 +22,7 @@ from vicisync.did_optimizer.wire import Posting, Response
 from vicisync.settings.settings import Settings, is_this_machine
 
 PATH = "/api/v1/call-results"
-
 LARGEST_ANSWER = 64 * 1024  # bytes that are read of an answer; the API's own are below one KiB
-
 _RAW = {"redirect": False, "assert_same_host": False, "preload_content": False, "decode_content": False}
 """What urllib3 is asked to leave to us: nothing is followed, and no answer is read beyond `LARGEST_ANSWER`."""
 
@@ -159,9 +157,7 @@ class ApiSession:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    if "Retry-After" not in headers:
-        return None
     try:
         return float(Retry().parse_retry_after(headers["Retry-After"]))
-    except (InvalidHeader, ValueError, OverflowError):  # the latter two from dates and numbers beyond reason
+    except (KeyError, InvalidHeader, ValueError, OverflowError):  # the latter two from dates and numbers beyond reason
         return None

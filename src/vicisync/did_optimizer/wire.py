@@ -10,8 +10,12 @@ from contextlib import suppress
 from typing import Any, cast
 
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, ProtocolError, ReadTimeoutError
+from urllib3.exceptions import HTTPError, NewConnectionError, ProtocolError, ReadTimeoutError
+from urllib3.util.connection import allowed_gai_family
 
+from vicisync.did_optimizer.failure import CUT
+
+_AS_NUMBERS = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
 _LENGTH = re.compile(rb"(?<=\r\nContent-Length: )\d+")
 
 
@@ -21,27 +25,34 @@ class Posting(urllib3.connection.HTTPConnection):
     To have http.client write them apart, and urllib3 make each head anew, costs a third of a POST's CPU.
     """
 
-    _head = b""
-    _has_body = True
+    _head, _has_body = b"", True
 
     def connect(self) -> None:
         """Connect; raise where that has taken all the time: what is sent then is stored, and its answer never read."""
         until = time.monotonic() + cast("float", self.timeout)
-        super().connect()
-        if time.monotonic() >= until:
+        try:
+            super().connect()
+            if time.monotonic() >= until:
+                raise TimeoutError("timed out")
+        except (TimeoutError, *CUT) as error:  # of TLS or a proxy, too
             self.close()
-            raise ConnectTimeoutError from TimeoutError("timed out")
+            raise NewConnectionError(self, str(error)) from error
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; a dead one, such as IPv6's, takes its share of the time."""
-        host, found = self._dns_host, [self._dns_host]
-        with suppress(OSError, UnicodeError):  # for which there are words below
-            found = [str(each[4][0]) for each in socket.getaddrinfo(host.strip("[]"), self.port, 0, socket.SOCK_STREAM)]
-        until = time.monotonic() + cast("float", self.timeout)
+        until, host, found = time.monotonic() + cast("float", self.timeout), self._dns_host, [self._dns_host]
+        try:
+            with suppress(UnicodeError):  # for which there are words below
+                asked = host.strip("[]"), self.port, allowed_gai_family(), socket.SOCK_STREAM
+                found = [socket.getnameinfo(each[4], _AS_NUMBERS)[0] for each in socket.getaddrinfo(*asked)]
+        except OSError as error:
+            raise NewConnectionError(self, str(error)) from error
         while True:
             self.timeout, self._dns_host = max(0.1, until - time.monotonic()) / len(found), found.pop(0)
             try:
-                return super()._new_conn()
+                sock = super()._new_conn()
+                sock.settimeout(max(0.1, until - time.monotonic()))  # what is left is for TLS and a proxy's answer
+                return sock
             except HTTPError:
                 if not found:
                     raise
@@ -100,11 +111,8 @@ class _Reader(io.BufferedReader):
         """Look into the buffer, without another read, and close."""
         if not self.closed:
             self._socket.until = 0.0
-            try:
+            with suppress(TimeoutError):
                 self.peek(1)
-            except TimeoutError:
-                pass
-            else:
                 self._mistrust()
         super().close()
 

@@ -25,7 +25,7 @@ class Workers:
     """At most ``most`` threads; where the system gives fewer, those that there are, or the one that hands over.
 
     ``note`` is told of that once. A POST that has not come back after ``patience`` seconds is waited for no longer: no
-    timeout of a socket ends the look-up of a name, and each of a name's dead addresses has one of its own.
+    timeout of a socket ends the look-up of a name.
     """
 
     def __init__(

@@ -171,7 +171,7 @@ class Poll:
 
     def _sorted(self, rows: Iterable[CallRow]) -> list[CallRow]:
         """Sort rows as they were found; keep of those that have ended and wait what the API is to be told."""
-        can_go = self.sorting.polled(list(rows), self.gone)
+        can_go = self.sorting.polled(list(rows), {*self.gone})
         self._keep(self.sorting.to_keep)
         self.sorting.to_keep.clear()
         return can_go

@@ -31,9 +31,7 @@ class Standing(Enum):
 
 
 NOT_COUNTED = (Standing.TWIN, Standing.LEFT_OUT)
-
 _WOULD_BE_SENT = (Standing.MISSING, Standing.CHANGED)
-
 _OUTCOMES = {"delivered": Standing.DELIVERED, "rejected": Standing.REJECTED, "twin": Standing.TWIN}
 
 

@@ -1,6 +1,6 @@
 """Sorting: which of the calls that a poll has seen can go; all others are watched, or are none of our business."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Set
 
 from vicisync.calls.call import CallRow, alike
 from vicisync.calls.readiness import (
@@ -53,7 +53,7 @@ class Sorting:
                 key, start = alike(row), (row.start_epoch, row.uniqueid)
                 self._first_of_call[key] = min(start, self._first_of_call.get(key, start))
 
-    def polled(self, rows: Collection[CallRow], gone: Collection[str] = ()) -> list[CallRow]:
+    def polled(self, rows: Collection[CallRow], gone: Set[str] = frozenset()) -> list[CallRow]:
         """Sort rows that a poll has found, asking who is live; return what can go.
 
         Of those that are ``gone``, as they were last seen, the live tables tell no more than that one is held, or was.

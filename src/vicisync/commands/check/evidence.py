@@ -11,7 +11,6 @@ from vicisync.vicidial.errors import lacks_grant
 from vicisync.vicidial.live_calls import why_not_believed
 
 _REPLICA = "SHOW SLAVE STATUS"
-
 _CLOCKS = "SELECT server_ip, TIMESTAMPDIFF(SECOND, last_update, db_time) FROM server_updater ORDER BY server_ip"
 """When each dialer last wrote its own time, and the database's time at that (VICIdial's ADMIN_keepalive_ALL.pl)."""
 
@@ -34,7 +33,8 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
     elif lacks_grant(lack):
         yield warning(text, grant("vicidial_log_archive"))
     else:
-        yield warning(f"{text}: {str(lack).split(CURE)[0]}", "give it vicidial_log's; or rename it, and make one")
+        make = f"CREATE TABLE {database}.vicidial_log_archive LIKE {database}.vicidial_log;"
+        yield warning(f"{text}: {str(lack).split(CURE)[0]}", f"give it vicidial_log's; or, with none there: {make}")
     yield from _replica(call_log)
     yield from _dialers(call_log, overlap)
 
