@@ -20,6 +20,11 @@ def row(status: str, began: int, ended: int | None, comments: str = "AUTO") -> C
     return CallRow("1729771200.123", 7, NOW - began, 0 if ended is None else NOW - ended, status, comments)
 
 
+def by_agent(status: str, began: int, comments: str) -> CallRow:
+    """A row without an end that an agent has written."""
+    return row(status, began, None, comments)._replace(user="agent1")
+
+
 @pytest.mark.parametrize(
     ("setting", "campaign", "campaigns", "exclude_campaigns"),
     [
@@ -92,6 +97,12 @@ def test_a_campaign_is_left_out_by_name_or_by_not_being_named(
         pytest.param(Readiness.NOT_ENDED, row("LRERR", 28799, None), id="one second before giving up"),
         pytest.param(Readiness.NEVER_ENDED, row("LRERR", 28800, None), id="given up"),
         pytest.param(Readiness.NEVER_ENDED, row("SALE", 99999, None), id="given up whatever its status"),
+        pytest.param(Readiness.NOT_ENDED, by_agent("NA", 28799, "MANUAL"), id="an agent's, of a manual dial, may end"),
+        pytest.param(Readiness.READY, by_agent("NA", 28800, "MANUAL"), id="an agent's is what he chose in the end"),
+        pytest.param(Readiness.READY, by_agent("DROP", 28800, "AUTO"), id="an agent's DROP, in the end"),
+        pytest.param(Readiness.READY, by_agent("XFER", 28800, "REMOTE"), id="a remote agent's XFER, in the end"),
+        pytest.param(Readiness.NEVER_ENDED, by_agent("dispo", 28800, "AUTO"), id="an agent's who chose nothing"),
+        pytest.param(Readiness.NEVER_ENDED, by_agent("", 28800, "AUTO"), id="an agent's who left nothing"),
         # Clocks
         pytest.param(Readiness.NOT_ENDED, row("SALE", 60, -1), id="the end lies a second ahead"),
         pytest.param(Readiness.NOT_ENDED, row("SALE", 28799, -99999), id="a wrong clock's end is waited for"),

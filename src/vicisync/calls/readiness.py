@@ -12,12 +12,10 @@ MESSAGE_STATUSES = frozenset({"AA", "AM", "UNKAM"})
 """A machine answered: AA comes with an end 3 s ahead, AM or UNKAM while the message plays, then AL or UNKAL."""
 
 LONGEST_MESSAGE = 120  # seconds past its end that a call stays so before no message can be playing any more
-
 _MANUAL_FAILURE = re.compile(r"AB|ADC|ADCT|ADCCAR|DNCCAR|HUC\d+|NA|DROP|PDROP")
 """What a manual dial that fails ends with at once; seconds later the agent chooses his own disposition."""
 
 NO_AGENT = ("", "VDAD", "VDCL")  # what stands in the place of an agent's name where there is none
-
 ROW_IS_WRITTEN = 60
 """Seconds after which VICIdial has written a row that it was about to write.
 
@@ -102,7 +100,9 @@ def readiness(row: CallRow, now: int, rules: Rules, line: Line = NOT_ASKED) -> R
     # A lead that nobody has before him for so long gets no disposition any more, and no end.
     is_left = line.is_known and not line.released and line.free > 0 and now - line.free >= ROW_IS_WRITTEN
     if not row.end_epoch:
-        if _has_final_status(row, rules) and (old or is_left or line.released):
+        # What the agent's dial left may be what he chose, too, and nothing will tell any more.
+        is_chosen = old and row.user not in NO_AGENT and folded(row.status) not in ("", *rules.waiting_statuses)
+        if is_chosen or (_has_final_status(row, rules) and (old or is_left or line.released)):
             return Readiness.READY if ours else Readiness.NOT_OURS
         return Readiness.NEVER_ENDED if old else Readiness.NOT_ENDED
     if row.end_epoch > now and not old:  # AA's end lies ahead; a wrong clock must not hold a call for ever
