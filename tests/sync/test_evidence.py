@@ -404,7 +404,7 @@ def test_calls_that_a_replica_holds_back_arrive_when_it_goes_on_and_check_names_
         _until(lambda: replica.execute("SELECT COUNT(*) FROM asterisk.vicidial_log") == [(40,)])
         assert run_here(site).error is None
         assert (40, 0) == (len(api.records), api.repeats)
-        assert "This database is a replica, 0 s behind" in command_here(site, "check").stdout
+        _until(lambda: "This database is a replica, 0 s behind" in command_here(site, "check").stdout)
 
 
 def _until(holds: Callable[[], object]) -> None:
