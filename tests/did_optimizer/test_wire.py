@@ -279,6 +279,7 @@ def test_an_address_of_many_has_all_the_time_that_is_left_for_the_handshake(
     with Listener(slow) as server, named(monkeypatch, server.port, "127.0.0.1", "127.0.0.9", "127.0.0.8") as url:
         session = open_session(url.replace("http:", "https:"), api_timeout="2", verify_ssl="0")
         assert session.post(CALL) == DELIVERED
+        session.close()  # which the server waits for
 
 
 def test_an_address_of_one_link_alone_keeps_that(open_session: Open, monkeypatch: pytest.MonkeyPatch) -> None:
