@@ -70,10 +70,11 @@ class Records:
         try:
             import sqlite3
 
-            if not self._path.exists():
-                return []
+            self._path.stat()  # exists() of Python 3.14 takes a folder that may not be entered for no file
             self._connection = self._connection or open_journal(self._path, self._room)
             return self._connection.execute(sql, tuple(values)).fetchall()
+        except FileNotFoundError:
+            return []
         except (ImportError, OSError, ValueError) as error:
             raise CheckpointError(problem_of(self._path, error)) from error
         except sqlite3.Error as error:

@@ -10,7 +10,6 @@ PAGE = 1000  # calls that fill a page; it then ends with a whole second
 ROWS = 1000  # that a statement of discovery reads, unless one second has more: 2 ms of table lock at any call rate
 LONGEST_CHARACTER = 4  # bytes
 AT_ONCE = 500  # ids that one statement names
-
 Read = Callable[[str, Mapping[str, object]], tuple[tuple[Any, ...], ...]]
 
 
