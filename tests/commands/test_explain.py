@@ -358,14 +358,11 @@ def test_where_the_journal_may_not_be_entered_the_rest_of_the_answer_comes(
     now = int(time.time())
     uniqueid = call(site, now - 90, now - 20)
     run_here(site)
-    exists = Path.exists
 
-    def denied(path: Path) -> bool:
-        if site.journal_file in (path, path.parent):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return exists(path)
+    def denied(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
-    monkeypatch.setattr(Path, "exists", denied)
+    monkeypatch.setattr("vicisync.state.records.open_journal", denied)
     text = explain(site, uniqueid)
     assert "⚠ Cannot use the journal " in text
     assert "✅ It is delivered; what was sent of it is not known" in text
