@@ -15,7 +15,6 @@ from vicisync.output import PATIENCE, Output, ProgressBar
 
 MANY = 10_000  # rows behind a page, more than which are not counted
 BACKLOG = 500  # calls above which a terminal shows a bar: more than anyone reads
-
 REASONS = {
     "not_ended": "not ended yet",
     "no_disposition": "no disposition yet",

@@ -61,6 +61,12 @@ def ended_long_ago(site: Site, calls: int = 6) -> None:
     run_here(site)
 
 
+def missing(site: Site, calls: int = 6) -> None:
+    """Deliver such calls, of which the journal knows nothing."""
+    ended_long_ago(site, calls)
+    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+
+
 def test_after_runs_nothing_is_missing_and_the_numbers_are_the_receiver_s(site: Site, api: DidOptimizer) -> None:
     finish_calls(site, 5, ago=1800)
     (first, *_) = ids(site)
@@ -127,8 +133,7 @@ def test_all_of_a_time_is_sent_again_and_a_limit_leaves_the_rest(site: Site, api
 
 
 def test_with_a_limit_what_is_left_is_still_missing(site: Site, api: DidOptimizer) -> None:
-    ended_long_ago(site)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site)
     before = len(api.posts)
     numbers, lines = call(site, "--send", "--limit", "4", code=6)
     assert (6, 4) == (numbers[4], len(api.posts) - before)
@@ -144,8 +149,7 @@ def test_what_the_api_rejects_goes_into_the_rejected_file_and_what_fails_stays_m
     site: Site, api: DidOptimizer
 ) -> None:
     site.configure(max_retries="0")
-    ended_long_ago(site)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site)
     rejected, failed, *_ = ids(site)
     api.fault_for = lambda sent: {rejected: NOT_ACCEPTED, failed: ERROR_500}.get(sent["uniqueid"])
     _, lines = call(site, "--send", code=6)
@@ -161,8 +165,7 @@ def test_a_call_whose_answer_was_lost_is_missing_still_and_counts_as_perhaps_sto
     site: Site, api: DidOptimizer
 ) -> None:
     site.configure(max_retries="0")
-    ended_long_ago(site)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site)
     lost, changed, *_ = ids(site)
     api.fault_for = lambda sent: LOST_ANSWER if sent["uniqueid"] in (lost, changed) else None
     call(site, "--send", code=6)
@@ -184,8 +187,7 @@ def test_a_call_whose_answer_was_lost_is_missing_still_and_counts_as_perhaps_sto
 
 def test_an_outage_ends_it_with_4_and_all_is_still_missing(site: Site, api: DidOptimizer) -> None:
     site.configure(max_retries="0")
-    ended_long_ago(site, 9)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site, 9)
     api.down()
     _, lines = call(site, "--send", code=4)
     assert any(line.startswith("❌ ") for line in lines)
@@ -197,8 +199,7 @@ def interrupted(
 ) -> tuple[int, int]:
     """Send 300 missing calls until a signal comes; return how many POSTs came before them, and the exit code."""
     site.configure(concurrency="1")
-    ended_long_ago(site, 300)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site, 300)
     before = len(api.posts)
     api.latency = 0.01
     with site.start("reconcile", *RANGE, "--send", "-q") as process:
@@ -233,8 +234,7 @@ def test_a_signal_ends_it_as_a_run(site: Site, api: DidOptimizer) -> None:
 def test_a_run_at_work_is_waited_for_and_in_vain_ends_it_with_75(
     site: Site, api: DidOptimizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ended_long_ago(site)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site)
     before = len(api.posts)
     monkeypatch.setattr(reconcile, "PATIENCE", 0.3)
     with locked(site.checkpoint_file):
@@ -301,8 +301,7 @@ def test_of_two_rows_of_a_call_that_the_journal_lacks_all_sends_the_first(
 
 
 def test_what_was_archived_is_found_where_the_account_may_read_that(site: Site, api: DidOptimizer) -> None:
-    ended_long_ago(site)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site)
     sql(site, "INSERT INTO vicidial_log_archive SELECT * FROM vicidial_log WHERE lead_id < 30000000")
     sql(site, "DELETE FROM vicidial_log WHERE lead_id < 30000000")
     before = len(api.posts)
@@ -397,8 +396,7 @@ def test_a_copy_that_was_archived_while_the_call_went_on_corrects_nothing(site: 
 def test_a_call_whose_lead_vicidial_still_has_is_not_sent_however_final_it_looks(site: Site, api: DidOptimizer) -> None:
     """As of a dialer whose clock is behind, whose calls no run finds."""
     site.mariadb.create_reader("cron", PASSWORD, site.database, READ)
-    ended_long_ago(site)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site)
     sql(site, "UPDATE vicidial_log SET status = 'SALE', user = 'agent1' WHERE lead_id < 30000000")
     sql(site, "INSERT INTO vicidial_auto_calls (server_ip, lead_id, call_time) VALUES ('', 10000003, NOW())")
     before = len(api.posts)
@@ -426,8 +424,7 @@ def test_where_the_api_asks_for_a_longer_wait_than_a_run_lasts_nothing_more_is_s
     site: Site, api: DidOptimizer
 ) -> None:
     """Runs would be kept away by the lock meanwhile."""
-    ended_long_ago(site)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site)
     api.fault_for = lambda _: rate_limited_429(900)
     assert any(" asks us to wait 900 s " in line for line in call(site, "--send", code=4)[1])
 
@@ -445,8 +442,7 @@ def test_what_is_archived_while_it_is_sent_goes_once(
 ) -> None:
     pages_of(20, monkeypatch)
     site.mariadb.create_reader("cron", PASSWORD, site.database, ("vicidial_log", "vicidial_log_archive"))
-    ended_long_ago(site, 80)
-    in_journal(site, "DELETE FROM calls WHERE lead < 30000000")
+    missing(site, 80)
     before = len(api.posts)
 
     def archive(_: object) -> None:

@@ -43,7 +43,6 @@ class Readiness(Enum):
 _DECIDED = {Readiness.READY, Readiness.NOT_OURS, Readiness.NEVER_ENDED, Readiness.LEFT_OUT}
 WAITING = frozenset(set(Readiness) - _DECIDED)
 TO_SEND = "to_send"  # reason of a watched call that could go and whose turn did not come, or was cut short
-
 FAILED = "failed"  # of one that could go and did not get through; the file adds in how many runs others did
 UNANSWERED = "unanswered"  # likewise, but its answer was lost: it may be stored
 TRIED = (FAILED, UNANSWERED)

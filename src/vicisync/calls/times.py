@@ -39,6 +39,11 @@ def ago(seconds: int) -> str:
     return f"{seconds} s"
 
 
+def since(epoch: int, now: int) -> str:
+    """Return how long ago an epoch was, or, where a clock was set back, how far it lies ahead."""
+    return f"{ago(now - epoch)} ago" if now >= epoch else f"{ago(epoch - now)} ahead of this machine's clock"
+
+
 def parse_duration(text: str) -> int:
     """Return the seconds of ``90``, ``90s``, ``5m``, ``1h30m``, ``2 days``; raise ValueError for anything else."""
     if re.fullmatch("[0-9]{1,9}", text):

@@ -22,7 +22,6 @@ OLD_SCRIPT = re.compile(rf"{_JOB}{_OLD_NAMES}(?:.*?>>?\s*(?P<log>[^\s&;]+))?")
 """A line with a script that vicisync replaces, even if it only watches that: better to ask than to send twice."""
 
 AGI = re.compile(r"\s*[^;\s][^;]*agi-did-optimizer-report\.agi")  # of Asterisk's dialplan: reports each call, too
-
 NO_DOUBLE_REPORTS = "take it out (VICIdial writes it from Admin, Carriers), then: asterisk -rx 'dialplan reload'"
 START_CRON = "systemctl enable --now cron  # on AlmaLinux: crond"
 

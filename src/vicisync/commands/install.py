@@ -17,7 +17,6 @@ from vicisync.state.files import NO_FOLLOW, open_regular
 CRON_JOB = Path("/etc/cron.d/vicisync")
 ROTATION = Path("/etc/logrotate.d/vicisync")
 LOG = Path("/var/log/did-optimizer-sync.log")
-
 _STATE = ("checkpoint_file", "rejected_file", "journal_file", "metrics_file")
 Tell = Callable[[str], None]
 Do = Callable[[str, object, Callable[[], object]], None]  # does one thing to the machine, by verb and object; tells so

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 
 from vicisync.calls.readiness import FAILED, TO_SEND, UNANSWERED
-from vicisync.calls.times import ago, parse_duration, zoned
+from vicisync.calls.times import ago, parse_duration, since, zoned
 from vicisync.commands.cron import START_CRON, daemon_lives
 from vicisync.errors import CURE, DatabaseError, VicisyncError
 from vicisync.report import MANY, REASONS, counted, signed
@@ -195,7 +195,7 @@ def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
         yield "⚠ Last run: none is known"
         return
     sign = "❌" if last.exit_code else "⚠" if abs(now - last.ended) > LATE else "✅"
-    when = f"{zoned(last.ended)}, {ago(now - last.ended)} ago"
+    when = f"{zoned(last.ended)}, {since(last.ended, now)}"
     numbers = f"{last.delivered} processed, {last.failed} failed in {last.seconds:.2f}s"
     if last.perhaps_twice:
         numbers += f", {last.perhaps_twice} may have been stored twice (their answers were lost)"
@@ -204,4 +204,4 @@ def _of_last_run(last: LastRun | None, now: int) -> Iterator[str]:
     if last.last_success is None:
         yield "❌ Last success: none yet"
     elif last.last_success != last.ended:
-        yield f"⚠ Last success: {zoned(last.last_success)}, {ago(now - last.last_success)} ago"
+        yield f"⚠ Last success: {zoned(last.last_success)}, {since(last.last_success, now)}"

@@ -51,11 +51,11 @@ def answer_of(
     http_status: int,
     headers: Mapping[str, str],
     body: bytes,
-    retry_after: float | None = None,
+    retry_after: float | None = None,  # seconds
     api_key: str = "",
     uniqueid: str | None = None,
 ) -> Answer:
-    """Understand an HTTP answer to the POST of ``uniqueid``: ``body`` may be cut short, ``retry_after`` is seconds."""
+    """Understand an HTTP answer to the POST of ``uniqueid``, in words without the ``api_key``; ``body`` may be cut."""
     content = json_object(body)
     words = _words(http_status, content, api_key)
     by_api = content is not None

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vicisync.calls.call import Call
 from vicisync.errors import CURE
 from vicisync.state.checkpoint import Checkpoint
-from vicisync.state.files import check_folder, make_in_place, make_room, size_of
+from vicisync.state.files import DISK_FULL, check_folder, make_in_place, make_room, size_of
 
 if TYPE_CHECKING:  # sqlite3 takes longer to import than an idle run has
     from sqlite3 import Connection
@@ -35,7 +35,8 @@ CREATE TABLE IF NOT EXISTS known (name TEXT PRIMARY KEY, epoch INTEGER);
 CREATE TABLE IF NOT EXISTS left_out (after INTEGER, until INTEGER);
 """
 _ADD = "INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-_ADD_KNOWN = f"INSERT {_ADD} ON CONFLICT (uniqueid) DO UPDATE SET rejected = excluded.rejected WHERE rejected = 2"
+_ADD_KNOWN = f"""INSERT {_ADD} ON CONFLICT (uniqueid) DO UPDATE
+                SET rejected = excluded.rejected, duration = NULL, words = NULL WHERE rejected = 2"""  # noqa: S608
 _CARRY_ON = "UPDATE known SET epoch = ? WHERE name IN ('ended_after', 'lacking')"
 _OLDEST = "FROM calls WHERE rowid IN (SELECT rowid FROM calls ORDER BY rowid LIMIT ?) AND sent < ?"
 _FORGET = f"DELETE {_OLDEST}"
@@ -49,7 +50,7 @@ class Outcome(IntEnum):
 
     DELIVERED = 0
     REJECTED = 1
-    UNANSWERED = 2  # sent by a person's command, and the answer was lost: it may be stored
+    UNANSWERED = 2  # sent by reconcile or retry-rejected, and the answer was lost: it may be stored
 
 
 class Entry(NamedTuple):
@@ -204,6 +205,7 @@ def problem_of(path: Path, error: Exception) -> str:
     if isinstance(error, ImportError):  # as where somebody built it
         return f"Cannot use the journal {path}, as this Python has no sqlite3: {said}{CURE}give vicisync one that has"
     cure = f"{CURE}to begin a new one: mv {name} {name}.damaged" if is_damaged else "; no call waits for it"
+    cure += f"{CURE}{make_room(path.parent)}" if getattr(error, "errno", 0) in DISK_FULL else ""
     return f"Cannot use the journal {path}: {said}{cure}"
 
 
@@ -220,7 +222,7 @@ def open_journal(path: Path, room: int = 0) -> "Connection":
     make_in_place(path)
     disk = os.statvfs(path.parent)
     if disk.f_bavail * disk.f_frsize < room:
-        raise OSError(errno.ENOSPC, f"its disk has less than {room >> 20} MiB left; {make_room(path.parent)}")
+        raise OSError(errno.ENOSPC, f"its disk has less than {room >> 20} MiB left")
     connection = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
     try:
         connection.executescript(f"PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; {_TABLES}")

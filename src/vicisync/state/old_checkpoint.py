@@ -10,7 +10,6 @@ from vicisync.state.checkpoint import Checkpoint, Damaged, Handled, parse
 from vicisync.state.files import open_regular
 
 OLD_CHECKPOINT_MAX_AGE = 2 * 86400  # seconds since its last change after which it is nobody's any more
-
 LOG = Path("/var/log/astguiclient/did-optimizer-sync.log")  # of the script that leaves the id of a call
 _SENT = re.compile(r"✓ (([0-9]{9,10})\.[0-9]{1,9}): ".encode())
 _LOG_TAIL = 1024 * 1024  # bytes of the log that are read: a batch of the script's takes a quarter

@@ -23,7 +23,6 @@ from vicisync.vicidial.pages import AT_ONCE, Page, pages
 
 LEADS_AT_ONCE = 50  # each may have many rows
 GONE_AT_ONCE = 500  # of calls whose rows are gone, by how many leads a run looks for them
-
 SOCKETS = (Path("/run/mysqld/mysqld.sock"), Path("/var/lib/mysql/mysql.sock"), Path("/run/mysql/mysql.sock"))
 """Where Debian, AlmaLinux and openSUSE keep MariaDB's socket."""
 

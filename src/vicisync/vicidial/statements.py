@@ -6,11 +6,9 @@ READ_ONLY = "SET SESSION TRANSACTION READ ONLY"
 WITHOUT_LIMITS = "SET SESSION sql_select_limit = 18446744073709551615, sql_big_selects = 1, wait_timeout = 28800"
 
 LIMIT_OF_MARIADB = "SET SESSION max_statement_time = %(limit)s"  # seconds
-
 LIMIT_OF_MYSQL = "SET SESSION max_execution_time = %(limit)s"  # milliseconds
 
 NOW = "SELECT UNIX_TIMESTAMP()"
-
 ACCOUNT = "SELECT CURRENT_USER()"  # as GRANT knows it
 
 # Rows of agents, those of them with a heartbeat, and whether any call is up: hundreds of rows, without an index.

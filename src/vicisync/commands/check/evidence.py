@@ -33,8 +33,8 @@ def findings(call_log: CallLog, database: str, account: str, overlap: int) -> It
     elif lacks_grant(lack):
         yield warning(text, grant("vicidial_log_archive"))
     else:
-        make = f"CREATE TABLE {database}.vicidial_log_archive LIKE {database}.vicidial_log;"
-        yield warning(f"{text}: {str(lack).split(CURE)[0]}", f"give it vicidial_log's; or, with none there: {make}")
+        make = f"with none there: CREATE TABLE {database}.vicidial_log_archive LIKE {database}.vicidial_log;"
+        yield warning(f"{text}: {str(lack).split(CURE)[0]}", f"give it the indexes of vicidial_log; or, {make}")
     yield from _replica(call_log)
     yield from _dialers(call_log, overlap)
 

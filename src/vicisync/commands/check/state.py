@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from vicisync.calls.clocks import Verdict, verdict
-from vicisync.calls.times import ago, zoned
+from vicisync.calls.times import since, zoned
 from vicisync.commands.check.finding import Finding, broken, fine, warning
 from vicisync.commands.status import LATE
 from vicisync.errors import CURE, CheckpointError
@@ -107,10 +107,11 @@ def _lock(checkpoint_file: Path) -> Finding:
 def _last_run(checkpoint_file: Path) -> Iterator[Finding]:
     """Tell how long ago the last run ended: whatever cron is told, that shows whether runs are started."""
     if last := read_last_run(last_run_file(checkpoint_file)):
-        age = int(time.time()) - last.ended
-        text = f"The last run ended {ago(age)} ago, with exit code {last.exit_code}"
-        if abs(age) > LATE and not lock_holder(checkpoint_file):
-            yield warning(f"{text}; cron starts one every minute", "systemctl status cron")
+        now = int(time.time())
+        text = f"The last run ended {since(last.ended, now)}, with exit code {last.exit_code}"
+        if abs(now - last.ended) > LATE and not lock_holder(checkpoint_file):
+            cure = f"{'timedatectl set-ntp true; ' if last.ended > now else ''}systemctl status cron"
+            yield warning(f"{text}; cron starts one every minute", cure)
         else:
             yield warning(text, "vicisync status") if last.exit_code else fine(text)
 
